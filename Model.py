@@ -1,0 +1,74 @@
+"""The Seldon node: RoBERTa sentiment on ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from roberta_sentiment.artifact import locate, open_artifact
+from roberta_sentiment.classifier import load_classifier
+from roberta_sentiment.errors import SentimentError, StartError
+from roberta_sentiment.settings import Settings
+from seldon_node import metadata, repairs
+from seldon_node.node import SentimentNode
+
+logger = logging.getLogger(__name__)
+
+repairs.apply()
+
+
+class Model(SentimentNode):
+    """A RoBERTa sentiment model from a model directory.
+
+    The constructor reads settings and checks the files; it starts no thread and opens no session,
+    because the wrapper forks its server processes afterwards. Each of them calls `load`.
+
+    Args:
+        parameters: graph parameters of the deployment, see `roberta_sentiment.settings.Settings`.
+
+    Raises:
+        SystemExit: with one sentence that says what is wrong.
+    """
+
+    def __init__(self, **parameters: object) -> None:
+        super().__init__()
+        try:
+            self.settings = Settings.read(parameters)
+            self._artifact = open_artifact(*locate(self.settings.model_uri))
+            self.labels = self._artifact.labels
+        except StartError as error:
+            raise SystemExit(f"cannot start: {error.message}") from None
+        self.identity = {
+            "model_name": self.settings.model_name or self._artifact.name,
+            "model_version": self._artifact.version,
+            "precision": self._artifact.precision,
+        }
+        logger.info("settings: %s", self.settings)
+        logger.info(
+            "model: %s from %s (%s), sha256 %s",
+            self.identity["model_name"],
+            self._artifact.path,
+            self._artifact.source,
+            self._artifact.sha256,
+        )
+
+    def load(self) -> None:
+        """Open the session and pass one warm-up prediction.
+
+        Raises:
+            SystemExit: the model can't serve. The wrapper would swallow some errors raised here
+                and come up half loaded.
+        """
+        try:
+            self._artifact = self._artifact.unchanged()
+            self._open(load_classifier(self._artifact, self.settings))
+        except SentimentError as error:
+            logger.critical("cannot start: %s", error.message)
+            raise SystemExit(repairs.BOOT_FAILED) from None
+        except Exception:
+            logger.critical("cannot start: the model can't be loaded", exc_info=True)
+            raise SystemExit(repairs.BOOT_FAILED) from None
+
+    def init_metadata(self) -> dict[str, Any]:
+        """Name, version, inputs, outputs and origin, for /metadata and gRPC ModelMetadata."""
+        return metadata.describe(self._artifact, self.settings, self.identity["model_name"])

@@ -1,0 +1,224 @@
+"""The whole way of a request: texts -> token ids -> batches -> logits -> scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from roberta_sentiment import batching
+from roberta_sentiment.artifact import Artifact
+from roberta_sentiment.errors import GraphError, TokenIdError
+from roberta_sentiment.session import Session, open_session
+from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.threads import available_cpus
+from roberta_sentiment.tokens import RobertaTokenizer, TokenizedText, load_tokenizer
+
+Probabilities = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What answering took.
+
+    Attributes:
+        batches: runs of the model.
+        tokens: tokens the model saw, without padding.
+        padding: tokens of padding beside them.
+        tokenize_s, queue_s, infer_s: seconds.
+    """
+
+    batches: int
+    tokens: int
+    padding: int
+    tokenize_s: float
+    queue_s: float
+    infer_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Answers to n texts, in their order.
+
+    Attributes:
+        labels: names of the k classes.
+        logits: (n, k) float32, as the model gave them (the mean over windows).
+        tokens: length of each text, special tokens included.
+        truncated: positions of the texts of which the model saw only a part.
+        work: what it took.
+    """
+
+    labels: tuple[str, ...]
+    logits: npt.NDArray[np.float32]
+    tokens: list[int]
+    truncated: list[int]
+    work: Work
+
+    @property
+    def probabilities(self) -> Probabilities:
+        """(n, k) float64, each row sums to 1."""
+        return softmax(self.logits)
+
+    @property
+    def best(self) -> list[str]:
+        """The label with the highest score of each text."""
+        return [self.labels[i] for i in self.logits.argmax(axis=1)]
+
+
+class Classifier:
+    """A tokenizer and a session that belong together.
+
+    Args:
+        artifact: where both come from.
+        tokenizer: from texts to ids.
+        session: from ids to logits.
+        settings: limits and policies.
+
+    Raises:
+        GraphError: labels and output of the graph differ in number.
+    """
+
+    def __init__(
+        self, artifact: Artifact, tokenizer: RobertaTokenizer, session: Session, settings: Settings
+    ) -> None:
+        classes = session.signature.classes
+        if classes is not None and classes != len(artifact.labels):
+            raise GraphError(
+                f"the graph gives {classes} scores, but config.json names "
+                f"{len(artifact.labels)} labels ({', '.join(artifact.labels)})"
+            )
+        self.artifact = artifact
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self._session = session
+        self._lock = threading.Lock()
+        self._alone = not artifact.manifest.get("batch_invariant", True)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the scores."""
+        return self.artifact.labels
+
+    def classify(self, texts: Sequence[str], truncation: Truncation | None = None) -> Predictions:
+        """Score texts.
+
+        Args:
+            texts: n texts, n at least 1.
+            truncation: what to do with a long text; by default as the settings say.
+
+        Raises:
+            RequestError: a text can't be tokenized, or is too long and truncation is "error".
+            InferenceError: the model failed.
+        """
+        start = time.perf_counter()
+        tokenized = self.tokenizer.encode(texts, truncation or self.settings.truncation)
+        return self._score(tokenized, time.perf_counter() - start)
+
+    def classify_ids(self, rows: Sequence[Sequence[int]]) -> Predictions:
+        """Score token ids made by the caller.
+
+        Args:
+            rows: n rows of ids, special tokens included, right-padded with the pad id or not.
+
+        Raises:
+            TokenIdError: an id is outside the vocabulary, or a row is empty or too long.
+            InferenceError: the model failed.
+        """
+        start = time.perf_counter()
+        tokenized = [self._check_ids(position, row) for position, row in enumerate(rows)]
+        return self._score(tokenized, time.perf_counter() - start)
+
+    def _check_ids(self, position: int, row: Sequence[int]) -> TokenizedText:
+        ids = list(row)
+        pad_id, vocab_size = self.artifact.pad_id, self.artifact.vocab_size
+        for column, token in enumerate(ids):
+            if not 0 <= token < vocab_size:
+                raise TokenIdError(
+                    f"row {position}, column {column}: {token} is no token id of this model; "
+                    f"ids are 0 to {vocab_size - 1}"
+                )
+        while ids and ids[-1] == pad_id:
+            ids.pop()
+        if not ids:
+            raise TokenIdError(f"row {position} is empty or holds nothing but padding")
+        if len(ids) > self.tokenizer.limit:
+            raise TokenIdError(
+                f"row {position} has {len(ids)} tokens, the limit is {self.tokenizer.limit} "
+                "(setting max_tokens); shorten it, or send the text instead"
+            )
+        return TokenizedText((ids,), len(ids), False)
+
+    def _score(self, tokenized: Sequence[TokenizedText], tokenize_s: float) -> Predictions:
+        sequences = [ids for text in tokenized for ids in text.windows]
+        owners = np.repeat(np.arange(len(tokenized)), [len(t.windows) for t in tokenized])
+        start = time.perf_counter()
+        logits, padding, batches = self._run(sequences)
+        infer_s = time.perf_counter() - start
+        return Predictions(
+            labels=self.labels,
+            logits=_mean_by_owner(logits, owners, len(tokenized)),
+            tokens=[text.tokens for text in tokenized],
+            truncated=[i for i, text in enumerate(tokenized) if text.truncated],
+            work=Work(batches, sum(map(len, sequences)), padding, tokenize_s, 0.0, infer_s),
+        )
+
+    def _run(self, sequences: list[list[int]]) -> tuple[npt.NDArray[np.float32], int, int]:
+        """Run all sequences; return logits in their order, tokens of padding, and batches."""
+        plan = batching.plan(
+            [len(s) for s in sequences],
+            budget=self.settings.batch_tokens,
+            equal_lengths=not self._session.has_mask,
+            most=1 if self._alone else None,
+        )
+        logits = np.empty((len(sequences), len(self.labels)), dtype=np.float32)
+        padding = 0
+        for batch in plan:
+            ids, lengths = batching.pad([sequences[i] for i in batch], self.artifact.pad_id)
+            with self._lock:
+                logits[batch] = self._session.run(ids, lengths)
+            padding += int(ids.size - lengths.sum())
+        return logits, padding, len(plan)
+
+
+def load_classifier(artifact: Artifact, settings: Settings) -> Classifier:
+    """Load tokenizer and session of a model directory.
+
+    Raises:
+        StartError: something in the directory does not fit.
+    """
+    tokenizer = load_tokenizer(
+        artifact, max_tokens=settings.max_tokens, overlap=settings.window_overlap
+    )
+    session = open_session(artifact.onnx_path, threads=settings.threads or available_cpus())
+    return Classifier(artifact, tokenizer, session, settings)
+
+
+def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
+    """Probabilities of logits.
+
+    Args:
+        logits: (n, k) float32.
+
+    Returns:
+        (n, k) float64; each row sums to 1. Computed in float64, less the row's maximum.
+    """
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    probabilities: Probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _mean_by_owner(
+    logits: npt.NDArray[np.float32], owners: npt.NDArray[np.int64], n: int
+) -> npt.NDArray[np.float32]:
+    """Average the logits of the windows of each text: (windows, k) to (n, k)."""
+    if len(owners) == n:
+        return logits
+    sums = np.zeros((n, logits.shape[1]), dtype=np.float64)
+    np.add.at(sums, owners, logits)
+    counts = np.bincount(owners, minlength=n)[:, None]
+    return (sums / counts).astype(np.float32)

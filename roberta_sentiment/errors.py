@@ -1,0 +1,208 @@
+"""Every error of the project, each with its HTTP status and its reason.
+
+SentimentError                      500 INTERNAL_ERROR
+├── StartError                      the process must not start; the message is one sentence
+│   ├── SettingsError               a parameter or variable is unknown, wrong or contradicts another
+│   ├── ArtifactError               a model directory or a file in it is missing, damaged or unfit
+│   │   └── ChecksumError           a file differs from what the manifest says
+│   └── GraphError                  the ONNX graph is not one that this project can serve
+├── RequestError                    400 BAD_REQUEST: the caller can mend it
+│   ├── PayloadError                400 BAD_PAYLOAD: wrong kind, type or shape
+│   ├── TextError                   400 BAD_TEXT: a text that can't be read as text
+│   ├── TokenIdError                400 BAD_TOKEN_IDS
+│   ├── OptionError                 400 BAD_OPTION
+│   ├── TextTooLongError            400 TEXT_TOO_LONG: only when truncation is "error"
+│   ├── FeedbackError               400 BAD_FEEDBACK
+│   ├── TooManyTextsError           413 TOO_MANY_TEXTS
+│   ├── TooManyCharactersError      413 TOO_MANY_CHARACTERS
+│   └── BodyTooLargeError           413 BODY_TOO_LARGE
+├── NotReadyError                   503 NOT_READY: still loading, or the last inference failed
+├── OverloadedError                 503 OVERLOADED: the queue is full; carries retry_after
+└── InferenceError                  500 INFERENCE_FAILED: our own fault
+
+A message says what was wrong, where, the limit, the actual value and the setting that changes
+it. It never holds a path of the server, nor a stack trace, when it can reach a caller.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SentimentError(Exception):
+    """Base of all errors raised by this project.
+
+    Args:
+        message: one or two plain sentences for the person who can act on them.
+    """
+
+    http_status: ClassVar[int] = 500
+    reason: ClassVar[str] = "INTERNAL_ERROR"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class StartError(SentimentError):
+    """The process must not start."""
+
+    reason = "START_FAILED"
+
+
+class SettingsError(StartError):
+    """A setting is unknown, out of range or contradicts another."""
+
+    reason = "BAD_SETTING"
+
+
+class ArtifactError(StartError):
+    """A model directory, or a file in it, is missing, damaged or unfit."""
+
+    reason = "BAD_MODEL"
+
+
+class ChecksumError(ArtifactError):
+    """A file differs from what the manifest says of it."""
+
+    reason = "CHECKSUM_MISMATCH"
+
+
+class GraphError(StartError):
+    """The ONNX graph can't be served, or a change to it can't be made safely."""
+
+    reason = "BAD_GRAPH"
+
+
+class RequestError(SentimentError):
+    """A request that the caller can mend."""
+
+    http_status = 400
+    reason = "BAD_REQUEST"
+
+
+class PayloadError(RequestError):
+    """The payload is of the wrong kind, type or shape."""
+
+    reason = "BAD_PAYLOAD"
+
+
+class TextError(RequestError):
+    """A text that can't be read as text."""
+
+    reason = "BAD_TEXT"
+
+
+class TokenIdError(RequestError):
+    """Numbers that are no token ids of this model."""
+
+    reason = "BAD_TOKEN_IDS"
+
+
+class OptionError(RequestError):
+    """A request option is unknown or has a value that is not allowed."""
+
+    reason = "BAD_OPTION"
+
+
+class FeedbackError(RequestError):
+    """Feedback that can't be matched with a request, a truth or a reward."""
+
+    reason = "BAD_FEEDBACK"
+
+
+class TextTooLongError(RequestError):
+    """A text is longer than the model and truncation is "error".
+
+    Args:
+        position: index of the text in its request.
+        tokens: its length in tokens, special tokens included.
+        limit: what the model takes, special tokens included.
+    """
+
+    reason = "TEXT_TOO_LONG"
+
+    def __init__(self, position: int, tokens: int, limit: int) -> None:
+        super().__init__(
+            f"text {position} has {tokens} tokens, the limit is {limit} (setting max_tokens); "
+            'shorten it or use truncation "end", "start", "middle" or "windows"'
+        )
+
+
+class TooManyTextsError(RequestError):
+    """A request holds more texts than the server takes at once."""
+
+    http_status = 413
+    reason = "TOO_MANY_TEXTS"
+
+    def __init__(self, texts: int, limit: int) -> None:
+        super().__init__(
+            f"the request holds {texts} texts, the limit is {limit} (setting max_texts); "
+            "send them in several requests"
+        )
+
+
+class TooManyCharactersError(RequestError):
+    """The texts of a request are together longer than the server takes at once."""
+
+    http_status = 413
+    reason = "TOO_MANY_CHARACTERS"
+
+    def __init__(self, position: int, characters: int, limit: int) -> None:
+        super().__init__(
+            f"up to text {position} the request holds {characters} characters, the limit is "
+            f"{limit} (setting max_characters); send the texts in several requests"
+        )
+
+
+class BodyTooLargeError(RequestError):
+    """The body of an HTTP request is larger than the server reads.
+
+    Args:
+        limit: bytes.
+    """
+
+    http_status = 413
+    reason = "BODY_TOO_LARGE"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the body is larger than {limit} bytes (setting max_body_bytes); "
+            "send the texts in several requests"
+        )
+
+
+class NotReadyError(SentimentError):
+    """The model is still loading, or its last inference failed."""
+
+    http_status = 503
+    reason = "NOT_READY"
+
+
+class OverloadedError(SentimentError):
+    """The queue is full.
+
+    Args:
+        waiting: texts in the queue.
+        limit: texts that the queue takes.
+        retry_after: seconds after which a new try makes sense.
+    """
+
+    http_status = 503
+    reason = "OVERLOADED"
+
+    def __init__(self, waiting: int, limit: int, retry_after: int) -> None:
+        super().__init__(
+            f"{waiting} texts are waiting, the limit is {limit} (setting max_queue); "
+            f"try again in {retry_after} s"
+        )
+        self.retry_after = retry_after
+
+
+class InferenceError(SentimentError):
+    """The model failed on a valid request."""
+
+    reason = "INFERENCE_FAILED"

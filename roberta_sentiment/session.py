@@ -1,0 +1,166 @@
+"""The ONNX Runtime session: from padded token ids to logits."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from roberta_sentiment.errors import GraphError, InferenceError
+
+Logits = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+_IDS_NAMES = ("input_ids", "input")
+_MASK_NAMES = ("attention_mask", "input_mask")
+_TYPE_NAMES = ("token_type_ids", "segment_ids")
+_OUTPUT_NAMES = ("logits", "output")
+_DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+
+
+class InferenceSession(Protocol):
+    """What this project needs of an ONNX Runtime session."""
+
+    def get_inputs(self) -> list[Any]: ...
+    def get_outputs(self) -> list[Any]: ...
+    def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """Names and types that the graph gives its inputs and its output."""
+
+    ids: str
+    mask: str | None
+    types: str | None
+    output: str
+    dtypes: dict[str, Any]
+    classes: int | None
+
+
+class Session:
+    """A loaded model that turns token ids into logits.
+
+    Args:
+        session: an ONNX Runtime session of a sequence-classification graph.
+
+    Raises:
+        GraphError: the graph's inputs or outputs are not those of such a graph.
+    """
+
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+        self.signature = read_signature(session)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether padding is hidden from the model; if not, only equal lengths run together."""
+        return self.signature.mask is not None
+
+    def run(self, ids: Ids, lengths: npt.NDArray[np.int64]) -> Logits:
+        """Run one batch.
+
+        Args:
+            ids: (batch, length) int64, right-padded.
+            lengths: (batch,) int64, tokens of each row without padding.
+
+        Returns:
+            (batch, classes) float32 logits.
+
+        Raises:
+            InferenceError: ONNX Runtime failed, or the logits are not finite.
+        """
+        names = self.signature
+        feed = {names.ids: ids.astype(names.dtypes[names.ids], copy=False)}
+        if names.mask is not None:
+            mask = np.arange(ids.shape[1]) < lengths[:, None]
+            feed[names.mask] = mask.astype(names.dtypes[names.mask])
+        if names.types is not None:
+            feed[names.types] = np.zeros(ids.shape, dtype=names.dtypes[names.types])
+        try:
+            logits = self._session.run([names.output], feed)[0]
+        except Exception as error:  # ONNX Runtime has no common base class for its errors
+            raise InferenceError(
+                f"the model failed on a batch of {ids.shape[0]} x {ids.shape[1]} tokens; "
+                "the server's log has the details"
+            ) from error
+        if not np.isfinite(logits).all():
+            raise InferenceError("the model answered with numbers that are not finite")
+        return np.asarray(logits, dtype=np.float32)
+
+
+def open_session(path: Path, *, threads: int) -> Session:
+    """Load a graph into ONNX Runtime.
+
+    Args:
+        path: the `.onnx` file.
+        threads: threads of one run.
+
+    Raises:
+        GraphError: ONNX Runtime can't load the file, or it is no classification graph.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime has no common base class for its errors
+        raise GraphError(f"ONNX Runtime can't load {path}: {_first_line(error)}") from error
+    return Session(session)
+
+
+def read_signature(session: InferenceSession) -> Signature:
+    """Read names, types and the number of classes from the graph.
+
+    Raises:
+        GraphError: an input is unknown or of a wrong type, or no output has two dimensions.
+    """
+    inputs = {i.name: i for i in session.get_inputs()}
+    ids = _pick(inputs, _IDS_NAMES) or (next(iter(inputs)) if len(inputs) == 1 else None)
+    if ids is None:
+        raise GraphError(f"no input of the graph is named input_ids; it has {', '.join(inputs)}")
+    mask, types = _pick(inputs, _MASK_NAMES), _pick(inputs, _TYPE_NAMES)
+    unknown = set(inputs) - {ids, mask, types}
+    if unknown:
+        raise GraphError(f"the graph asks for inputs unknown here: {', '.join(sorted(unknown))}")
+    for name, node in inputs.items():
+        if node.type not in _DTYPES or len(node.shape) != 2:
+            raise GraphError(
+                f"input {name} is {node.type} {node.shape}; int64 (batch, length) is needed"
+            )
+    output = _pick_output({o.name: o for o in session.get_outputs()})
+    width = output.shape[1]
+    return Signature(
+        ids=ids,
+        mask=mask,
+        types=types,
+        output=output.name,
+        dtypes={name: _DTYPES[node.type] for name, node in inputs.items()},
+        classes=width if isinstance(width, int) else None,
+    )
+
+
+def _pick(nodes: dict[str, Any], names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in nodes), None)
+
+
+def _pick_output(outputs: dict[str, Any]) -> Any:
+    name = _pick(outputs, _OUTPUT_NAMES) or next(iter(outputs))
+    node = outputs[name]
+    if node.type != "tensor(float)" or len(node.shape) != 2:
+        raise GraphError(
+            f"output {name} is {node.type} {node.shape}; float logits (batch, classes) are needed"
+        )
+    return node
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

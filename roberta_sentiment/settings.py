@@ -1,0 +1,182 @@
+"""One frozen, typed object for everything that can be set, read from parameters and environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import os
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from roberta_sentiment.errors import SettingsError
+
+Truncation = Literal["end", "start", "middle", "error", "windows"]
+Output = Literal["probabilities", "logits", "label"]
+
+ENVIRONMENT_PREFIX = "SENTIMENT_"
+
+
+def _setting(
+    default: Any, doc: str, *, minimum: int | None = None, maximum: int | None = None, env: str = ""
+) -> Any:
+    metadata = {"doc": doc, "minimum": minimum, "maximum": maximum, "env": env}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the server does, as set by the graph parameters and the environment.
+
+    A graph parameter bears the field's name. The environment variable is the name in capitals
+    behind SENTIMENT_ (for `model_uri` plain MODEL_URI works too). A parameter wins over a variable.
+
+    Raises:
+        SettingsError: a value is out of range or contradicts another.
+    """
+
+    model_uri: str = _setting(
+        "", "Model directory: a path or file:// URI. Empty: /mnt/models, else the default model.",
+        env="MODEL_URI",
+    )  # fmt: skip
+    model_name: str = _setting(
+        "", "Name in tags and metadata. Empty: the name in the manifest, else the directory's."
+    )
+    truncation: Truncation = _setting(
+        "end", "What a text over max_tokens loses: its end, start or middle; error refuses it; "
+        "windows scores overlapping pieces and averages them.",
+    )  # fmt: skip
+    max_tokens: int = _setting(
+        0, "Tokens the model sees of a text, special tokens included. 0: what the model takes.",
+        minimum=0, maximum=1_000_000,
+    )  # fmt: skip
+    window_overlap: int = _setting(
+        128, "Tokens that neighbouring windows share (truncation windows).", minimum=0
+    )
+    max_texts: int = _setting(1024, "Texts in one request.", minimum=1, maximum=1_000_000)
+    max_characters: int = _setting(
+        2_000_000, "Characters in one request, all texts together.", minimum=1
+    )
+    max_body_bytes: int = _setting(
+        16 * 2**20, "Bytes of a REST body or a gRPC message.", minimum=1024, maximum=2**31 - 1
+    )
+    batch_tokens: int = _setting(
+        512, "Tokens in one run of the model, padding included.", minimum=1, maximum=1_000_000
+    )
+    threads: int = _setting(
+        0, "Threads of one run of the model. 0: the CPUs this container may use.",
+        minimum=0, maximum=1024,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_range(field, getattr(self, field.name))
+        if self.max_tokens and self.window_overlap >= self.max_tokens - 2:
+            raise SettingsError(
+                f"window_overlap is {self.window_overlap} but max_tokens is {self.max_tokens}; "
+                "the overlap must be smaller by at least 3"
+            )
+
+    @classmethod
+    def read(
+        cls, parameters: Mapping[str, object], environ: Mapping[str, str] | None = None
+    ) -> Settings:
+        """Build the settings from graph parameters and environment variables.
+
+        Args:
+            parameters: name to value, as the wrapper parsed them from the deployment's graph.
+            environ: variables, by default those of the process.
+
+        Raises:
+            SettingsError: a name is unknown, or a value is of the wrong type or out of range.
+        """
+        environ = os.environ if environ is None else environ
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        _refuse_unknown(parameters, fields, "parameter")
+        _refuse_unknown(
+            {
+                name.removeprefix(ENVIRONMENT_PREFIX).lower(): None
+                for name in environ
+                if name.startswith(ENVIRONMENT_PREFIX)
+            },
+            fields,
+            "environment variable",
+        )
+        hints = typing.get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for name, field in fields.items():
+            for variable in _variables(field):
+                if variable in environ:
+                    values[name] = _convert(environ[variable], hints[name], variable)
+            if name in parameters:
+                values[name] = _convert(parameters[name], hints[name], f"parameter {name}")
+        return cls(**values)
+
+
+def _variables(field: dataclasses.Field[Any]) -> list[str]:
+    """Environment variables of a field, the one that wins last."""
+    prefixed = ENVIRONMENT_PREFIX + field.name.upper()
+    return [field.metadata["env"], prefixed] if field.metadata["env"] else [prefixed]
+
+
+def _refuse_unknown(names: Mapping[str, object], fields: Mapping[str, object], kind: str) -> None:
+    for name in names:
+        if name not in fields:
+            shown = name if kind == "parameter" else ENVIRONMENT_PREFIX + name.upper()
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(fields)}"
+            raise SettingsError(f"unknown {kind} {shown!r}; {hint}")
+
+
+def _convert(value: object, kind: object, source: str) -> object:
+    """Turn a value from a manifest or the environment into the type of its field."""
+    if typing.get_origin(kind) is Literal:
+        allowed = typing.get_args(kind)
+        if value not in allowed:
+            raise SettingsError(f"{source} is {value!r}; allowed are {', '.join(allowed)}")
+        return value
+    if kind is int:
+        return _convert_int(value, source)
+    if kind is bool:
+        return _convert_bool(value, source)
+    if kind is str and isinstance(value, str):
+        return value
+    raise SettingsError(f"{source} is {value!r}; a text is needed")
+
+
+def _convert_int(value: object, source: str) -> int:
+    try:
+        number = float(value) if isinstance(value, (str, int, float)) else math.nan
+    except ValueError:
+        number = math.nan
+    if isinstance(value, bool) or not number.is_integer():
+        raise SettingsError(f"{source} is {value!r}; a whole number is needed")
+    return int(value) if isinstance(value, int) else int(number)
+
+
+def _convert_bool(value: object, source: str) -> bool:
+    word = str(value).strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise SettingsError(f"{source} is {value!r}; true or false is needed")
+
+
+def _check_range(field: dataclasses.Field[Any], value: object) -> None:
+    low, high = field.metadata["minimum"], field.metadata["maximum"]
+    if low is not None and isinstance(value, int) and value < low:
+        raise SettingsError(f"{field.name} is {value}; the least allowed is {low}")
+    if high is not None and isinstance(value, int) and value > high:
+        raise SettingsError(f"{field.name} is {value}; the most allowed is {high}")
+
+
+def markdown_table() -> str:
+    """The settings as a Markdown table, for the README."""
+    lines = ["| parameter | environment | default | meaning |", "|---|---|---|---|"]
+    for field in dataclasses.fields(Settings):
+        default = f"`{field.default}`" if field.default != "" else "empty"
+        variable = _variables(field)[0]
+        lines.append(f"| `{field.name}` | `{variable}` | {default} | {field.metadata['doc']} |")
+    return "\n".join(lines) + "\n"

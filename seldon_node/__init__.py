@@ -1,0 +1,1 @@
+"""Between Seldon Core's Python wrapper and a text classifier."""

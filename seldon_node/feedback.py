@@ -1,0 +1,185 @@
+"""Feedback: which truth belongs to which prediction."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from seldon_core.proto import prediction_pb2
+
+from roberta_sentiment.errors import FeedbackError, RequestError
+from roberta_sentiment.settings import Settings
+from seldon_node import payload
+
+
+@dataclasses.dataclass(frozen=True)
+class Feedback:
+    """Feedback, checked.
+
+    Attributes:
+        pairs: truth and prediction of each text, empty without a truth.
+        reward: as sent; the protocol can't tell 0 from none.
+        foreign: version of the model that gave the answer, when it is another than this one.
+    """
+
+    pairs: list[tuple[str, str]]
+    reward: float
+    foreign: str = ""
+
+
+def parse(
+    message: prediction_pb2.Feedback,
+    labels: Sequence[str],
+    version: str,
+    settings: Settings,
+    predict: Callable[[payload.Request], list[str]],
+) -> Feedback:
+    """Read and check feedback.
+
+    Args:
+        message: request, response, truth and reward.
+        labels: names of the classes, in the order of the scores.
+        version: of this model; an answer whose tag says another is foreign.
+        settings: the limits.
+        predict: labels of a request, asked when the feedback brings no response.
+
+    Raises:
+        RequestError: the parts do not fit each other, or say nothing.
+    """
+    if not math.isfinite(message.reward):
+        raise FeedbackError("reward is not a finite number")
+    response = payload.to_python(message.response)
+    foreign = _foreign_version(response, version)
+    truths = _truths(payload.to_python(message.truth), labels)
+    request = _request(message, settings)
+    if truths is None:
+        if request is None and not message.reward:
+            raise FeedbackError("the feedback is empty; send a truth, or a request with a reward")
+        return Feedback([], message.reward, foreign)
+    if request is not None and len(request) != len(truths):
+        raise FeedbackError(f"{len(truths)} truths for {len(request)} texts; send one for each")
+    predictions = _predictions(response, labels)
+    if predictions is None:
+        if request is None:
+            raise FeedbackError(
+                "the feedback has a truth, but neither the request nor the response it is about"
+            )
+        predictions = predict(request)
+    if len(predictions) != len(truths):
+        raise FeedbackError(
+            f"{len(truths)} truths for {len(predictions)} predictions; send one for each"
+        )
+    return Feedback(list(zip(truths, predictions, strict=True)), message.reward, foreign)
+
+
+def _foreign_version(response: Mapping[str, Any], version: str) -> str:
+    answered = response["meta"].get("tags", {}).get("model_version", version)
+    return "" if answered == version else str(answered)
+
+
+def _request(message: prediction_pb2.Feedback, settings: Settings) -> payload.Request | None:
+    if message.request.WhichOneof("data_oneof") is None:
+        return None
+    try:
+        return payload.parse(payload.to_python(message.request), settings)
+    except RequestError as error:
+        raise FeedbackError(f"request: {error.message}") from None
+
+
+def _truths(message: Mapping[str, Any], labels: Sequence[str]) -> list[str] | None:
+    """Labels in `truth`: as labels, indices or one-hot rows, in any payload kind."""
+    values = _values(message)
+    if values is None:
+        return None
+    items = values if isinstance(values, list) else [values]
+    if not items:
+        raise FeedbackError("truth is an empty list")
+    return [_label(position, item, labels) for position, item in enumerate(items)]
+
+
+def _values(message: Mapping[str, Any]) -> Any:
+    if "strData" in message:
+        return message["strData"]
+    if "jsonData" in message:
+        return message["jsonData"]
+    if "binData" in message:
+        return message["binData"].decode("utf-8", "replace")
+    data = message.get("data")
+    if not data:
+        return None
+    if "ndarray" in data:
+        return data["ndarray"]
+    if data.get("tensor"):
+        return _rows(data["tensor"]["shape"], data["tensor"]["values"])
+    raise FeedbackError("truth.data must hold ndarray or tensor")
+
+
+def _rows(shape: Sequence[int], values: list[float]) -> list[Any]:
+    if len(shape) > 2 or math.prod(shape) != len(values) or not values:
+        raise FeedbackError(
+            f"truth.data.tensor has shape {list(shape)} and {len(values)} values; "
+            "[texts], [texts, 1] or [texts, classes] is needed"
+        )
+    width = shape[1] if len(shape) == 2 else 1
+    return [values[i : i + width] for i in range(0, len(values), width)]
+
+
+def _label(position: int, item: object, labels: Sequence[str]) -> str:
+    if isinstance(item, list) and len(item) == 1:
+        item = item[0]
+    if isinstance(item, str) and item in labels:
+        return item
+    index = _index(item, len(labels))
+    if index is not None:
+        return labels[index]
+    raise FeedbackError(
+        f"truth {position} is {str(item)[:60]!r}; one of {', '.join(labels)}, "
+        f"an index from 0 to {len(labels) - 1} or a one-hot row is needed"
+    )
+
+
+def _index(item: object, classes: int) -> int | None:
+    """Class of an index or a one-hot row, None if it is neither."""
+    if isinstance(item, list):
+        hot = [i for i, value in enumerate(item) if value == 1]
+        zeros = sum(value == 0 for value in item)
+        return hot[0] if len(item) == classes and len(hot) == 1 and zeros == classes - 1 else None
+    if isinstance(item, (int, float)) and not isinstance(item, bool) and item in range(classes):
+        return int(item)
+    return None
+
+
+def _predictions(response: Mapping[str, Any], labels: Sequence[str]) -> list[str] | None:
+    """Labels that the response gave, None when there is no response."""
+    if "jsonData" in response:
+        return _described(response["jsonData"], labels)
+    data = response.get("data")
+    if not data:
+        return None
+    rows = data.get("ndarray")
+    if rows is None and data.get("tensor"):
+        rows = _rows(data["tensor"]["shape"], data["tensor"]["values"])
+    if not isinstance(rows, list) or not all(_is_score_row(row, len(labels)) for row in rows):
+        raise FeedbackError(f"response.data must hold rows of {len(labels)} scores")
+    return [labels[max(range(len(labels)), key=row.__getitem__)] for row in rows]
+
+
+def _described(value: object, labels: Sequence[str]) -> list[str]:
+    predictions = value.get("predictions") if isinstance(value, dict) else None
+    if not isinstance(predictions, list) or not all(
+        isinstance(entry, dict) and entry.get("label") in labels for entry in predictions
+    ):
+        raise FeedbackError(
+            f"response.jsonData must hold predictions, each with a label of {', '.join(labels)}"
+        )
+    return [entry["label"] for entry in predictions]
+
+
+def _is_score_row(row: object, width: int) -> bool:
+    return (
+        isinstance(row, list)
+        and len(row) == width
+        and all(isinstance(value, (int, float)) for value in row)
+    )

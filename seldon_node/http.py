@@ -1,0 +1,153 @@
+"""The HTTP side: size limit, strict JSON, and an answer of one form for every error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from flask import Flask, Request, Response, g, jsonify, request
+from flask.json.provider import DefaultJSONProvider
+from seldon_core.flask_utils import SeldonMicroserviceException
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
+
+from roberta_sentiment.errors import BodyTooLargeError, InferenceError, PayloadError
+from seldon_node import metrics
+
+if TYPE_CHECKING:
+    from seldon_node.node import SentimentNode
+
+logger = logging.getLogger(__name__)
+
+_READS_A_MESSAGE = ("Predict", "SendFeedback")
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class StrictJSON(DefaultJSONProvider):
+    """JSON as the standard has it: no NaN and no Infinity, neither in nor out."""
+
+    sort_keys = False
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        """Parse JSON.
+
+        Raises:
+            ValueError: it is malformed, or holds a number that is not finite.
+        """
+        return json.loads(s, parse_constant=_refuse_constant, parse_float=_finite, **kwargs)
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        """Write JSON.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
+        return super().dumps(obj, allow_nan=False, **kwargs)
+
+
+class ExplainedRequest(Request):
+    """A request that says why its body is not JSON."""
+
+    def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
+        """Refuse the body.
+
+        Raises:
+            UnsupportedMediaType: the content type is not JSON's.
+            BadRequest: the body is malformed.
+        """
+        if e is None:
+            raise UnsupportedMediaType
+        raise BadRequest(f"the body is not valid JSON: {e}") from e
+
+
+def install(app: Flask, node: SentimentNode) -> None:
+    """Give the wrapper's Flask application our limits and error answers."""
+    app.json = StrictJSON(app)
+    app.request_class = ExplainedRequest
+    app.config["MAX_CONTENT_LENGTH"] = node.settings.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = node.settings.max_body_bytes
+    app.before_request(_read_body)
+    app.after_request(_add_retry_after)
+
+    def refuse(code: int, reason: str, info: str) -> Response:
+        node.recorder.record(metrics.of_refusal(reason), "predict")
+        response = jsonify(
+            {"status": {"code": code, "info": info, "reason": reason, "status": "FAILURE"}}
+        )
+        response.status_code = code
+        return response
+
+    def on_http_error(error: HTTPException) -> Response:
+        if isinstance(error, RequestEntityTooLarge):
+            too_large = BodyTooLargeError(node.settings.max_body_bytes)
+            return refuse(413, too_large.reason, too_large.message)
+        response = refuse(error.code or 500, error.name.upper().replace(" ", "_"), _explain(error))
+        for name, value in error.get_headers():
+            if name in ("Allow", "Retry-After"):
+                response.headers[name] = value
+        return response
+
+    def on_wrapper_error(error: SeldonMicroserviceException) -> Response:
+        return refuse(error.status_code, error.reason, error.message)
+
+    def on_unreadable(error: Exception) -> Response:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        return refuse(400, PayloadError.reason, f"the body can't be read: {why}")
+
+    def on_fault(error: Exception) -> Response:
+        logger.exception("a request failed for a reason of our own", exc_info=error)
+        return refuse(500, InferenceError.reason, "the server failed; its log has the details")
+
+    app.register_error_handler(Exception, on_fault)
+    app.register_error_handler(HTTPException, on_http_error)
+    app.register_error_handler(SeldonMicroserviceException, on_wrapper_error)
+    for unreadable in (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        app.register_error_handler(unreadable, on_unreadable)
+
+
+def _read_body() -> None:
+    """Parse a JSON body before the wrapper does, which would hide what is wrong with it.
+
+    Flask keeps the result, so the wrapper's own call costs nothing.
+    """
+    if request.endpoint not in _READS_A_MESSAGE or "json" in request.args:
+        return
+    if request.mimetype in _FORMS and (request.form or request.files):
+        return
+    request.get_json()
+
+
+def _add_retry_after(response: Response) -> Response:
+    if response.status_code == 503 and "Retry-After" not in response.headers:
+        response.headers["Retry-After"] = str(g.get("retry_after", 1))
+    return response
+
+
+def _explain(error: HTTPException) -> str:
+    """What was wrong with the request, and the way out."""
+    if error.code == 404:
+        return f"there is no {request.path} here; predictions are at /api/v1.0/predictions"
+    if error.code == 405:
+        allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or []))
+        return f"{request.method} is not allowed on {request.path}; use {allowed}"
+    if error.code == 415:
+        sent = request.content_type or "missing"
+        return f"the Content-Type is {sent}; send application/json"
+    return error.description or error.name
+
+
+def _refuse_constant(word: str) -> float:
+    raise ValueError(f"{word} is not a JSON number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {digits[:40]} is too large")
+    return value

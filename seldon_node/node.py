@@ -1,0 +1,227 @@
+"""A sentiment model as a Seldon MODEL node, whatever it is that scores the texts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from seldon_core.flask_utils import SeldonMicroserviceException
+from seldon_core.proto import prediction_pb2
+from seldon_core.user_model import SeldonResponse
+
+from roberta_sentiment.classifier import Predictions
+from roberta_sentiment.errors import InferenceError, NotReadyError, PayloadError, SentimentError
+from roberta_sentiment.settings import Settings, Truncation
+from seldon_node import answer, feedback, health, metrics, payload
+
+logger = logging.getLogger(__name__)
+
+_RETRY_S = 0.5
+
+
+class TextClassifier(Protocol):
+    """What a node needs of its model."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    def classify(
+        self, texts: Sequence[str], truncation: Truncation | None = None
+    ) -> Predictions: ...
+    def classify_ids(self, rows: Sequence[Sequence[int]]) -> Predictions: ...
+
+
+class NodeError(SeldonMicroserviceException):  # type: ignore[misc]  # upstream is untyped
+    """One of our errors, as the wrapper wants it.
+
+    The wrapper's own class has an empty text, which is all that a gRPC client sees (issue 3924).
+    """
+
+    def __init__(self, error: SentimentError) -> None:
+        super().__init__(error.message, status_code=error.http_status, reason=error.reason)
+        self.error = error
+
+    def __str__(self) -> str:
+        return self.error.message
+
+
+class SentimentNode:
+    """A Seldon MODEL node around a text classifier.
+
+    A subclass gives `settings`, `identity` and `labels` in its cheap constructor, and `load`,
+    which calls `_open`.
+    """
+
+    settings: Settings
+    identity: dict[str, str]
+    labels: tuple[str, ...]
+
+    _WARM_UP: ClassVar[str] = "This film is so good"
+
+    def __init__(self) -> None:
+        self.recorder = metrics.Recorder()
+        self.peers: health.Peers | None = None
+        self._classifier: TextClassifier | None = None
+        self._failure = "the model is still loading"
+        self._failure_lock = threading.Lock()
+
+    def _open(self, classifier: TextClassifier) -> None:
+        """Take a loaded classifier into service once it has passed a warm-up prediction."""
+        classifier.classify([self._WARM_UP])
+        self._classifier = classifier
+        self._failure = ""
+
+    def class_names(self) -> list[str]:
+        """Names of the columns of an answer."""
+        return list(self.labels)
+
+    def predict(
+        self,
+        X: Any,  # noqa: N803  (the name that Seldon gives it)
+        names: Sequence[str] | None = None,
+        meta: dict[str, Any] | None = None,
+    ) -> SeldonResponse:
+        """Score texts or token ids given as an array, for callers inside Python.
+
+        Args:
+            X: n texts (list, or array of shape (n,) or (n, 1)), one text, or (n, length) ids.
+            names: ignored.
+            meta: ignored.
+
+        Returns:
+            (n, k) float64 probabilities, with the tags of this answer.
+
+        Raises:
+            NodeError: as for a request over the wire.
+        """
+        message = _to_message(X)
+        try:
+            predictions = self._predict(payload.parse(message, self.settings))
+        except SentimentError as error:
+            raise NodeError(error) from error
+        return SeldonResponse(predictions.probabilities, tags=self._tags(predictions))
+
+    def predict_raw(
+        self, message: dict[str, Any] | prediction_pb2.SeldonMessage
+    ) -> dict[str, Any] | prediction_pb2.SeldonMessage:
+        """Answer a request, REST (a dictionary) or gRPC (a protobuf message).
+
+        An error comes back as a message with a status, from which the wrapper takes the HTTP code.
+        """
+        is_proto = isinstance(message, prediction_pb2.SeldonMessage)
+        result = self._answer(payload.to_python(message) if is_proto else message)
+        return answer.to_proto(result) if is_proto else result
+
+    def send_feedback_raw(self, message: prediction_pb2.Feedback) -> prediction_pb2.SeldonMessage:
+        """Count truth against prediction, and the reward.
+
+        Raises:
+            NodeError: the feedback does not make sense.
+        """
+        try:
+            parsed = feedback.parse(
+                message,
+                self.labels,
+                self.identity["model_version"],
+                self.settings,
+                lambda request: self._predict(request).best,
+            )
+        except SentimentError as error:
+            self.recorder.record(metrics.of_refusal(error.reason), "feedback")
+            raise NodeError(error) from error
+        if parsed.foreign:
+            self.recorder.record(metrics.of_foreign_feedback(), "feedback")
+            return answer.to_proto({"meta": {"tags": {"feedback": "ignored: not this model's"}}})
+        self.recorder.record(metrics.of_feedback(parsed.pairs, parsed.reward), "feedback")
+        return answer.to_proto({"meta": {"tags": {"feedback": "counted"}}})
+
+    def health_status(self) -> str:
+        """Say "ready" if the model answers, here and in the other workers of the service.
+
+        Raises:
+            NodeError: 503, the model is loading or fails, or a gRPC worker does not answer.
+        """
+        complaint = self._failure or (self.peers.complaint() if self.peers else "")
+        if complaint:
+            raise NodeError(NotReadyError(f"not ready: {complaint}"))
+        return "ready"
+
+    def _answer(self, message: object) -> dict[str, Any]:
+        try:
+            incoming = message.get("meta") if isinstance(message, dict) else None
+            answer.build_meta(incoming, {})
+            request = payload.parse(message, self.settings)
+            predictions = self._predict(request)
+            meta = answer.build_meta(incoming, self._tags(predictions))
+            result = answer.build(request, predictions, meta)
+        except RecursionError:
+            return self._refuse(PayloadError("the message is nested too deeply"))
+        except SentimentError as error:
+            return self._refuse(error)
+        except Exception:
+            logger.exception("a request failed for a reason of our own")
+            return self._refuse(InferenceError("the server failed; its log has the details"))
+        self.recorder.record(metrics.of_predictions(predictions), "predict")
+        return result
+
+    def _refuse(self, error: SentimentError) -> dict[str, Any]:
+        self.recorder.record(metrics.of_refusal(error.reason), "predict")
+        return answer.build_error(error)
+
+    def _predict(self, request: payload.Request) -> Predictions:
+        classifier = self._classifier
+        if classifier is None:
+            raise NotReadyError(f"not ready: {self._failure}")
+        try:
+            if request.ids:
+                predictions = classifier.classify_ids(request.ids)
+            else:
+                predictions = classifier.classify(request.texts, request.options.truncation)
+        except InferenceError as error:
+            logger.exception("inference failed")
+            self._note_failure(error.message)
+            raise
+        return predictions
+
+    def _note_failure(self, message: str) -> None:
+        """Turn health red, and ask the model again until it answers.
+
+        A server without traffic, because its health is red, has to come back by itself.
+        """
+        with self._failure_lock:
+            recovering, self._failure = bool(self._failure), message
+        if self.peers:
+            self.peers.board.report(failing=True)
+        if not recovering:
+            threading.Thread(target=self._recover, daemon=True).start()
+
+    def _recover(self) -> None:
+        while True:
+            time.sleep(_RETRY_S)
+            try:
+                self._classifier.classify([self._WARM_UP])  # type: ignore[union-attr]
+            except InferenceError:
+                continue
+            with self._failure_lock:
+                self._failure = ""
+            if self.peers:
+                self.peers.board.report(failing=False)
+            return
+
+    def _tags(self, predictions: Predictions) -> dict[str, Any]:
+        tokens, truncated = predictions.tokens, predictions.truncated
+        return {**self.identity, "tokens": tokens, "truncated": truncated}
+
+
+def _to_message(values: Any) -> dict[str, Any]:
+    """The SeldonMessage that a Python value stands for."""
+    if isinstance(values, bytes):
+        return {"binData": values}
+    if isinstance(values, (str, dict)):
+        return {"jsonData": values}
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    return {"data": {"ndarray": [values] if isinstance(values, str) else values}}

@@ -1,0 +1,281 @@
+"""Repairs of defects in seldon-core 1.19.0's Python wrapper, each on its own.
+
+The numbers are those of github.com/SeldonIO/seldon-core. A repair whose defect has been mended
+upstream is deleted here; until then SELDON_REPAIRS_OFF (names, comma-separated) leaves one out.
+
+    http_errors      a wrong path, method or content type is a 500; no limit for the body (4930)
+    grpc_errors      every error is UNKNOWN with an empty text, messages end at 4 MiB (3924)
+    metrics          threads lose increments (2704), a reward of 0 is not counted (2115)
+    processes        SIGTERM never ends the gRPC side, a dead gRPC worker is not replaced (7113)
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import grpc
+from seldon_core import flask_utils, microservice, wrapper
+from seldon_core import metrics as wrapper_metrics
+from seldon_core.proto import prediction_pb2
+
+from seldon_node import health, http, supervisor
+from seldon_node.node import SentimentNode
+
+logger = logging.getLogger(__name__)
+
+BOOT_FAILED = supervisor.BOOT_FAILED
+
+_OFF = "SELDON_REPAIRS_OFF"
+_applied: set[str] = set()
+
+
+def apply() -> None:
+    """Repair the wrapper in this process; a second call changes nothing."""
+    off = {name.strip() for name in os.environ.get(_OFF, "").split(",")}
+    for name, repair in _REPAIRS.items():
+        if name not in off and name not in _applied:
+            repair()
+            _applied.add(name)
+
+
+# HTTP ---------------------------------------------------------------------------------------
+
+
+def _repair_http_errors() -> None:
+    """Give the Flask application our error answers and limits, and the node its metrics store."""
+    original = wrapper.get_rest_microservice
+
+    def get_rest_microservice(user_model: Any, seldon_metrics: Any) -> Any:
+        app = original(user_model, seldon_metrics)
+        if isinstance(user_model, SentimentNode):
+            user_model.recorder.store = seldon_metrics
+            http.install(app, user_model)
+        return app
+
+    wrapper.get_rest_microservice = get_rest_microservice
+
+
+# gRPC ---------------------------------------------------------------------------------------
+
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def _repair_grpc_errors() -> None:
+    """Let the gRPC client see the code and the sentence that a REST client sees."""
+    original = wrapper.get_grpc_server
+
+    class ExplainingServicer(wrapper.SeldonModelGRPC):  # type: ignore[misc]
+        """The wrapper's servicer with errors that reach the client."""
+
+    for method in (
+        "Predict", "SendFeedback", "TransformInput", "TransformOutput", "Route", "Aggregate",
+        "Metadata", "ModelMetadata", "GraphMetadata",
+    ):  # fmt: skip
+        setattr(ExplainingServicer, method, _explaining(getattr(wrapper.SeldonModelGRPC, method)))
+
+    def get_grpc_server(
+        user_model: Any, seldon_metrics: Any, annotations: dict[str, str] | None = None, **rest: Any
+    ) -> Any:
+        annotations = dict(annotations or {})
+        if isinstance(user_model, SentimentNode):
+            user_model.recorder.store = seldon_metrics
+            limit = str(user_model.settings.max_body_bytes)
+            annotations.setdefault(flask_utils.ANNOTATION_GRPC_MAX_MSG_SIZE, limit)
+        return original(user_model, seldon_metrics, annotations, **rest)
+
+    wrapper.SeldonModelGRPC = ExplainingServicer
+    wrapper.get_grpc_server = get_grpc_server
+
+
+def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
+    def answer(servicer: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            response = method(servicer, request, context)
+        except NotImplementedError as error:
+            code, info = 501, str(error)
+        except flask_utils.SeldonMicroserviceException as error:
+            code, info = error.status_code, error.message
+        except Exception:
+            logger.exception("a request failed for a reason of our own")
+            code, info = 500, "the server failed; its log has the details"
+        else:
+            status = getattr(response, "status", None)
+            if status is None or status.status != prediction_pb2.Status.FAILURE:
+                return response
+            code, info = status.code, status.info
+        return context.abort(_CODES.get(code, grpc.StatusCode.INTERNAL), info)
+
+    return answer
+
+
+# Metrics ------------------------------------------------------------------------------------
+
+
+def _repair_metrics() -> None:
+    """Count every increment, count a reward of 0, and survive the loss of the store.
+
+    The store keeps a dictionary for each process, which only threads of that process change. So
+    a lock and a copy inside the process are enough; an update writes to the store, and never reads.
+    """
+    copy = _ProcessCopy()
+
+    def update(self: Any, custom_metrics: list[dict[str, Any]], method: str) -> None:
+        if not custom_metrics:
+            return
+        with copy.lock:
+            data = copy.of_this_process()
+            for metric in custom_metrics:
+                _add(data, metric, method)
+            try:
+                self.data[self.worker_id_func()] = data
+            except (OSError, EOFError) as error:
+                logger.error("the metrics store does not answer: %r", error)
+
+    def update_reward(self: Any, reward: float) -> None:
+        if wrapper_metrics.legacy_mode or not 0 <= reward < float("inf"):
+            return
+        metrics = [
+            {"type": "COUNTER", "key": wrapper_metrics.FEEDBACK_KEY, "value": 1},
+            {"type": "COUNTER", "key": wrapper_metrics.FEEDBACK_REWARD_KEY, "value": reward},
+        ]
+        self.update(metrics, wrapper_metrics.FEEDBACK_METRIC_METHOD_TAG)
+
+    wrapper_metrics.SeldonMetrics.update = update
+    wrapper_metrics.SeldonMetrics.update_reward = update_reward
+
+
+class _ProcessCopy:
+    """What this process has counted since it was forked."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._pid = 0
+        self._data: dict[Any, Any] = {}
+
+    def of_this_process(self) -> dict[Any, Any]:
+        if self._pid != os.getpid():
+            self._pid, self._data = os.getpid(), {}
+        return self._data
+
+
+def _add(data: dict[Any, Any], metric: dict[str, Any], method: str) -> None:
+    """Add one metric to a worker's dictionary, in the form that the wrapper's exporter reads."""
+    kind, value = metric.get("type", "COUNTER"), metric["value"]
+    tags = {**metric.get("tags", {}), "method": method}
+    key = (kind, metric["key"], wrapper_metrics.SeldonMetrics._generate_tags_key(tags))
+    entry = data.setdefault(key, {"value": None, "tags": tags})
+    if kind == "TIMER":
+        seconds = value / 1000
+        counts, total = entry["value"] or ([0.0] * (len(wrapper_metrics.BINS) - 1), 0.0)
+        counts[bisect.bisect_right(wrapper_metrics.BINS, seconds) - 1] += 1
+        entry["value"] = (counts, total + seconds)
+    elif kind == "COUNTER":
+        entry["value"] = (entry["value"] or 0) + value
+    else:
+        entry["value"] = value
+
+
+# Processes ----------------------------------------------------------------------------------
+
+
+class _GrpcSide:
+    """Stands where the wrapper expects a function that runs the gRPC servers."""
+
+    def __init__(self, user_object: Any, metrics: Any, args: Any, annotations: Any) -> None:
+        self._arguments = (user_object, metrics, args, annotations)
+        self._workers = range(args.grpc_workers)
+        if isinstance(user_object, SentimentNode):
+            user_object.peers = health.Peers(
+                [health.private_address(os.getpid(), worker) for worker in self._workers]
+            )
+
+    def servers(self) -> list[supervisor.Server]:
+        """One server a worker; the port stays reserved in this process while it lives."""
+        port = self._arguments[2].grpc_port
+        reservation = microservice._reserve_grpc_port(port)
+        reservation.__enter__()
+        self._reservation = reservation
+        return [
+            supervisor.Server(f"gRPC worker {i}", functools.partial(self._run, i, port))
+            for i in self._workers
+        ]
+
+    def _run(self, worker: int, port: int) -> None:
+        _private.address = health.private_address(os.getppid(), worker)
+        microservice._run_grpc_server(*self._arguments, f"0.0.0.0:{port}")
+
+
+class _Private:
+    """Abstract Unix socket that the gRPC server of this process opens beside its TCP port."""
+
+    address: str | None = None
+
+
+_private = _Private()
+
+
+def _repair_processes() -> None:
+    """Run every server under a supervisor that replaces the dead and ends all on SIGTERM."""
+    original_server = wrapper.get_grpc_server
+    original_metrics = microservice.SeldonMetrics
+    stores: list[Any] = []
+
+    def get_grpc_server(*args: Any, **kwargs: Any) -> Any:
+        server = original_server(*args, **kwargs)
+        if _private.address is not None:
+            server.add_insecure_port(f"unix-abstract:{_private.address}")
+        return server
+
+    def make_metrics(*args: Any, **kwargs: Any) -> Any:
+        stores.append(original_metrics(*args, **kwargs))
+        return stores[-1]
+
+    def start_servers(
+        rest: Callable[[], None],
+        grpc_side: _GrpcSide | None,
+        custom: Callable[[], None] | None,
+        metrics: Callable[[], None] | None,
+    ) -> NoReturn:
+        servers = [supervisor.Server("REST server", rest)]
+        servers += grpc_side.servers() if grpc_side else []
+        servers += [supervisor.Server("metrics server", metrics)] if metrics else []
+        servers += [supervisor.Server("custom service", custom)] if custom else []
+        is_sound = lambda: all(store._manager._process.is_alive() for store in stores)  # noqa: E731
+        sys.exit(supervisor.Supervisor(servers, is_sound).run())
+
+    wrapper.get_grpc_server = get_grpc_server
+    microservice.SeldonMetrics = make_metrics
+    microservice.start_servers = start_servers
+    microservice._make_grpc_server = _GrpcSide
+    microservice._wait_forever = _serve_until_sigterm
+
+
+def _serve_until_sigterm(server: grpc.Server) -> None:
+    """Keep a gRPC server until SIGTERM, then let its running requests end."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, lambda *_: stopping.set())
+    stopping.wait()
+    server.stop(supervisor.GRACE_S).wait()
+
+
+_REPAIRS: dict[str, Callable[[], None]] = {
+    "http_errors": _repair_http_errors,
+    "grpc_errors": _repair_grpc_errors,
+    "metrics": _repair_metrics,
+    "processes": _repair_processes,
+}

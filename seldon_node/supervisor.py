@@ -1,0 +1,145 @@
+"""Starts the servers, starts a server again that dies, and ends them all on SIGTERM."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+
+logger = logging.getLogger(__name__)
+
+BOOT_FAILED = 3
+"""Exit code of a server that can't start (gunicorn's own): starting it again would not help."""
+
+GRACE_S = 30.0
+"""Seconds that running requests get after SIGTERM; as long as gunicorn gives its workers."""
+
+_LONGEST_PAUSE_S = 5.0
+_STABLE_S = 10.0
+_PR_SET_PDEATHSIG = 1
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+
+
+@dataclasses.dataclass
+class Server:
+    """One process to keep running.
+
+    Attributes:
+        name: for the log.
+        target: what it runs.
+        process: the running process, None between two tries.
+        started: monotonic time of its last start, s.
+        pause: seconds to wait before the next start.
+        starts: how often it was started.
+    """
+
+    name: str
+    target: Callable[[], None]
+    process: BaseProcess | None = None
+    started: float = 0.0
+    pause: float = 0.0
+    starts: int = 0
+
+    def start(self) -> None:
+        """Fork the process; it ends with its parent."""
+        context = multiprocessing.get_context("fork")
+        self.process = context.Process(target=_child, args=(self.target,), name=self.name)
+        self.process.start()
+        self.started = time.monotonic()
+        self.starts += 1
+
+    def note_exit(self) -> None:
+        """Forget the dead process; wait longer the sooner it died."""
+        quick = time.monotonic() - self.started < _STABLE_S
+        self.pause = min(_LONGEST_PAUSE_S, max(0.1, self.pause * 2)) if quick else 0.0
+        self.process = None
+
+    @property
+    def is_first_try(self) -> bool:
+        """Whether it has never run for long."""
+        return self.starts == 1 and time.monotonic() - self.started < _STABLE_S
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it should be started now."""
+        return self.process is None and time.monotonic() >= self.started + self.pause
+
+
+class Supervisor:
+    """Parent of all server processes.
+
+    Args:
+        servers: what to run.
+        is_sound: asked once a second; False ends the service, because what the servers share is
+            gone and only a new start of the container brings it back.
+    """
+
+    def __init__(self, servers: list[Server], is_sound: Callable[[], bool] = lambda: True) -> None:
+        self._servers = servers
+        self._is_sound = is_sound
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT, or until a server can't start.
+
+        Returns:
+            Exit code of the service: 0 after a signal.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            return self._watch()
+        finally:
+            self._stop()
+
+    def _watch(self) -> int:
+        while True:
+            for server in self._servers:
+                if server.is_due:
+                    server.start()
+            caught = signal.sigtimedwait(_SIGNALS, self._patience())
+            if caught is not None and caught.si_signo in (signal.SIGTERM, signal.SIGINT):
+                logger.info("stopping on %s", signal.Signals(caught.si_signo).name)
+                return 0
+            for server in self._servers:
+                code = None if server.process is None else server.process.exitcode
+                if code is None:
+                    continue
+                if code == BOOT_FAILED or (code > 0 and server.is_first_try):
+                    logger.critical("%s can't start (code %s)", server.name, code)
+                    return code
+                logger.error("%s ended with code %s, starting it again", server.name, code)
+                server.note_exit()
+            if not self._is_sound():
+                logger.critical("the metrics store is gone, the service must start anew")
+                return 1
+
+    def _patience(self) -> float:
+        """Seconds until something is due, at most one."""
+        now = time.monotonic()
+        waits = [s.started + s.pause - now for s in self._servers if s.process is None]
+        return max(0.0, min([1.0, *waits]))
+
+    def _stop(self) -> None:
+        """End every server, by force when its grace is over."""
+        running = [s.process for s in self._servers if s.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + GRACE_S
+        for process in running:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.exitcode is None:
+                logger.error("%s did not stop in %.0f s, killing it", process.name, GRACE_S)
+                process.kill()
+                process.join()
+
+
+def _child(target: Callable[[], None]) -> None:
+    """What runs in a forked server process."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    target()
