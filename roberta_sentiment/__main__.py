@@ -1,0 +1,67 @@
+"""The command line: `python -m roberta_sentiment COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from roberta_sentiment import settings as settings_module
+from roberta_sentiment.artifact import locate, open_artifact
+from roberta_sentiment.errors import SentimentError
+from roberta_sentiment.settings import Settings, Truncation
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="RoBERTa sentiment, offline.")
+
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="Model directory; by default the embedded model.")
+]
+
+
+@app.callback()
+def root() -> None:
+    """Keep the name of a command needed even while there is only one."""
+
+
+@app.command()
+def predict(
+    texts: Annotated[list[str], typer.Argument(help="One or more texts.")],
+    model: ModelOption = None,
+    truncation: Annotated[
+        str, typer.Option(help=f"One of {', '.join(get_args(Truncation))}.")
+    ] = "end",
+) -> None:
+    """Print label and score of each text."""
+    from roberta_sentiment.classifier import load_classifier
+
+    settings = Settings.read({"truncation": truncation}, {})
+    artifact = open_artifact(*locate(str(model or "")))
+    predictions = load_classifier(artifact, settings).classify(texts)
+    table = Table("label", "score", "text")
+    scores = predictions.probabilities.max(axis=1)
+    for text, label, score in zip(texts, predictions.best, scores, strict=True):
+        table.add_row(label, f"{score:.4f}", text)
+    Console().print(table)
+
+
+@app.command("settings")
+def show_settings() -> None:
+    """Print the table of settings as Markdown."""
+    typer.echo(settings_module.markdown_table(), nl=False)
+
+
+def main() -> None:
+    """Run a command; an error of ours is one sentence and exit code 1."""
+    try:
+        app()
+    except SentimentError as error:
+        Console(stderr=True).print(f"error: {error.message}", style="red", markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
