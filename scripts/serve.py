@@ -24,8 +24,8 @@ PORTS = {
 def image_environment() -> dict[str, str]:
     """The variables that s2i puts into the image."""
     lines = (ROOT / ".s2i" / "environment").read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    return {name: value for name, value in pairs}
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
 
 
 def main() -> int:

@@ -7,18 +7,20 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from flask import Flask, Request, Response, g, jsonify, request
+from flask import Flask, Request, Response, current_app, g, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from seldon_core.flask_utils import SeldonMicroserviceException
 from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
+    MethodNotAllowed,
+    NotFound,
     RequestEntityTooLarge,
     UnsupportedMediaType,
 )
 
 from roberta_sentiment.errors import BodyTooLargeError, InferenceError, PayloadError
-from seldon_node import metrics
+from seldon_node import metrics, payload
 
 if TYPE_CHECKING:
     from seldon_node.node import SentimentNode
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _READS_A_MESSAGE = ("Predict", "SendFeedback")
-_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 class StrictJSON(DefaultJSONProvider):
@@ -84,6 +85,8 @@ def install(app: Flask, node: SentimentNode) -> None:
         return response
 
     def on_http_error(error: HTTPException) -> Response:
+        if isinstance(error, (MethodNotAllowed, NotFound)):
+            error = _without_static_files(app)
         if isinstance(error, RequestEntityTooLarge):
             too_large = BodyTooLargeError(node.settings.max_body_bytes)
             return refuse(413, too_large.reason, too_large.message)
@@ -112,15 +115,31 @@ def install(app: Flask, node: SentimentNode) -> None:
 
 
 def _read_body() -> None:
-    """Parse a JSON body before the wrapper does, which would hide what is wrong with it.
+    """Parse the message before the wrapper does, which would hide what is wrong with it.
 
-    Flask keeps the result, so the wrapper's own call costs nothing.
+    Flask keeps a JSON body, so the wrapper's own call costs nothing.
     """
-    if request.endpoint not in _READS_A_MESSAGE or "json" in request.args:
+    if request.endpoint not in _READS_A_MESSAGE:
         return
-    if request.mimetype in _FORMS and (request.form or request.files):
+    in_form = request.form.get("json") or request.args.get("json")
+    if in_form:
+        body = current_app.json.loads(in_form)
+    elif request.mimetype == "multipart/form-data":
         return
-    request.get_json()
+    else:
+        body = request.get_json()
+    if not isinstance(body, dict):
+        raise BadRequest(f"the body is {payload.describe(body)}; a SeldonMessage object is needed")
+
+
+def _without_static_files(app: Flask) -> MethodNotAllowed | NotFound:
+    """Which of 404 and 405 fits, apart from the wrapper's folder of static files at every path."""
+    routes = app.url_map.bind("")
+    methods = set(routes.allowed_methods(request.path))
+    endpoint, _ = routes.match(request.path, method="GET")
+    if endpoint == "static":
+        methods -= {"GET", "HEAD", "OPTIONS"}
+    return MethodNotAllowed(sorted(methods)) if methods else NotFound()
 
 
 def _add_retry_after(response: Response) -> Response:

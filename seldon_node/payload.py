@@ -113,7 +113,7 @@ def parse(message: object, settings: Settings) -> Request:
         RequestError: with the first position that is wrong, the reason and the limit.
     """
     if not isinstance(message, dict):
-        raise PayloadError(f"the body is {_describe(message)}; a SeldonMessage object is needed")
+        raise PayloadError(f"the body is {describe(message)}; a SeldonMessage object is needed")
     field = _data_field(message)
     value = message[field]
     if field == "data":
@@ -146,7 +146,7 @@ def _data_field(message: Mapping[str, Any]) -> str:
 
 def _parse_data(data: object) -> Request:
     if not isinstance(data, dict):
-        raise PayloadError(f"data is {_describe(data)}; an object with ndarray is needed")
+        raise PayloadError(f"data is {describe(data)}; an object with ndarray is needed")
     present = [key for key in ("ndarray", "tensor", "tftensor") if key in data]
     if present == ["ndarray"]:
         return _parse_ndarray(data["ndarray"])
@@ -159,7 +159,7 @@ def _parse_data(data: object) -> Request:
 
 def _parse_ndarray(items: object) -> Request:
     if not isinstance(items, list):
-        raise PayloadError(f"data.ndarray is {_describe(items)}; a list of texts is needed")
+        raise PayloadError(f"data.ndarray is {describe(items)}; a list of texts is needed")
     if not items:
         raise PayloadError("data.ndarray is empty; send at least one text")
     if isinstance(items[0], list) and items[0] and _is_number(items[0][0]):
@@ -189,7 +189,7 @@ def _parse_rows(rows: list[Any]) -> list[list[int]]:
     parsed = []
     for i, row in enumerate(rows):
         if not isinstance(row, list):
-            raise PayloadError(f"row {i} is {_describe(row)}; a list of token ids is needed")
+            raise PayloadError(f"row {i} is {describe(row)}; a list of token ids is needed")
         if len(row) != length:
             raise PayloadError(
                 f"row {i} has {len(row)} token ids, row 0 has {length}; "
@@ -222,7 +222,7 @@ def _parse_tensor(tensor: object) -> list[list[int]]:
 def _whole_number(row: int, column: int, value: object) -> int:
     if not _is_whole(value):
         raise TokenIdError(
-            f"row {row}, column {column}: {_describe(value)} is no token id; "
+            f"row {row}, column {column}: {describe(value)} is no token id; "
             "a whole number is needed"
         )
     return int(value)  # type: ignore[call-overload, no-any-return]  # _is_whole saw a number
@@ -240,7 +240,7 @@ def _parse_json_data(value: object) -> Request:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list):
         raise PayloadError(
-            f'jsonData is {_describe(value)}; a text, a list of texts or {{"texts": [...]}} '
+            f'jsonData is {describe(value)}; a text, a list of texts or {{"texts": [...]}} '
             "is needed"
         )
     if not texts:
@@ -252,7 +252,7 @@ def _parse_options(options: object) -> Options:
     if options is None:
         return Options()
     if not isinstance(options, dict):
-        raise OptionError(f"options is {_describe(options)}; an object is needed")
+        raise OptionError(f"options is {describe(options)}; an object is needed")
     known = [field.name for field in dataclasses.fields(Options)]
     for name in options:
         if name not in known:
@@ -261,7 +261,7 @@ def _parse_options(options: object) -> Options:
     _check_choice(options, "output", get_args(Output))
     top_k = options.get("top_k")
     if top_k is not None and not (_is_whole(top_k) and top_k >= 1):
-        raise OptionError(f"top_k is {_describe(top_k)}; a whole number from 1 is needed")
+        raise OptionError(f"top_k is {describe(top_k)}; a whole number from 1 is needed")
     return Options(
         truncation=options.get("truncation"),
         output=options.get("output", "probabilities"),
@@ -271,7 +271,7 @@ def _parse_options(options: object) -> Options:
 
 def _check_choice(options: Mapping[str, Any], name: str, allowed: Sequence[str]) -> None:
     if name in options and options[name] not in allowed:
-        raise OptionError(f"{name} is {_describe(options[name])}; allowed are {', '.join(allowed)}")
+        raise OptionError(f"{name} is {describe(options[name])}; allowed are {', '.join(allowed)}")
 
 
 def _decode(value: object) -> str:
@@ -282,7 +282,7 @@ def _decode(value: object) -> str:
         except (binascii.Error, ValueError) as error:
             raise PayloadError(f"binData is not valid base64: {error}") from None
     if not isinstance(value, bytes):
-        raise PayloadError(f"binData is {_describe(value)}; base64 of a UTF-8 text is needed")
+        raise PayloadError(f"binData is {describe(value)}; base64 of a UTF-8 text is needed")
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -304,7 +304,7 @@ def _check_size(request: Request, settings: Settings) -> None:
 
 def _check_text(position: int, text: object) -> None:
     if not isinstance(text, str):
-        raise PayloadError(f"text {position} is {_describe(text)}; a string is needed")
+        raise PayloadError(f"text {position} is {describe(text)}; a string is needed")
     if not text or text.isspace():
         raise TextError(f"text {position} is empty; there is nothing to score")
     if "\0" in text:
@@ -321,7 +321,7 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
     """A value in a few words, for a message."""
     if value is None:
         return "null"

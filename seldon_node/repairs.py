@@ -14,11 +14,13 @@ from __future__ import annotations
 import bisect
 import functools
 import logging
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing.managers import SyncManager
 from typing import Any, NoReturn
 
 import grpc
@@ -240,6 +242,11 @@ def _repair_processes() -> None:
             server.add_insecure_port(f"unix-abstract:{_private.address}")
         return server
 
+    def make_manager() -> SyncManager:
+        manager = SyncManager(ctx=multiprocessing.get_context("fork"))
+        manager.start(supervisor.end_with_parent)
+        return manager
+
     def make_metrics(*args: Any, **kwargs: Any) -> Any:
         stores.append(original_metrics(*args, **kwargs))
         return stores[-1]
@@ -258,6 +265,7 @@ def _repair_processes() -> None:
         sys.exit(supervisor.Supervisor(servers, is_sound).run())
 
     wrapper.get_grpc_server = get_grpc_server
+    wrapper_metrics.Manager = make_manager
     microservice.SeldonMetrics = make_metrics
     microservice.start_servers = start_servers
     microservice._make_grpc_server = _GrpcSide

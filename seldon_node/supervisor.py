@@ -137,9 +137,14 @@ class Supervisor:
                 process.join()
 
 
+def end_with_parent() -> None:
+    """Let the kernel send this process SIGTERM when its parent ends, however it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _child(target: Callable[[], None]) -> None:
     """What runs in a forked server process."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     target()

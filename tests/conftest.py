@@ -1,0 +1,76 @@
+"""Fixtures: a toy model, the real microservice on free ports, and no network."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roberta_sentiment.artifact import DEFAULT_MODEL, Artifact, open_artifact
+from roberta_sentiment.classifier import Classifier, load_classifier
+from roberta_sentiment.settings import Settings
+from tests import toy
+from tests.service import Service
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test reach this machine only."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = address[0]
+            assert host in ("localhost", "::1") or host.startswith("127."), f"network: {host}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def toy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory whose answers can be worked out by hand; it takes 32 tokens."""
+    return toy.write(tmp_path_factory.mktemp("toy") / "toy")
+
+
+@pytest.fixture(scope="session")
+def toy_artifact(toy_path: Path) -> Artifact:
+    return open_artifact(toy_path)
+
+
+@pytest.fixture(scope="session")
+def toy_classifier(toy_artifact: Artifact) -> Classifier:
+    return load_classifier(toy_artifact, Settings(threads=1, window_overlap=8))
+
+
+@pytest.fixture(scope="session")
+def default_classifier() -> Classifier:
+    """The embedded model."""
+    return load_classifier(open_artifact(DEFAULT_MODEL), Settings())
+
+
+@pytest.fixture(scope="session")
+def reviews() -> list[str]:
+    """Sentences of very different length, in no order."""
+    return [
+        "Wonderful.",
+        "A dull script, wooden acting and an ending that insults the audience.",
+        "I laughed, I cried, and I will see it again with everyone I know! " * 12,
+        "meh",
+        "The first hour is slow; the second more than makes up for it.",
+        "Not bad at all.",
+        "It's neither funny nor clever, " * 30 + "and it never ends.",
+        "🎬👍",
+    ]
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """The default model served by the real microservice, as the image starts it."""
+    with Service().start() as running:
+        yield running

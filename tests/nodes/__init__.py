@@ -1,0 +1,1 @@
+"""Nodes with one behaviour each, to be served by the real microservice."""

@@ -1,0 +1,278 @@
+"""Start, failure, recovery and end of the real service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import requests
+
+from roberta_sentiment.artifact import DEFAULT_MODEL
+from tests import toy
+from tests.nodes.flaky import SWITCH
+from tests.service import Service
+from tests.wire import to_proto
+
+GOOD = {"strData": "This film is so good"}
+
+
+def grpc_answers(service: Service) -> bool:
+    try:
+        service.predict(to_proto(GOOD))
+    except grpc.RpcError:
+        return False
+    return True
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text(encoding="ascii")
+
+
+def children(pid: int) -> list[int]:
+    """Pids of the child processes, oldest first."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return sorted(map(int, listed.split()))
+
+
+def listening_on(port: int) -> list[int]:
+    """Pids that hold a listening socket on a port."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    holders = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                links = {os.readlink(link) for link in (entry / "fd").iterdir()}  # noqa: PTH115
+            except OSError:
+                continue
+            if links & inodes:
+                holders.append(int(entry.name))
+    return sorted(holders)
+
+
+@pytest.fixture(scope="module")
+def toy_service_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy.write(tmp_path_factory.mktemp("toy") / "toy", positions=514)
+
+
+@pytest.fixture
+def toy_service(toy_service_path: Path) -> Iterator[Service]:
+    """A fresh service with a tiny model, to be harmed."""
+    with Service(MODEL_URI=str(toy_service_path)).start() as running:
+        running.wait_for(lambda: grpc_answers(running), "gRPC")
+        yield running
+
+
+def truncate(directory: Path) -> str:
+    path = directory / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1000])
+    return "truncated"
+
+
+def corrupt(directory: Path) -> str:
+    path = directory / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    return "damaged"
+
+
+def remove(directory: Path) -> str:
+    (directory / "model.onnx").unlink()
+    return "missing"
+
+
+@pytest.mark.parametrize("spoil", [truncate, corrupt, remove])
+def test_a_spoilt_model_stops_the_start(tmp_path: Path, spoil: Callable[[Path], str]) -> None:
+    """One sentence that names the file and what is wrong, no stack trace, exit code not zero."""
+    directory = Path(shutil.copytree(DEFAULT_MODEL, tmp_path / "model"))
+    words = spoil(directory)
+    with Service(MODEL_URI=str(directory)).launch() as service:
+        assert 0 != service.process.wait(60)
+        sentences = [line for line in service.log().splitlines() if "cannot start" in line]
+        assert 1 == len(sentences), service.log()
+        assert str(directory / "model.onnx") in sentences[0]
+        assert words in sentences[0]
+        assert "Traceback" not in service.log()
+
+
+def test_a_graph_that_does_not_load_stops_the_start(tmp_path: Path) -> None:
+    """Without a manifest the damage shows only when ONNX Runtime reads the file."""
+    directory = toy.write(tmp_path / "toy")
+    (directory / "model.onnx").write_bytes(b"\x08\x07nonsense")
+    with Service(MODEL_URI=str(directory), SENTIMENT_WINDOW_OVERLAP="8").launch() as service:
+        assert 0 != service.process.wait(60)
+        assert "cannot start: ONNX Runtime can't load" in service.log()
+        assert "Traceback" not in service.log()
+
+
+def test_an_unknown_parameter_stops_the_start() -> None:
+    """A typo in the manifest must not serve with a default in its place."""
+    parameters = '[{"name":"truncatoin","value":"end","type":"STRING"}]'
+    with Service(PREDICTIVE_UNIT_PARAMETERS=parameters).launch() as service:
+        assert 0 != service.process.wait(60)
+        assert "unknown parameter 'truncatoin'; did you mean truncation?" in service.log()
+        assert "Traceback" not in service.log()
+
+
+def test_a_port_in_use_stops_the_start(toy_service: Service) -> None:
+    """A server that can't bind must not be started again for ever."""
+    port = str(toy_service.http)
+    with Service(PREDICTIVE_UNIT_HTTP_SERVICE_PORT=port).launch() as second:
+        assert 0 != second.process.wait(60)
+        assert "REST server can't start" in second.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_every_process(toy_service: Service, number: int) -> None:
+    """Exit code 0 and no orphan, with REST and gRPC both on, within the pod's patience."""
+    assert len(toy_service.processes()) > 4
+    start = time.monotonic()
+    toy_service.process.send_signal(number)
+    assert 0 == toy_service.process.wait(10)
+    assert time.monotonic() - start < 5
+    assert [] == toy_service.processes()
+
+
+def test_running_requests_are_answered_before_the_end(toy_service_path: Path) -> None:
+    """A rolling update must not cost an answer, on either protocol."""
+    with Service("tests.nodes.slow.Slow", MODEL_URI=str(toy_service_path)).start() as service:
+        service.wait_for(lambda: grpc_answers(service), "gRPC")
+        slowly = {"strData": "slowly good"}
+        answers: dict[str, object] = {}
+        threads = [
+            threading.Thread(target=lambda: answers.update(rest=service.post(slowly).status_code)),
+            threading.Thread(
+                target=lambda: answers.update(grpc=service.predict(to_proto(slowly)).data.names)
+            ),
+        ]
+        for thread in threads:
+            thread.start()
+        service.wait_for(lambda: busy(service) == 2, "both requests to arrive")
+        service.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert 0 == service.process.wait(10)
+        assert 200 == answers["rest"]
+        assert ["negative", "positive"] == list(answers["grpc"])  # type: ignore[call-overload]
+        assert [] == service.processes()
+
+
+def busy(service: Service) -> int:
+    """Connections established to the two service ports, seen from the server."""
+    ports = {service.http, service.grpc}
+    count = 0
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            local, state = line.split()[1], line.split()[3]
+            count += state == "01" and int(local.rpartition(":")[2], 16) in ports
+    return count
+
+
+def test_a_killed_rest_worker_comes_back(toy_service: Service) -> None:
+    """gunicorn replaces it; the service answers again without help."""
+    holders = listening_on(toy_service.http)
+    worker = holders[-1]
+    os.kill(worker, signal.SIGKILL)
+    toy_service.wait_for(lambda: worker not in toy_service.processes(), "its end")
+    toy_service.wait_for(lambda: toy_service.health() == 200, "recovery")
+    assert 200 == toy_service.post(GOOD).status_code
+
+
+def test_a_killed_grpc_worker_turns_health_red_and_comes_back(toy_service: Service) -> None:
+    """The wrapper never notices; here health says 503 until a new worker answers."""
+    (worker,) = listening_on(toy_service.grpc)
+    os.kill(worker, signal.SIGSTOP)
+    toy_service.wait_for(lambda: toy_service.health() == 503, "red health")
+    answer = requests.get(toy_service.url("/health/status"), timeout=10).json()
+    assert "1 of 1 gRPC workers do not answer" in answer["status"]["info"]
+    os.kill(worker, signal.SIGKILL)
+    toy_service.wait_for(lambda: toy_service.health() == 200, "recovery")
+    assert grpc_answers(toy_service)
+
+
+@pytest.mark.parametrize("which", ["arbiter", "worker"])
+def test_a_killed_metrics_server_comes_back(toy_service: Service, which: str) -> None:
+    """What was counted before is still there."""
+    toy_service.post(GOOD)
+    counted = toy_service.counter("sentiment_texts_total")
+    assert counted > 0
+    holders = listening_on(toy_service.metrics)
+    victim = holders[0] if which == "arbiter" else holders[-1]
+    os.kill(victim, signal.SIGKILL)
+    toy_service.wait_for(lambda: victim not in toy_service.processes(), "its end")
+    toy_service.wait_for(lambda: _scrapes(toy_service), "recovery")
+    assert counted == toy_service.counter("sentiment_texts_total")
+
+
+def _scrapes(service: Service) -> bool:
+    try:
+        return "sentiment_texts_total" in service.scrape()
+    except requests.RequestException:
+        return False
+
+
+def test_a_killed_rest_arbiter_comes_back(toy_service: Service) -> None:
+    """Its orphaned worker gives the port back, and a new pair takes it."""
+    arbiter, worker = listening_on(toy_service.http)
+    os.kill(arbiter, signal.SIGKILL)
+    toy_service.wait_for(lambda: not {arbiter, worker} & {*toy_service.processes()}, "their end")
+    toy_service.wait_for(lambda: toy_service.post_status(GOOD) == 200, "recovery")
+
+
+def test_no_orphans_when_the_main_process_is_killed(toy_service: Service) -> None:
+    """The container's runtime restarts the main process; old workers must not hold the ports."""
+    os.kill(toy_service.process.pid, signal.SIGKILL)
+    toy_service.process.wait(5)
+    deadline = time.monotonic() + 20
+    while toy_service.processes() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [] == toy_service.processes()
+
+
+def test_a_dead_metrics_store_ends_the_service(toy_service: Service) -> None:
+    """No process can count without it, so the container has to start anew, and says why."""
+    helpers = [
+        pid
+        for pid in children(toy_service.process.pid)
+        if pid not in listening_on(toy_service.http) + listening_on(toy_service.metrics)
+        and pid not in listening_on(toy_service.grpc)
+    ]
+    (manager,) = helpers
+    os.kill(manager, signal.SIGKILL)
+    assert 1 == toy_service.process.wait(20)
+    assert "the metrics store is gone" in toy_service.log()
+    assert [] == toy_service.processes()
+
+
+def test_health_is_red_while_the_model_fails(tmp_path: Path, toy_service_path: Path) -> None:
+    """A failed inference turns health red; without any traffic it comes back by itself."""
+    switch = tmp_path / "fails"
+    environment = {SWITCH: str(switch), "MODEL_URI": str(toy_service_path)}
+    with Service("tests.nodes.flaky.Flaky", **environment).start() as service:
+        service.wait_for(lambda: grpc_answers(service), "gRPC")
+        switch.touch()
+        assert 500 == service.post(GOOD).status_code
+        assert 503 == service.health()
+        switch.unlink()
+        service.wait_for(lambda: service.health() == 200, "recovery")
+        switch.touch()
+        with pytest.raises(grpc.RpcError) as caught:
+            service.predict(to_proto(GOOD))
+        assert grpc.StatusCode.INTERNAL == caught.value.code()
+        assert "the test broke the model" == caught.value.details()
+        assert 503 == service.health()
+        switch.unlink()
+        service.wait_for(lambda: service.health() == 200, "recovery of the gRPC worker")
+        assert 200 == service.post(GOOD).status_code

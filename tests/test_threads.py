@@ -1,0 +1,49 @@
+"""CPUs: the quota of the container, not the cores of the node."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from roberta_sentiment.threads import available_cpus
+
+
+def cgroup(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        pytest.param({}, 64, id="none"),
+        pytest.param({"cpu.max": "200000 100000\n"}, 2, id="v2"),
+        pytest.param({"cpu.max": "150000 100000\n"}, 2, id="v2 rounded up"),
+        pytest.param({"cpu.max": "10000 100000\n"}, 1, id="v2 a tenth"),
+        pytest.param({"cpu.max": "max 100000\n"}, 64, id="v2 unlimited"),
+        pytest.param(
+            {"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3, id="v1"
+        ),
+        pytest.param(
+            {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64,
+            id="v1 unlimited",
+        ),
+    ],
+)  # fmt: skip
+def test_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cpus: int
+) -> None:
+    """64 threads in a container of 2 CPUs are throttled to a crawl."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    assert cpus == available_cpus(cgroup(tmp_path, files))
+
+
+def test_affinity_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pinned process can't use more CPUs than it is pinned to."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert available_cpus(cgroup(tmp_path, {"cpu.max": "400000 100000"})) == 1

@@ -1,0 +1,141 @@
+"""Texts to token ids: special tokens, truncation, and what can't be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tokenizers import ByteLevelBPETokenizer, processors
+
+from roberta_sentiment.artifact import DEFAULT_MODEL, open_artifact
+from roberta_sentiment.errors import ArtifactError, TextError, TextTooLongError
+from roberta_sentiment.settings import Truncation
+from roberta_sentiment.tokens import RobertaTokenizer, load_tokenizer
+from tests import toy
+
+BOS, EOS = 0, 2
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> RobertaTokenizer:
+    """It takes 8 tokens, 6 of them of the text; windows share 2."""
+    return RobertaTokenizer(toy.tokenizer(), limit=8, overlap=2)
+
+
+def ids_of(*words: str) -> list[int]:
+    vocab = toy.vocabulary()
+    return [vocab[word] for word in words]
+
+
+LONG = "good bad film the is a so not this it"
+TOKENS = ids_of("good", "Ġbad", "Ġfilm", "Ġthe", "Ġis", "Ġa", "Ġso", "Ġnot", "Ġthis", "Ġit")
+
+
+def test_a_text_is_framed(tokenizer: RobertaTokenizer) -> None:
+    """RoBERTa reads the sentence off <s>; without it the answer means nothing."""
+    (encoded,) = tokenizer.encode(["good film"], "end")
+    assert encoded.windows == ([BOS, *ids_of("good", "Ġfilm"), EOS],)
+    assert encoded.tokens == 4
+    assert not encoded.truncated
+
+
+@pytest.mark.parametrize(
+    ("truncation", "windows", "truncated"),
+    [
+        pytest.param("end", [TOKENS[:6]], True, id="end"),
+        pytest.param("start", [TOKENS[4:]], True, id="start"),
+        pytest.param("middle", [TOKENS[:3] + TOKENS[7:]], True, id="middle"),
+        pytest.param("windows", [TOKENS[:6], TOKENS[4:]], False, id="windows"),
+    ],
+)
+def test_a_long_text_is_cut_as_asked(
+    tokenizer: RobertaTokenizer, truncation: Truncation, windows: list[list[int]], truncated: bool
+) -> None:
+    """Each policy keeps the tokens it says, frames every piece, and tells the whole length."""
+    (encoded,) = tokenizer.encode([LONG], truncation)
+    assert encoded.windows == tuple([BOS, *body, EOS] for body in windows)
+    assert encoded.tokens == 12
+    assert encoded.truncated is truncated
+
+
+def test_windows_cover_every_token(tokenizer: RobertaTokenizer) -> None:
+    """A token that no window holds would be lost without a word."""
+    for n in range(1, 40):
+        (encoded,) = tokenizer.encode([" ".join(["good"] * n)], "windows")
+        bodies = [window[1:-1] for window in encoded.windows]
+        assert all(len(body) <= 6 for body in bodies)
+        covered = len(bodies[0]) + sum(min(4, n - 6 - 4 * i) for i in range(len(bodies) - 1))
+        assert covered == n
+
+
+def test_error_names_position_length_and_limit(tokenizer: RobertaTokenizer) -> None:
+    """Who asks for "error" wants to mend the text, so the sentence says which and by how much."""
+    with pytest.raises(TextTooLongError, match="text 1 has 12 tokens, the limit is 8"):
+        tokenizer.encode(["good", LONG], "error")
+
+
+def test_a_lone_surrogate_is_named(tokenizer: RobertaTokenizer) -> None:
+    """The tokenizers library says nothing but "TextInputSequence must be str"."""
+    with pytest.raises(TextError, match="text 1 holds a lone surrogate at character 4"):
+        tokenizer.encode(["good", "film\ud800"], "end")
+
+
+def test_a_tokenizer_without_post_processor_is_refused() -> None:
+    """Ids without <s> and </s> would give plausible nonsense."""
+    bare = toy.tokenizer()
+    bare.post_processor = None
+    with pytest.raises(ArtifactError, match="adds no <s> and </s>"):
+        RobertaTokenizer(bare, limit=8, overlap=2)
+
+
+def test_max_tokens_cannot_exceed_the_model(toy_path: Path) -> None:
+    """Beyond its position table the graph fails at run time."""
+    with pytest.raises(ArtifactError, match="max_tokens is 33, but the model takes 32"):
+        load_tokenizer(open_artifact(toy_path), max_tokens=33, overlap=8)
+
+
+def test_a_foreign_tokenizer_is_refused(tmp_path: Path) -> None:
+    """More tokens than embedding rows: tokenizer and graph come from different models."""
+    directory = toy.write(tmp_path / "model")
+    config = (directory / "config.json").read_text()
+    size = len(toy.vocabulary())
+    (directory / "config.json").write_text(
+        config.replace(f'"vocab_size": {size}', f'"vocab_size": {size - 1}')
+    )
+    with pytest.raises(ArtifactError, match="do not belong together"):
+        load_tokenizer(open_artifact(directory), max_tokens=0, overlap=8)
+
+
+AWKWARD = [
+    "This film is so good",
+    "  two  spaces\tand a tab\nand a line  ",
+    "naïve café, 映画は最高だ, 🎬👍🏽, \u200bzero width",
+    "<s> </s> <pad> <mask> <unk>",
+    "don't I'd we'll they're 100% $5.99 a/b...",
+    "A" * 300,
+]
+
+
+def test_ids_equal_those_of_transformers() -> None:
+    """The fast path skips transformers; its ids must be the ones that training saw."""
+    transformers = pytest.importorskip("transformers")
+    reference = transformers.RobertaTokenizerFast.from_pretrained(DEFAULT_MODEL)
+    ours = load_tokenizer(open_artifact(DEFAULT_MODEL), max_tokens=0, overlap=8)
+    expected = [reference(text)["input_ids"] for text in AWKWARD]
+    assert expected == [encoded.windows[0] for encoded in ours.encode(AWKWARD, "end")]
+
+
+def test_vocab_and_merges_give_the_same_ids(tmp_path: Path) -> None:
+    """roberta-base's older copies have no tokenizer.json."""
+    directory = toy.write(tmp_path / "model")
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(AWKWARD, vocab_size=260, special_tokens=toy.SPECIAL)
+    trained.post_processor = processors.RobertaProcessing(
+        ("</s>", EOS), ("<s>", BOS), add_prefix_space=False
+    )
+    trained.save(str(directory / "tokenizer.json"))
+    fast = load_tokenizer(open_artifact(directory), max_tokens=0, overlap=8)
+    trained.save_model(str(directory))
+    (directory / "tokenizer.json").unlink()
+    slow = load_tokenizer(open_artifact(directory), max_tokens=0, overlap=8)
+    assert fast.encode(AWKWARD, "end") == slow.encode(AWKWARD, "end")
