@@ -37,6 +37,7 @@ BOOT_FAILED = supervisor.BOOT_FAILED
 
 _OFF = "SELDON_REPAIRS_OFF"
 _applied: set[str] = set()
+_originals: dict[str, Callable[..., Any]] = {"metrics": wrapper_metrics.SeldonMetrics.update}
 
 
 def apply() -> None:
@@ -46,6 +47,11 @@ def apply() -> None:
         if name not in off and name not in _applied:
             repair()
             _applied.add(name)
+
+
+def original(name: str) -> Callable[..., Any]:
+    """What a repair replaced, for the test that shows the defect."""
+    return _originals[name]
 
 
 # HTTP ---------------------------------------------------------------------------------------
