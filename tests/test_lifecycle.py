@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -49,16 +50,16 @@ def listening_on(port: int) -> list[int]:
             fields = line.split()
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
                 inodes.add(f"socket:[{fields[9]}]")
-    holders = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                links = {os.readlink(link) for link in (entry / "fd").iterdir()}  # noqa: PTH115
-            except OSError:
-                continue
-            if links & inodes:
-                holders.append(int(entry.name))
-    return sorted(holders)
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return sorted(pid for pid in pids if inodes & set(open_files(pid)))
+
+
+def open_files(pid: int) -> Iterator[str]:
+    """What the descriptors of a process lead to; those closed meanwhile are left out."""
+    with contextlib.suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                yield os.readlink(link)  # noqa: PTH115
 
 
 @pytest.fixture(scope="module")
