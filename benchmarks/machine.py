@@ -1,0 +1,57 @@
+"""What a result must say about where it came from."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+_PACKAGES = ("onnxruntime", "tokenizers", "numpy", "seldon-core", "grpcio", "gunicorn")
+
+
+def describe() -> dict[str, Any]:
+    """Machine, versions, commit, date and command of this run."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
+        "commit": _commit(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def write(name: str, result: dict[str, Any]) -> Path:
+    """Write a result with its origin to benchmarks/results; return its path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({**describe(), **result}, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _module() -> str:
+    path = Path(sys.argv[0]).resolve()
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def _commit() -> str:
+    run = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
+    )
+    return run.stdout.strip()
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
