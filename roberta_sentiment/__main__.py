@@ -14,6 +14,7 @@ from roberta_sentiment import settings as settings_module
 from roberta_sentiment.artifact import locate, open_artifact
 from roberta_sentiment.errors import SentimentError
 from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.tools import convert, optimize, quantize
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="RoBERTa sentiment, offline.")
 
@@ -52,6 +53,10 @@ def predict(
 def show_settings() -> None:
     """Print the table of settings as Markdown."""
     typer.echo(settings_module.markdown_table(), nl=False)
+
+
+for tool in (convert, optimize, quantize):
+    app.command(tool.__name__.rpartition(".")[2])(tool.command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Which texts run together: sorted by length, cut by a budget of padded tokens."""
+"""Which sequences run together: neighbours in length, within a budget of padded tokens."""
 
 from __future__ import annotations
 
@@ -7,44 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+RUN_TOKENS = 24
+"""What one more run of the model costs, in tokens; padding beyond it is dearer than a new run."""
 
-def plan(
-    lengths: Sequence[int],
-    *,
-    budget: int,
-    equal_lengths: bool = False,
-    most: int | None = None,
-) -> list[list[int]]:
-    """Cut sequences into batches.
 
-    Sequences are taken from the longest to the shortest, so that neighbours have about the same
-    length and the largest memory is asked for first.
+def fits(
+    length: int, longest: int, rows: int, *, budget: int, equal_lengths: bool, most: int | None
+) -> bool:
+    """Whether a sequence may join a batch of longer ones.
 
     Args:
-        lengths: tokens of each of n sequences, each at least 1.
-        budget: most tokens in a batch, padding included; a longer sequence runs alone.
+        length: tokens of the sequence, at most `longest`.
+        longest: tokens of the batch's longest sequence.
+        rows: sequences in the batch.
+        budget: most tokens in a batch, padding included.
         equal_lengths: only sequences of one length share a batch (a graph without a mask).
         most: most sequences in a batch.
-
-    Returns:
-        Batches of positions in `lengths`; every position is in exactly one batch.
     """
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    batches: list[list[int]] = []
-    for i in order:
-        batch = batches[-1] if batches else []
-        longest = lengths[batch[0]] if batch else 0
-        fits = (
-            batch
-            and longest * (len(batch) + 1) <= budget
-            and (most is None or len(batch) < most)
-            and (not equal_lengths or lengths[i] == longest)
-        )
-        if fits:
-            batch.append(i)
-        else:
-            batches.append([i])
-    return batches
+    return (
+        longest * (rows + 1) <= budget
+        and longest - length <= (0 if equal_lengths else RUN_TOKENS)
+        and (most is None or rows < most)
+    )
 
 
 def pad(

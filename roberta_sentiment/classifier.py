@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 import time
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from roberta_sentiment import batching
 from roberta_sentiment.artifact import Artifact
+from roberta_sentiment.cpu import available_cpus
 from roberta_sentiment.errors import GraphError, TokenIdError
-from roberta_sentiment.session import Session, open_session
+from roberta_sentiment.prepared import open_prepared
+from roberta_sentiment.scheduler import Scheduler
+from roberta_sentiment.session import Session
 from roberta_sentiment.settings import Settings, Truncation
-from roberta_sentiment.threads import available_cpus
 from roberta_sentiment.tokens import RobertaTokenizer, TokenizedText, load_tokenizer
 
 Probabilities = npt.NDArray[np.float64]
@@ -26,9 +26,9 @@ class Work:
     """What answering took.
 
     Attributes:
-        batches: runs of the model.
+        batches: runs of the model; one shared with other callers is counted for one of them.
         tokens: tokens the model saw, without padding.
-        padding: tokens of padding beside them.
+        padding: tokens of padding in those runs.
         tokenize_s, queue_s, infer_s: seconds.
     """
 
@@ -94,9 +94,15 @@ class Classifier:
         self.artifact = artifact
         self.tokenizer = tokenizer
         self.settings = settings
-        self._session = session
-        self._lock = threading.Lock()
-        self._alone = not artifact.manifest.get("batch_invariant", True)
+        self._scheduler = Scheduler(
+            session,
+            classes=len(artifact.labels),
+            pad_id=artifact.pad_id,
+            budget=settings.batch_tokens,
+            max_queue=settings.max_queue,
+            max_queue_tokens=settings.max_queue_tokens,
+            alone=not artifact.manifest.get("batch_invariant", True),
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -155,33 +161,21 @@ class Classifier:
     def _score(self, tokenized: Sequence[TokenizedText], tokenize_s: float) -> Predictions:
         sequences = [ids for text in tokenized for ids in text.windows]
         owners = np.repeat(np.arange(len(tokenized)), [len(t.windows) for t in tokenized])
-        start = time.perf_counter()
-        logits, padding, batches = self._run(sequences)
-        infer_s = time.perf_counter() - start
+        logits, share = self._scheduler.run(sequences)
         return Predictions(
             labels=self.labels,
             logits=_mean_by_owner(logits, owners, len(tokenized)),
             tokens=[text.tokens for text in tokenized],
             truncated=[i for i, text in enumerate(tokenized) if text.truncated],
-            work=Work(batches, sum(map(len, sequences)), padding, tokenize_s, 0.0, infer_s),
+            work=Work(
+                batches=share.batches,
+                tokens=sum(map(len, sequences)),
+                padding=share.padding,
+                tokenize_s=tokenize_s,
+                queue_s=share.queue_s,
+                infer_s=share.infer_s,
+            ),
         )
-
-    def _run(self, sequences: list[list[int]]) -> tuple[npt.NDArray[np.float32], int, int]:
-        """Run all sequences; return logits in their order, tokens of padding, and batches."""
-        plan = batching.plan(
-            [len(s) for s in sequences],
-            budget=self.settings.batch_tokens,
-            equal_lengths=not self._session.has_mask,
-            most=1 if self._alone else None,
-        )
-        logits = np.empty((len(sequences), len(self.labels)), dtype=np.float32)
-        padding = 0
-        for batch in plan:
-            ids, lengths = batching.pad([sequences[i] for i in batch], self.artifact.pad_id)
-            with self._lock:
-                logits[batch] = self._session.run(ids, lengths)
-            padding += int(ids.size - lengths.sum())
-        return logits, padding, len(plan)
 
 
 def load_classifier(artifact: Artifact, settings: Settings) -> Classifier:
@@ -193,8 +187,8 @@ def load_classifier(artifact: Artifact, settings: Settings) -> Classifier:
     tokenizer = load_tokenizer(
         artifact, max_tokens=settings.max_tokens, overlap=settings.window_overlap
     )
-    session = open_session(artifact.onnx_path, threads=settings.threads or available_cpus())
-    return Classifier(artifact, tokenizer, session, settings)
+    prepared = open_prepared(artifact, threads=settings.threads or available_cpus())
+    return Classifier(artifact, tokenizer, prepared.session, settings)
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:

@@ -6,6 +6,13 @@ SentimentError                      500 INTERNAL_ERROR
 │   ├── ArtifactError               a model directory or a file in it is missing, damaged or unfit
 │   │   └── ChecksumError           a file differs from what the manifest says
 │   └── GraphError                  the ONNX graph is not one that this project can serve
+├── DataError                       a file of texts can't be read (tools only)
+├── QualityError                    a derived model is not good enough (tools only)
+│   └── ConversionError             a converted graph is not the model it was made from
+│       ├── NamesDifferError        its inputs or outputs have other names
+│       ├── AxesDifferError         an axis is fixed that must be free, or the other way round
+│       ├── ShapesDifferError       it answers in another shape
+│       └── ValuesDifferError       it answers with other numbers
 ├── RequestError                    400 BAD_REQUEST: the caller can mend it
 │   ├── PayloadError                400 BAD_PAYLOAD: wrong kind, type or shape
 │   ├── TextError                   400 BAD_TEXT: a text that can't be read as text
@@ -75,6 +82,38 @@ class GraphError(StartError):
     """The ONNX graph can't be served, or a change to it can't be made safely."""
 
     reason = "BAD_GRAPH"
+
+
+class DataError(SentimentError):
+    """A file of texts or labels that can't be read."""
+
+    reason = "BAD_DATA"
+
+
+class QualityError(SentimentError):
+    """A derived model differs from its original by more than allowed."""
+
+    reason = "NOT_GOOD_ENOUGH"
+
+
+class ConversionError(QualityError):
+    """A converted graph is not the model it was made from."""
+
+
+class NamesDifferError(ConversionError):
+    """Inputs or outputs have other names than expected."""
+
+
+class AxesDifferError(ConversionError):
+    """An axis is fixed that must be free, or the other way round."""
+
+
+class ShapesDifferError(ConversionError):
+    """The answer has another shape than PyTorch's."""
+
+
+class ValuesDifferError(ConversionError):
+    """The answer has other numbers than PyTorch's."""
 
 
 class RequestError(SentimentError):
@@ -183,22 +222,18 @@ class NotReadyError(SentimentError):
 
 
 class OverloadedError(SentimentError):
-    """The queue is full.
+    """Too much waits for the model already.
 
     Args:
-        waiting: texts in the queue.
-        limit: texts that the queue takes.
+        message: what is full, and how full.
         retry_after: seconds after which a new try makes sense.
     """
 
     http_status = 503
     reason = "OVERLOADED"
 
-    def __init__(self, waiting: int, limit: int, retry_after: int) -> None:
-        super().__init__(
-            f"{waiting} texts are waiting, the limit is {limit} (setting max_queue); "
-            f"try again in {retry_after} s"
-        )
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
 

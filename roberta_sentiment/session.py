@@ -93,12 +93,13 @@ class Session:
         return np.asarray(logits, dtype=np.float32)
 
 
-def open_session(path: Path, *, threads: int) -> Session:
+def open_session(model: Path | bytes, *, threads: int, optimized: bool = False) -> Session:
     """Load a graph into ONNX Runtime.
 
     Args:
-        path: the `.onnx` file.
+        model: the `.onnx` file, or its content.
         threads: threads of one run.
+        optimized: the file was saved by ONNX Runtime after all its optimisations.
 
     Raises:
         GraphError: ONNX Runtime can't load the file, or it is no classification graph.
@@ -108,12 +109,14 @@ def open_session(path: Path, *, threads: int) -> Session:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    source = model if isinstance(model, bytes) else str(model)
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common base class for its errors
-        raise GraphError(f"ONNX Runtime can't load {path}: {_first_line(error)}") from error
+        name = "the edited graph" if isinstance(model, bytes) else model
+        raise GraphError(f"ONNX Runtime can't load {name}: {_first_line(error)}") from error
     return Session(session)
 
 

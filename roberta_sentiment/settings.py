@@ -64,6 +64,14 @@ class Settings:
     batch_tokens: int = _setting(
         512, "Tokens in one run of the model, padding included.", minimum=1, maximum=1_000_000
     )
+    max_queue: int = _setting(
+        24, "Requests that may wait for the model; one more is answered 503 at once. Keep it below "
+        "GUNICORN_THREADS and GRPC_THREADS.", minimum=1, maximum=100_000,
+    )  # fmt: skip
+    max_queue_tokens: int = _setting(
+        262_144, "Tokens that may wait for the model; a request that comes while nothing waits may "
+        "exceed it.", minimum=1,
+    )  # fmt: skip
     threads: int = _setting(
         0, "Threads of one run of the model. 0: the CPUs this container may use.",
         minimum=0, maximum=1024,

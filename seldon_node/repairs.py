@@ -279,11 +279,17 @@ def _repair_processes() -> None:
 
 
 def _serve_until_sigterm(server: grpc.Server) -> None:
-    """Keep a gRPC server until SIGTERM, then let its running requests end."""
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    signal.signal(signal.SIGINT, lambda *_: stopping.set())
-    stopping.wait()
+    """Keep a gRPC server until SIGTERM, then let its running requests end.
+
+    The kernel may hand the signal to one of gRPC's own threads, which wakes no Python code; so the
+    C handler itself writes into a pipe that this thread reads.
+    """
+    awake, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    os.read(awake, 1)
     server.stop(supervisor.GRACE_S).wait()
 
 

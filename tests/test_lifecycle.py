@@ -210,9 +210,9 @@ def test_a_killed_metrics_server_comes_back(toy_service: Service, which: str) ->
     counted = toy_service.counter("sentiment_texts_total")
     assert counted > 0
     holders = listening_on(toy_service.metrics)
-    victim = holders[0] if which == "arbiter" else holders[-1]
-    os.kill(victim, signal.SIGKILL)
-    toy_service.wait_for(lambda: victim not in toy_service.processes(), "its end")
+    ending = holders if which == "arbiter" else holders[-1:]
+    os.kill(ending[0], signal.SIGKILL)
+    toy_service.wait_for(lambda: not {*ending} & {*toy_service.processes()}, "their end")
     toy_service.wait_for(lambda: _scrapes(toy_service), "recovery")
     assert counted == toy_service.counter("sentiment_texts_total")
 

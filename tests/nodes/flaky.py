@@ -6,25 +6,24 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from Model import Model
-from roberta_sentiment import session
 from roberta_sentiment.errors import InferenceError
+from roberta_sentiment.session import Session
 
 SWITCH = "TEST_FAILS_WHILE"
-
-_original = session.Session.run
-
-
-def _run(self: session.Session, ids: Any, lengths: Any) -> Any:
-    if Path(os.environ[SWITCH]).exists():
-        raise InferenceError("the test broke the model")
-    return np.asarray(_original(self, ids, lengths))
-
-
-session.Session.run = _run  # type: ignore[method-assign]
 
 
 class Flaky(Model):
     """As Model, but for the switch."""
+
+    def load(self) -> None:
+        """Let every run of the model look at the switch first."""
+        original = Session.run
+
+        def run(session: Session, ids: Any, lengths: Any) -> Any:
+            if Path(os.environ[SWITCH]).exists():
+                raise InferenceError("the test broke the model")
+            return original(session, ids, lengths)
+
+        Session.run = run  # type: ignore[method-assign, assignment]
+        super().load()

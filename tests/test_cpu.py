@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roberta_sentiment.threads import available_cpus
+from roberta_sentiment.cpu import available_cpus
 
 
 def cgroup(root: Path, files: dict[str, str]) -> Path:

@@ -1,12 +1,18 @@
-"""How many CPUs this process may use: affinity and the container's quota."""
+"""The CPUs of this process: how many it may use, and what they can do."""
 
 from __future__ import annotations
 
 import math
 import os
+import platform
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_CPUINFO = Path("/proc/cpuinfo")
+_KERNEL_FEATURES = {
+    "amx_bf16", "amx_int8", "asimddp", "avx", "avx2", "avx512_bf16", "avx512_vnni", "avx512f",
+    "avx_vnni", "i8mm", "sve",
+}  # fmt: skip
 
 
 def available_cpus(cgroup: Path = _CGROUP) -> int:
@@ -20,6 +26,25 @@ def available_cpus(cgroup: Path = _CGROUP) -> int:
     cpus = len(os.sched_getaffinity(0))
     quota = _quota_v2(cgroup) or _quota_v1(cgroup)
     return max(1, min(cpus, math.ceil(quota))) if quota else cpus
+
+
+def features(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
+    """Instructions that decide which kernels ONNX Runtime takes, sorted; empty where unknown.
+
+    Args:
+        cpuinfo: the kernel's description of the CPUs.
+    """
+    words = set(_read(cpuinfo).replace("\t", " ").split())
+    return (platform.machine(), *sorted(words & _KERNEL_FEATURES))
+
+
+def adds_bytes_exactly(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether products of uint8 and int8 are summed in 32 bits (VNNI, or any ARM).
+
+    AVX2 and AVX-512 alone add pairs in 16 bits, which saturates for large values.
+    """
+    found = features(cpuinfo)
+    return "x86_64" not in found or bool({"avx512_vnni", "avx_vnni"}.intersection(found))
 
 
 def _quota_v2(cgroup: Path) -> float | None:

@@ -1,0 +1,1 @@
+"""A/B tests of sentiment models behind Seldon Core: send, record, judge."""

@@ -1,0 +1,34 @@
+"""Latency percentiles with distribution-free intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from ab.stats.interval import NOTHING, Interval
+
+PERCENTILES = (50, 90, 95, 99)
+
+
+def percentile(values: Sequence[float], percent: float, confidence: float = 0.95) -> Interval:
+    """A percentile with the interval between two order statistics.
+
+    Source: Conover (1999), "Practical Nonparametric Statistics", 3rd edition, section 3.2, as in
+    `scipy.stats.quantile_test`. No distribution is assumed.
+
+    Returns:
+        An end is None when the sample is too small to bound the percentile on that side.
+    """
+    if not values:
+        return NOTHING
+    sample = np.asarray(values, float)
+    estimate = float(np.percentile(sample, percent))
+    test = stats.quantile_test(sample, q=estimate, p=percent / 100)
+    low, high = test.confidence_interval(confidence)
+    return Interval(estimate, _bound(low), _bound(high))
+
+
+def _bound(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,90 @@
+"""What can come of a call, over REST and gRPC alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Protocol
+
+from ab.endpoint import Endpoint
+from ab.wire import Message
+
+
+class Outcome(enum.StrEnum):
+    """How a call ended."""
+
+    ANSWERED = "answered"
+    UNREACHABLE = "unreachable"
+    """No connection: the server did not see the request."""
+    REFUSED = "refused"
+    """The server had no room or was not ready, and says so: it did not execute the request."""
+    REJECTED = "rejected"
+    """The request is wrong; sending it again changes nothing."""
+    FAILED = "failed"
+    """An error of the server or of a proxy: the request may have been executed."""
+    TIMEOUT = "timeout"
+    CUT = "cut"
+    """The connection broke after the request was on its way, or the answer is damaged."""
+
+
+_NOT_EXECUTED = frozenset({Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.REJECTED})
+_FINAL = frozenset({Outcome.ANSWERED, Outcome.REJECTED})
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """The end of one call.
+
+    Attributes:
+        outcome: how it ended.
+        status: HTTP status or gRPC code; empty without an answer.
+        message: the answer in its JSON form; empty unless answered.
+        detail: what went wrong, for people.
+        retry_after: seconds the server asks to wait.
+    """
+
+    outcome: Outcome
+    status: str = ""
+    message: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    detail: str = ""
+    retry_after: float | None = None
+
+    @property
+    def may_have_run(self) -> bool:
+        """Whether the server may have executed the request."""
+        return self.outcome not in _NOT_EXECUTED
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another try is pointless."""
+        return self.outcome in _FINAL
+
+
+class Transport(Protocol):
+    """A way to one endpoint, usable from several threads."""
+
+    def predict(self, message: Message) -> Reply:
+        """Send a request."""
+
+    def feedback(self, message: Message) -> Reply:
+        """Send feedback. Its answer has no meaning of its own: the executor may echo the body."""
+
+    def close(self) -> None:
+        """Close all connections."""
+
+
+def connect(endpoint: Endpoint, timeout: float) -> Transport:
+    """A transport for the endpoint.
+
+    Args:
+        endpoint: REST or gRPC.
+        timeout: seconds after which a call is given up.
+    """
+    if endpoint.grpc:
+        from ab.transport_grpc import GrpcTransport
+
+        return GrpcTransport(endpoint, timeout)
+    from ab.transport_rest import RestTransport
+
+    return RestTransport(endpoint, timeout)

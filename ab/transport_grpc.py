@@ -1,0 +1,101 @@
+"""Seldon's gRPC API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf import json_format
+from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
+
+from ab.endpoint import Endpoint
+from ab.transport import Outcome, Reply
+from ab.wire import Message
+
+_OPTIONS = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
+_NEVER_CONNECTED = ("failed to connect to all addresses", "name resolution failure")
+_PUSHBACK = "grpc-retry-pushback-ms"
+_DETAIL = 200
+
+_OUTCOMES = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: Outcome.TIMEOUT,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Outcome.REFUSED,
+    grpc.StatusCode.UNAVAILABLE: Outcome.CUT,
+    **dict.fromkeys(
+        (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            grpc.StatusCode.NOT_FOUND,
+            grpc.StatusCode.PERMISSION_DENIED,
+            grpc.StatusCode.UNAUTHENTICATED,
+            grpc.StatusCode.UNIMPLEMENTED,
+            grpc.StatusCode.FAILED_PRECONDITION,
+            grpc.StatusCode.OUT_OF_RANGE,
+        ),
+        Outcome.REJECTED,
+    ),
+}
+
+
+class GrpcTransport:
+    """Calls over one gRPC channel.
+
+    Args:
+        endpoint: where to.
+        timeout: seconds to wait for an answer.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
+        if endpoint.secure:
+            credentials = grpc.ssl_channel_credentials()
+            self._channel = grpc.secure_channel(endpoint.host, credentials, options=_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(endpoint.host, options=_OPTIONS)
+        self._stub = prediction_pb2_grpc.SeldonStub(self._channel)
+        self._metadata = endpoint.metadata
+        self._timeout = timeout
+
+    def predict(self, message: Message) -> Reply:
+        """Send a request."""
+        request = json_format.ParseDict(message, prediction_pb2.SeldonMessage())
+        puid = request.meta.puid
+        return self._call(self._stub.Predict, request, (("seldon-puid", puid),) if puid else ())
+
+    def feedback(self, message: Message) -> Reply:
+        """Send feedback."""
+        request = json_format.ParseDict(message, prediction_pb2.Feedback())
+        return self._call(self._stub.SendFeedback, request, ())
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def _call(
+        self, call: Callable[..., Any], request: object, metadata: tuple[tuple[str, str], ...]
+    ) -> Reply:
+        try:
+            answer = call(request, timeout=self._timeout, metadata=(*self._metadata, *metadata))
+        except grpc.RpcError as error:
+            return _of_error(error)
+        return Reply(Outcome.ANSWERED, "OK", json_format.MessageToDict(answer))
+
+
+def _of_error(error: grpc.RpcError) -> Reply:
+    assert isinstance(error, grpc.Call)
+    code, detail = error.code(), error.details() or ""
+    outcome = _OUTCOMES.get(code, Outcome.FAILED)
+    wait = _pushback(error)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        if any(words in detail.lower() for words in _NEVER_CONNECTED):
+            outcome = Outcome.UNREACHABLE
+        elif wait is not None:
+            outcome = Outcome.REFUSED
+    return Reply(outcome, code.name, {}, detail[:_DETAIL], wait)
+
+
+def _pushback(error: grpc.Call) -> float | None:
+    """Seconds that the server asks to wait, by the trailer that gRPC defines for it."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _PUSHBACK and str(value).isdecimal():
+            return int(value) / 1000
+    return None

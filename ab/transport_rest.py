@@ -1,0 +1,133 @@
+"""Seldon's REST API."""
+
+from __future__ import annotations
+
+import email.utils
+import threading
+import time
+from collections.abc import Mapping
+
+import requests
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+from ab.endpoint import Endpoint
+from ab.transport import Outcome, Reply
+from ab.wire import Message
+
+CONNECT_TIMEOUT_S = 5.0
+
+_NOT_RUN_REASONS = frozenset({"NOT_READY", "OVERLOADED"})
+_DETAIL = 200
+
+
+class RestTransport:
+    """Calls over HTTP, one connection pool a thread.
+
+    Args:
+        endpoint: where to.
+        timeout: seconds to wait for an answer.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
+        self._api = f"{endpoint.base}/api/v1.0"
+        self._timeout = (min(CONNECT_TIMEOUT_S, timeout), timeout)
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+
+    def predict(self, message: Message) -> Reply:
+        """Send a request."""
+        puid = str(message.get("meta", {}).get("puid", ""))
+        return self._post("predictions", message, {"Seldon-Puid": puid} if puid else {})
+
+    def feedback(self, message: Message) -> Reply:
+        """Send feedback; any body that comes with 200 is accepted."""
+        return self._post("feedback", message, {})
+
+    def close(self) -> None:
+        """Close all connections."""
+        for session in self._sessions:
+            session.close()
+
+    def _post(self, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
+        try:
+            response = self._session().post(
+                f"{self._api}/{path}",
+                json=message,
+                headers=dict(headers),
+                timeout=self._timeout,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            return _of_exception(error)
+        return _of_response(response, needs_body=path == "predictions")
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            self._sessions.append(session)
+        return session
+
+
+def _of_exception(error: requests.RequestException) -> Reply:
+    detail = f"{type(error).__name__}: {error}"[:_DETAIL]
+    cause = error.args[0] if error.args else None
+    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
+    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError):
+        return Reply(Outcome.UNREACHABLE, detail=detail)
+    if isinstance(error, requests.Timeout):
+        return Reply(Outcome.TIMEOUT, detail=detail)
+    return Reply(Outcome.CUT, detail=detail)
+
+
+def _of_response(response: requests.Response, *, needs_body: bool) -> Reply:
+    status = str(response.status_code)
+    body = _json(response)
+    if response.status_code == requests.codes.ok:
+        if body is None and needs_body:
+            return Reply(Outcome.CUT, status, detail="the answer is no JSON object")
+        return Reply(Outcome.ANSWERED, status, body or {})
+    told = body.get("status") if body else None
+    reason = str(told.get("reason", "")) if isinstance(told, dict) else ""
+    info = str(told.get("info", "")) if isinstance(told, dict) else response.text
+    wait = retry_after(response.headers.get("Retry-After"), time.time())
+    detail = " ".join(f"{reason} {info}".split())[:_DETAIL]
+    return Reply(_outcome(response.status_code, reason, wait), status, {}, detail, wait)
+
+
+def _outcome(status: int, reason: str, wait: float | None) -> Outcome:
+    if status == requests.codes.too_many_requests:
+        return Outcome.REFUSED
+    if status == requests.codes.service_unavailable and (
+        wait is not None or reason in _NOT_RUN_REASONS
+    ):
+        return Outcome.REFUSED
+    if requests.codes.bad_request <= status < requests.codes.internal_server_error:
+        return Outcome.REJECTED
+    return Outcome.FAILED
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Seconds to wait from a Retry-After header: a number or a date.
+
+    Args:
+        value: the header; None without one.
+        now: seconds since 1970.
+    """
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, moment.timestamp() - now)
+
+
+def _json(response: requests.Response) -> dict[str, object] | None:
+    try:
+        body = response.json()
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None

@@ -1,0 +1,138 @@
+"""Seldon messages: the request, the answer read, the feedback built."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Message = dict[str, Any]
+
+_KEPT_TAGS = ("model_name", "model_version", "precision")
+
+
+class BadAnswer(Exception):  # noqa: N818  it is no error of ours but a finding
+    """An answer that can't be counted; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a model said to one text.
+
+    Attributes:
+        names: labels, in the order of the scores.
+        scores: probability by label.
+        path: node name to image, `meta.requestPath`.
+        routing: router name to child index, `meta.routing`.
+        tags: model name, version and precision, where the model tells them.
+    """
+
+    names: tuple[str, ...]
+    scores: tuple[float, ...]
+    path: Mapping[str, str]
+    routing: Mapping[str, int]
+    tags: Mapping[str, str]
+
+    @property
+    def predicted(self) -> str:
+        """Label with the highest score, the first of equals."""
+        return self.names[max(range(len(self.scores)), key=self.scores.__getitem__)]
+
+
+def build_request(text: str, puid: str) -> Message:
+    """A SeldonMessage with one text.
+
+    `data.ndarray`, because the bandit routers that Seldon ships count the rows of `data`.
+    """
+    return {"data": {"ndarray": [text]}, "meta": {"puid": puid}}
+
+
+def read_answer(message: Mapping[str, Any], labels: Sequence[str], puid: str = "") -> Answer:
+    """Read the answer to one text.
+
+    Args:
+        message: a SeldonMessage in its JSON form.
+        labels: that the answer has to name, in any order.
+        puid: of the request; an answer that carries another one is not ours.
+
+    Raises:
+        BadAnswer: it is not one row of probabilities for these labels.
+    """
+    meta = _mapping(message.get("meta"))
+    if puid and meta.get("puid", puid) != puid:
+        raise BadAnswer("it answers another request: its meta.puid differs")
+    data = _mapping(message.get("data"))
+    names = data.get("names")
+    if not isinstance(names, list) or sorted(map(str, names)) != sorted(labels):
+        raise BadAnswer(f"data.names is {str(names)[:80]}, not {', '.join(labels)}")
+    return Answer(
+        tuple(names),
+        _scores(data, len(names)),
+        {str(k): str(v) for k, v in _mapping(meta.get("requestPath")).items()},
+        _routing(meta),
+        {k: str(v) for k, v in _mapping(meta.get("tags")).items() if k in _KEPT_TAGS},
+    )
+
+
+def build_feedback(
+    answer: Answer, truth: str, reward: float, text: str | None, routing: Mapping[str, int]
+) -> Message:
+    """Feedback on one answer.
+
+    Only fields that SeldonMessage knows are sent: the wrapper refuses any other one.
+
+    Args:
+        answer: it goes back with its routing, by which the executor finds the model.
+        truth: label.
+        reward: Seldon's own counters skip a reward of 0.
+        text: of the request; None when it is not known any more.
+        routing: sent in place of what the answer had.
+    """
+    response = {
+        "data": {"names": list(answer.names), "ndarray": [list(answer.scores)]},
+        "meta": {
+            "routing": dict(routing),
+            "requestPath": dict(answer.path),
+            "tags": dict(answer.tags),
+        },
+    }
+    feedback: Message = {
+        "response": response,
+        "reward": reward,
+        "truth": {"data": {"ndarray": [truth]}},
+    }
+    if text is not None:
+        feedback["request"] = {"data": {"ndarray": [text]}}
+    return feedback
+
+
+def _scores(data: Mapping[str, Any], classes: int) -> tuple[float, ...]:
+    row = data.get("ndarray")
+    if row is None:
+        row = [_mapping(data.get("tensor")).get("values")]
+    if not isinstance(row, list) or len(row) != 1 or not isinstance(row[0], list):
+        raise BadAnswer("data does not hold one row of scores")
+    scores = row[0]
+    if len(scores) != classes or not all(_is_probability(score) for score in scores):
+        raise BadAnswer(f"the scores are not {classes} probabilities")
+    if not math.isclose(sum(scores), 1.0, abs_tol=0.01):
+        raise BadAnswer(f"the scores sum to {sum(scores):.3f}, not to 1")
+    return tuple(float(score) for score in scores)
+
+
+def _is_probability(score: object) -> bool:
+    return (
+        isinstance(score, (int, float)) and not isinstance(score, bool) and -1e-6 <= score <= 1.0001
+    )
+
+
+def _routing(meta: Mapping[str, Any]) -> dict[str, int]:
+    routing = _mapping(meta.get("routing"))
+    if not all(isinstance(index, (int, float)) for index in routing.values()):
+        raise BadAnswer("meta.routing holds something other than numbers")
+    return {str(node): int(index) for node, index in routing.items()}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

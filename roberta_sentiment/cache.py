@@ -1,0 +1,119 @@
+"""Files derived from a model, beside it or in a temporary directory, and never trusted blindly.
+
+An entry is found again only for exactly what it was made from and with, and only if each of its
+files still has the checksum it had when it was made.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from roberta_sentiment.artifact import sha256_of
+
+logger = logging.getLogger(__name__)
+
+ENTRY = "entry.json"
+_DIGITS = 16
+
+
+class Cache:
+    """Derived files in one of several directories.
+
+    Args:
+        roots: directories to look in, in this order; the first that can be written takes a new
+            entry. They need not exist.
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = roots
+
+    def find(self, key: Mapping[str, str]) -> Path | None:
+        """The entry's directory, or nothing if there is none that is intact.
+
+        Args:
+            key: what the files were made from and with: checksums, versions, features.
+        """
+        for root in self._roots:
+            directory = root / _name(key)
+            reason = _unfit(directory, key)
+            if reason is None:
+                return directory
+            if reason:
+                logger.warning("%s is not used: %s", directory, reason)
+        return None
+
+    def store(self, key: Mapping[str, str], write: Callable[[Path], None]) -> Path | None:
+        """Make an entry; nothing if no directory can be written.
+
+        Args:
+            key: as for `find`.
+            write: fills an empty directory.
+        """
+        for root in self._roots:
+            try:
+                root.mkdir(parents=True, exist_ok=True, mode=0o700)
+                scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
+            except OSError:
+                continue
+            try:
+                return _fill(scratch, root / _name(key), key, write)
+            except OSError as error:
+                if _unfit(root / _name(key), key) is None:  # another process was faster
+                    return root / _name(key)
+                logger.warning("%s can't keep derived files: %s", root, error.strerror)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        return None
+
+
+def default_roots(model: Path) -> list[Path]:
+    """Beside the model, then a directory of this user's in the temporary directory."""
+    return [model / ".cache", Path(tempfile.gettempdir()) / f"roberta-sentiment-{os.getuid()}"]
+
+
+def _name(key: Mapping[str, str]) -> str:
+    return f"{key['kind']}-{key['model'][:_DIGITS]}"
+
+
+def _fill(
+    scratch: Path, target: Path, key: Mapping[str, str], write: Callable[[Path], None]
+) -> Path:
+    write(scratch)
+    files = {
+        file.name: {"sha256": sha256_of(file), "size": file.stat().st_size}
+        for file in sorted(scratch.iterdir())
+    }
+    entry = json.dumps({"key": dict(key), "files": files}, indent=2) + "\n"
+    (scratch / ENTRY).write_text(entry, encoding="utf-8")
+    scratch.chmod(0o755)
+    if target.exists():
+        shutil.rmtree(target)
+    scratch.rename(target)
+    return target
+
+
+def _unfit(directory: Path, key: Mapping[str, str]) -> str | None:
+    """Why an entry can't be used: empty if it does not exist, nothing if it can."""
+    try:
+        status = directory.stat()
+        entry = json.loads((directory / ENTRY).read_text(encoding="utf-8"))
+        files = entry["files"]
+        if status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022:
+            return "others can write to it"
+        if entry["key"] != dict(key):
+            changed = [name for name in key if entry["key"].get(name) != key[name]]
+            return f"it was made with another {', '.join(changed)}"
+        for name, expected in files.items():
+            if sha256_of(directory / name) != expected["sha256"]:
+                return f"{name} has changed since"
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return f"its {ENTRY} can't be read"
+    return None

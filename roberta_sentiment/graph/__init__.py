@@ -1,0 +1,1 @@
+"""ONNX graphs of RoBERTa classifiers: read, given a mask, built anew, quantised."""

@@ -1,0 +1,101 @@
+"""Which file the session opens: the model's own, one with a mask put in, or an optimised one."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime
+
+from roberta_sentiment import cpu
+from roberta_sentiment.artifact import Artifact
+from roberta_sentiment.cache import Cache, default_roots
+from roberta_sentiment.errors import GraphError
+from roberta_sentiment.session import Session, open_session
+
+logger = logging.getLogger(__name__)
+
+MASKED, OPTIMIZED = "masked", "optimized"
+FILE = "model.onnx"
+_MASK_FORMAT = "1"
+_OPTIMIZED_FORMAT = "1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A session and the file it came from.
+
+    Attributes:
+        kind: "as it is", "masked" or "optimized".
+    """
+
+    session: Session
+    kind: str
+
+
+def open_prepared(
+    artifact: Artifact, *, threads: int, roots: Sequence[Path] | None = None
+) -> Prepared:
+    """Open the best file there is for a model.
+
+    An optimised file from the cache comes first. A graph without a mask gets one, and the changed
+    file is kept where it may be written. Where no mask can be put in, the graph is opened as it is;
+    its batches must then hold texts of one length only.
+
+    Args:
+        artifact: the model.
+        threads: of one run.
+        roots: directories with derived files; by default beside the model and a temporary one.
+
+    Raises:
+        GraphError: the model can't be loaded.
+    """
+    cache = Cache(default_roots(artifact.path) if roots is None else roots)
+    found = cache.find(optimized_key(artifact.sha256))
+    if found:
+        return Prepared(open_session(found / FILE, threads=threads, optimized=True), OPTIMIZED)
+    found = cache.find(_masked_key(artifact.sha256))
+    if found:
+        return Prepared(open_session(found / FILE, threads=threads), MASKED)
+    session = open_session(artifact.onnx_path, threads=threads)
+    if session.has_mask:
+        return Prepared(session, "as it is")
+    masked = _open_masked(artifact, cache, threads)
+    return Prepared(masked, MASKED) if masked else Prepared(session, "as it is")
+
+
+def optimized_key(sha256: str) -> dict[str, str]:
+    """What an optimised file depends on."""
+    return {
+        "kind": OPTIMIZED,
+        "format": _OPTIMIZED_FORMAT,
+        "model": sha256,
+        "onnxruntime": onnxruntime.__version__,
+        "cpu": " ".join(cpu.features()),
+    }
+
+
+def _masked_key(sha256: str) -> dict[str, str]:
+    return {"kind": MASKED, "format": _MASK_FORMAT, "model": sha256}
+
+
+def _open_masked(artifact: Artifact, cache: Cache, threads: int) -> Session | None:
+    import onnx
+
+    from roberta_sentiment.graph.mask import add_mask
+
+    try:
+        model = add_mask(onnx.load(str(artifact.onnx_path)))
+    except GraphError as error:
+        logger.warning("%s; only texts of one length share a batch", error.message)
+        return None
+    except Exception as error:  # whatever the file holds, ONNX Runtime could load it
+        logger.warning("%s can't be edited (%s)", artifact.onnx_path, type(error).__name__)
+        return None
+    kept = cache.store(
+        _masked_key(artifact.sha256), lambda directory: onnx.save(model, str(directory / FILE))
+    )
+    logger.info("an attention mask was put into the graph; kept in %s", kept or "memory")
+    return open_session(kept / FILE if kept else model.SerializeToString(), threads=threads)

@@ -1,0 +1,1 @@
+"""Offline tools: from any RoBERTa to a model directory that can be trusted."""

@@ -1,0 +1,302 @@
+"""`convert`: a PyTorch checkpoint to ONNX, compared with PyTorch; needs torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import typer
+from rich.console import Console
+
+from roberta_sentiment.errors import (
+    ArtifactError,
+    AxesDifferError,
+    NamesDifferError,
+    ShapesDifferError,
+    ValuesDifferError,
+)
+from roberta_sentiment.graph.fused import IDS, LOGITS, MASK, build
+from roberta_sentiment.graph.weights import from_state_dict
+from roberta_sentiment.tools.manifest import write_manifest
+
+if TYPE_CHECKING:
+    import torch
+
+TOLERANCE = 1e-4
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+
+_STATE = ("model.safetensors", "pytorch_model.bin")
+_HEAD_WIDTH = 64
+"""Values of one attention head in every published RoBERTa."""
+_OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+_BATCHES = ((1, 2), (1, 7), (3, 12), (2, 64))
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What was compared.
+
+    Attributes:
+        batches: batches run through both.
+        tolerance: of a logit.
+        largest_difference: of a logit, PyTorch and ONNX Runtime.
+    """
+
+    batches: int
+    tolerance: float
+    largest_difference: float
+
+
+def command(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Hugging Face directory with model.safetensors or pytorch_model.bin, or a .bin."
+        ),
+    ],
+    target: Annotated[Path, typer.Argument(help="Model directory to write.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Directory of the tokenizer; by default the source.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest difference of a logit that is accepted.", min=0)
+    ] = TOLERANCE,
+    name: Annotated[str, typer.Option(help="Name; by default that of the target.")] = "",
+    licence: Annotated[str, typer.Option(help="SPDX identifier.")] = "unknown",
+    origin: Annotated[str, typer.Option(help="Where the weights came from.")] = "",
+) -> None:
+    """Convert a PyTorch checkpoint to a model directory."""
+    done = convert(
+        source,
+        target,
+        tokenizer=tokenizer,
+        tolerance=tolerance,
+        name=name,
+        licence=licence,
+        origin=origin,
+    )
+    Console().print(
+        f"{target}: {done.batches} batches agree with PyTorch, largest difference "
+        f"{done.largest_difference:.1e} (limit {done.tolerance:.0e})",
+        highlight=False,
+    )
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    tokenizer: Path | None = None,
+    tolerance: float = TOLERANCE,
+    name: str = "",
+    licence: str = "unknown",
+    origin: str = "",
+) -> Conversion:
+    """Convert a checkpoint of `RobertaForSequenceClassification`.
+
+    Args:
+        source: a Hugging Face directory, or a file with a bare state dict; without config.json
+            its numbers are read from the shapes of the tensors.
+        target: model directory to write; an existing one is replaced.
+        tokenizer: directory of the tokenizer's files.
+        tolerance: of a logit.
+        name, licence, origin: for the manifest.
+
+    Raises:
+        ArtifactError: a file is missing, or torch is not installed.
+        GraphError: it is no checkpoint of that class.
+        ConversionError: the graph is not the same model; one subclass each for names, axes, shapes
+            and values. Nothing is written then.
+    """
+    state, file = read_state(source)
+    config = _config(file.parent, state)
+    weights = from_state_dict({k: v.float().numpy() for k, v in state.items()}, config)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
+        directory = Path(scratch) / target.name
+        directory.mkdir()
+        onnx.save(build(weights), str(directory / "model.onnx"))
+        _copy_tokenizer(tokenizer or file.parent, directory)
+        (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        done = compare(directory / "model.onnx", state, config, tolerance)
+        write_manifest(
+            directory,
+            name=name or target.name,
+            model="model.onnx",
+            precision="fp32",
+            batch_invariant=True,
+            licence=licence,
+            origin=origin or f"converted from {file.name}",
+            conversion=dataclasses.asdict(done),
+        )
+        if target.exists():
+            shutil.rmtree(target)
+        shutil.move(directory, target)
+    return done
+
+
+def read_state(source: Path) -> tuple[dict[str, torch.Tensor], Path]:
+    """Tensors of a checkpoint under today's names, and the file they came from.
+
+    A pickle is read with `weights_only`, which runs no code of the file.
+    """
+    torch = _torch()
+    files = [source] if source.is_file() else [source / n for n in _STATE if (source / n).is_file()]
+    if not files:
+        raise ArtifactError(f"{source} holds neither {' nor '.join(_STATE)}")
+    file = files[0]
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state = load_file(file)
+    else:
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # pickle has no common base class for its errors
+            raise ArtifactError(
+                f"{file} is not a plain state dict: {str(error).splitlines()[0]}"
+            ) from None
+    renamed = {}
+    for key, value in state.items():
+        for old, new in _OLD_NAMES.items():
+            key = key.replace(old, new)
+        renamed[key] = value
+    return renamed, file
+
+
+def compare(
+    path: Path, state: Mapping[str, torch.Tensor], config: Mapping[str, Any], tolerance: float
+) -> Conversion:
+    """Compare a graph with PyTorch: names, axes, shapes, then values.
+
+    Args:
+        path: the graph.
+        state: tensors of the checkpoint.
+        config: its configuration.
+        tolerance: of a logit.
+
+    Raises:
+        ConversionError: a subclass of it names what differs.
+    """
+    torch = _torch()
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    _compare_signature(session)
+    model = _pytorch(state, config)
+    draw = np.random.default_rng(0)
+    limit = int(config["max_position_embeddings"]) - int(config["pad_token_id"]) - 1
+    worst = 0.0
+    batches = [*_BATCHES, (1, limit), (2, limit)]
+    for rows, length in batches:
+        ids = draw.integers(4, int(config["vocab_size"]), (rows, length))
+        mask = np.ones_like(ids)
+        for row in range(1, rows):
+            kept = max(2, length // (row + 1))
+            ids[row, kept:], mask[row, kept:] = config["pad_token_id"], 0
+        with torch.inference_mode():
+            expected = model(
+                input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)
+            ).logits.numpy()
+        got = session.run([LOGITS], {IDS: ids, MASK: mask})[0]
+        if got.shape != expected.shape:
+            raise ShapesDifferError(
+                f"a batch of {rows} x {length} tokens gives {got.shape}, PyTorch {expected.shape}"
+            )
+        worst = max(worst, float(np.abs(got - expected).max()))
+        if not worst <= tolerance:
+            raise ValuesDifferError(
+                f"a batch of {rows} x {length} tokens differs from PyTorch by {worst:.1e}, more "
+                f"than {tolerance:.0e} (--tolerance)"
+            )
+    return Conversion(len(batches), tolerance, worst)
+
+
+def _compare_signature(session: onnxruntime.InferenceSession) -> None:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    names = [node.name for node in (*inputs, *outputs)]
+    if names != [IDS, MASK, LOGITS]:
+        raise NamesDifferError(f"the graph has {names}, expected {[IDS, MASK, LOGITS]}")
+    for node in inputs:
+        if len(node.shape) != 2 or any(isinstance(axis, int) for axis in node.shape):
+            raise AxesDifferError(f"{node.name} is {node.shape}; both axes must be free")
+    shape = outputs[0].shape
+    if len(shape) != 2 or isinstance(shape[0], int) or not isinstance(shape[1], int):
+        raise AxesDifferError(f"{LOGITS} is {shape}; (free, classes) is needed")
+
+
+def _pytorch(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Any:
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    known = {k: v for k, v in config.items() if k not in ("torch_dtype", "dtype")}
+    model: Any = RobertaForSequenceClassification(RobertaConfig(**known))
+    model.eval()
+    missing = model.load_state_dict(dict(state), strict=False).missing_keys
+    if missing:
+        raise ArtifactError(f"the checkpoint has no {', '.join(missing)}")
+    return model.float()
+
+
+def _config(folder: Path, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """config.json, completed by what the shapes of the tensors tell."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        words = state["roberta.embeddings.word_embeddings.weight"].shape
+        layers = {key.split(".")[3] for key in state if key.startswith("roberta.encoder.layer.")}
+        wide = state["roberta.encoder.layer.0.intermediate.dense.bias"].shape[0]
+        classes = state["classifier.out_proj.bias"].shape[0]
+        rows = state["roberta.embeddings.position_embeddings.weight"].shape[0]
+    except (ValueError, KeyError) as error:
+        raise ArtifactError(f"{folder} holds no RoBERTa classifier: {error}") from None
+    labels = {0: "negative", 1: "positive"} if classes == 2 else {i: str(i) for i in range(classes)}
+    return {
+        "model_type": "roberta",
+        "num_attention_heads": max(1, words[1] // _HEAD_WIDTH),
+        "layer_norm_eps": 1e-5,
+        "pad_token_id": 1,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+        "type_vocab_size": 1,
+        "id2label": labels,
+        **config,
+        "hidden_size": words[1],
+        "intermediate_size": wide,
+        "num_hidden_layers": len(layers),
+        "vocab_size": words[0],
+        "max_position_embeddings": rows,
+    }
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    found = [name for name in TOKENIZER_FILES if (source / name).is_file()]
+    if "tokenizer.json" not in found and not {"vocab.json", "merges.txt"} <= set(found):
+        raise ArtifactError(
+            f"{source} holds no tokenizer; name its directory (--tokenizer). The published model "
+            "needs vocab.json and merges.txt of roberta-base"
+        )
+    for name in found:
+        shutil.copyfile(source / name, target / name)
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise ArtifactError(
+            "convert needs PyTorch, which the server does not install: "
+            "pip install torch transformers, in an environment of its own"
+        ) from None
+    return torch

@@ -1,0 +1,138 @@
+"""The command: options, a table, and the files that are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from roberta_sentiment.artifact import locate, open_artifact
+from roberta_sentiment.errors import DataError
+from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.tools.evaluate.extras import need
+
+if TYPE_CHECKING:
+    from roberta_sentiment.tools.evaluate.run import Evaluation
+
+SHOWN_FLIPS = 5
+"""Flipped texts on the screen; the files have more."""
+
+
+def command(
+    data: Annotated[
+        Path, typer.Argument(help="Labelled texts: .tsv, .csv or .jsonl with text and label.")
+    ],
+    model: Annotated[
+        Path | None, typer.Option(help="Model directory; by default the embedded model.")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Directory of a second model, for McNemar's exact test.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File for all figures as JSON.")
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="File for a report with a picture.")
+    ] = None,
+    truncation: Annotated[
+        str, typer.Option(help=f"One of {', '.join(get_args(Truncation))}.")
+    ] = "end",
+    max_tokens: Annotated[
+        int, typer.Option(help="Tokens the model sees of a text; 0: what it takes.")
+    ] = 0,
+    window_overlap: Annotated[
+        int, typer.Option(help="Tokens that neighbouring windows share (truncation windows).")
+    ] = 128,
+    threads: Annotated[
+        int, typer.Option(help="Threads of one run of the model; 0: the CPUs there are.")
+    ] = 0,
+    limit: Annotated[int, typer.Option(help="Texts to read; 0: all.", min=0)] = 0,
+    latency_texts: Annotated[
+        int, typer.Option(help="Texts that are timed alone, spread over the file.", min=1)
+    ] = 500,
+) -> None:
+    """Judge a model by labelled texts, and compare it with a second one."""
+    from roberta_sentiment.tools.evaluate.report import render
+    from roberta_sentiment.tools.evaluate.run import evaluate
+
+    for file in (json_file, html_file):
+        if file and not file.parent.is_dir():
+            raise DataError(f"the directory of {file} does not exist")
+    for module in ("matplotlib.figure", "jinja2") if html_file else ():
+        need(module)
+    settings = Settings.read(
+        {
+            "truncation": truncation,
+            "max_tokens": max_tokens,
+            "window_overlap": window_overlap,
+            "threads": threads,
+        },
+        {},
+    )
+    evaluation = evaluate(
+        data,
+        open_artifact(*locate(str(model or ""))),
+        settings,
+        other=open_artifact(compare) if compare else None,
+        limit=limit,
+        latency_texts=latency_texts,
+        track=_track,
+    )
+    if json_file:
+        _write(json_file, json.dumps(evaluation.as_json(), indent=2, allow_nan=False) + "\n")
+    if html_file:
+        _write(html_file, render(evaluation))
+    _show(evaluation)
+
+
+def _track(places: Sequence[int], name: str) -> Iterable[int]:
+    return track(places, name, console=Console(stderr=True), transient=True)
+
+
+def _write(path: Path, content: str) -> None:
+    """Write a file whole or not at all."""
+    scratch = path.with_name(f".{path.name}.new")
+    try:
+        scratch.write_text(content, encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} can't be written: {error.strerror}") from error
+
+
+def _show(evaluation: Evaluation) -> None:
+    from roberta_sentiment.tools.evaluate.report import figures
+
+    console = Console(highlight=False)
+    models = [m for m in (evaluation.model, evaluation.other) if m]
+    table = Table("", *(f"{m.name} ({m.precision})" for m in models))
+    for name, values in figures(models):
+        table.add_row(name, *values)
+    console.print(table)
+    labels, quality = evaluation.model.labels, evaluation.model.quality
+    confusion = Table("true \\ predicted", *labels, "precision", "recall", "F1")
+    for label, counts, each in zip(labels, quality.confusion, quality.classes, strict=True):
+        rates = (f"{rate:.4f}" for rate in (each.precision, each.recall, each.f1))
+        confusion.add_row(label, *map(str, counts), *rates)
+    console.print(confusion)
+    if evaluation.comparison:
+        compared = evaluation.comparison
+        console.print(
+            f"{len(compared.flips)} texts have another label; only {models[0].name} is right: "
+            f"{compared.only_first}, only {models[1].name}: {compared.only_second}; McNemar's "
+            f"exact test: p = {compared.p_value:.3g}",
+            markup=False,
+        )
+        for flip in evaluation.flips[:SHOWN_FLIPS]:
+            console.print(
+                f"  text {flip.number} ({flip.truth}): {flip.label} {flip.score:.3f}, "
+                f"{flip.other_label} {flip.other_score:.3f}: {flip.text}",
+                markup=False,
+                overflow="ellipsis",
+                no_wrap=True,
+            )

@@ -1,0 +1,25 @@
+"""Libraries that only this tool needs, and the server does not install."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from roberta_sentiment.errors import StartError
+
+EXTRA = "roberta-sentiment[tools]"
+
+
+def need(module: str) -> Any:
+    """Import a module of the extra.
+
+    Raises:
+        StartError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise StartError(
+            f"evaluate needs {module.partition('.')[0]}, which the server does not install: "
+            f"pip install '{EXTRA}'"
+        ) from None

@@ -1,0 +1,257 @@
+"""`evaluate`: all figures of one model, and of a second one beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from roberta_sentiment import __version__, cpu
+from roberta_sentiment.artifact import Artifact, sha256_of
+from roberta_sentiment.classifier import Probabilities, load_classifier
+from roberta_sentiment.errors import DataError
+from roberta_sentiment.settings import Settings
+from roberta_sentiment.tools.evaluate.extras import need
+from roberta_sentiment.tools.evaluate.measure import Answers, Latency, Track, answer, latency
+from roberta_sentiment.tools.evaluate.metrics import Comparison, Quality, compare, quality
+from roberta_sentiment.tools.labelled import read_labelled
+
+FORMAT = 1
+LATENCY_TEXTS = 500
+
+_LIBRARIES = ("onnxruntime", "tokenizers", "numpy", "scikit-learn", "statsmodels")
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """Tokens of a text, special tokens included; percentiles by linear interpolation."""
+
+    total: int
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    most: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One model on the texts.
+
+    Attributes:
+        name: of the model; with the version behind it if the other has the same name.
+        sha256, precision: of the model.
+        labels: names of the k classes.
+        quality: of its answers.
+        latency: of one text alone.
+        texts_per_second: many texts in a call, tokenisation included.
+        tokens: of the texts.
+        truncated: texts of which the model saw only a part.
+    """
+
+    name: str
+    sha256: str
+    precision: str
+    labels: tuple[str, ...]
+    quality: Quality
+    latency: Latency
+    texts_per_second: float
+    tokens: Tokens
+    truncated: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Flip:
+    """A text with another label.
+
+    Attributes:
+        number: of the text in the file, from 1.
+        text, truth: as in the file.
+        label, score: by the model.
+        other_label, other_score: by the other.
+    """
+
+    number: int
+    text: str
+    truth: str
+    label: str
+    score: float
+    other_label: str
+    other_score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A model on a labelled file.
+
+    Attributes:
+        facts: when, where and with what.
+        model: the model.
+        other: the one it is compared with, if any.
+        comparison: of the two; "first" is the model, "second" the other.
+        flips: the texts of `comparison.flips`.
+        truth: (n,) indices of classes.
+        probabilities: (n, k) float64 of the model.
+    """
+
+    facts: dict[str, Any]
+    model: Result
+    other: Result | None
+    comparison: Comparison | None
+    flips: tuple[Flip, ...]
+    truth: Sequence[int]
+    probabilities: Probabilities
+
+    def as_json(self) -> dict[str, Any]:
+        """All figures, without the answers to the single texts."""
+        content = {**self.facts, "model": dataclasses.asdict(self.model)}
+        if self.other and self.comparison:
+            compared = dataclasses.asdict(self.comparison)
+            compared["flips"] = [dataclasses.asdict(flip) for flip in self.flips]
+            content["compare"] = {"model": dataclasses.asdict(self.other), **compared}
+        return content
+
+
+def evaluate(
+    path: Path,
+    artifact: Artifact,
+    settings: Settings,
+    *,
+    other: Artifact | None = None,
+    limit: int = 0,
+    latency_texts: int = LATENCY_TEXTS,
+    track: Track = lambda places, name: places,
+) -> Evaluation:
+    """Judge a model by a labelled file.
+
+    Args:
+        path: see `read_labelled`.
+        artifact: the model.
+        settings: limits and policies of both models.
+        other: a model to compare it with.
+        limit: texts to read; 0 reads all.
+        latency_texts: texts that are timed alone.
+        track: shows the progress of a loop.
+
+    Raises:
+        DataError: the file can't be read, a text in it can't be scored, or the two models have
+            different labels.
+        StartError: a model can't be loaded, or a library is not installed.
+        InferenceError: a model failed.
+    """
+    for module in ("sklearn.metrics", "statsmodels.stats.proportion"):
+        need(module)
+    order = _order(artifact, other) if other else None
+    same_name = other is not None and other.name == artifact.name
+    data = read_labelled(path, artifact.labels, limit)
+
+    def run(artifact: Artifact, order: Sequence[int]) -> tuple[Result, Probabilities]:
+        classifier = load_classifier(artifact, settings)
+        answers = answer(classifier, data.texts, track)
+        timed = latency(classifier, data.texts, latency_texts, track)
+        probabilities = answers.probabilities[:, order]
+        judged = quality(data.labels, probabilities)
+        name = f"{artifact.name} {artifact.version}" if same_name else artifact.name
+        labels = tuple(artifact.labels[i] for i in order)
+        return _result(artifact, name, labels, answers, timed, judged), probabilities
+
+    model, probabilities = run(artifact, range(len(artifact.labels)))
+    second = comparison = None
+    flipped: tuple[Flip, ...] = ()
+    if other and order:
+        second, others = run(other, order)
+        comparison = compare(data.labels, probabilities, others)
+        flipped = tuple(
+            Flip(
+                number=i + 1,
+                text=data.texts[i],
+                truth=artifact.labels[data.labels[i]],
+                label=artifact.labels[probabilities[i].argmax()],
+                score=float(probabilities[i].max()),
+                other_label=artifact.labels[others[i].argmax()],
+                other_score=float(others[i].max()),
+            )
+            for i in comparison.flips
+        )
+    return Evaluation(
+        _facts(path, settings), model, second, comparison, flipped, data.labels, probabilities
+    )
+
+
+def _order(artifact: Artifact, other: Artifact) -> list[int]:
+    """For each class of the model its place in the other."""
+    names = [label.lower() for label in other.labels]
+    try:
+        order = [names.index(label.lower()) for label in artifact.labels]
+    except ValueError:
+        order = []
+    if len(order) != len(names):
+        raise DataError(
+            f"{artifact.name} has the labels {', '.join(artifact.labels)}, {other.name} has "
+            f"{', '.join(other.labels)}; name them alike in id2label of config.json"
+        )
+    return order
+
+
+def _result(
+    artifact: Artifact,
+    name: str,
+    labels: tuple[str, ...],
+    answers: Answers,
+    timed: Latency,
+    judged: Quality,
+) -> Result:
+    p50, p90, p99 = (float(p) for p in np.percentile(answers.tokens, [50, 90, 99]))
+    total = sum(answers.tokens)
+    mean = total / len(answers.tokens)
+    return Result(
+        name=name,
+        sha256=artifact.sha256,
+        precision=artifact.precision,
+        labels=labels,
+        quality=judged,
+        latency=timed,
+        texts_per_second=len(answers.tokens) / answers.seconds,
+        tokens=Tokens(total, mean, p50, p90, p99, max(answers.tokens)),
+        truncated=answers.truncated,
+    )
+
+
+def _facts(path: Path, settings: Settings) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": {"name": path.name, "sha256": sha256_of(path)},
+        "settings": {
+            name: getattr(settings, name)
+            for name in ("truncation", "max_tokens", "window_overlap", "batch_tokens", "threads")
+        },
+        "machine": {
+            "processor": _processor(),
+            "cpus": cpu.available_cpus(),
+            "features": list(cpu.features()),
+            "system": f"{platform.system()} {platform.release()}",
+        },
+        "versions": {
+            "roberta-sentiment": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _LIBRARIES},
+        },
+    }
+
+
+def _processor() -> str:
+    """Name of the CPU, as the kernel gives it."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -1,0 +1,175 @@
+"""Which files of a repository, an archive or a directory make a model directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from roberta_sentiment.artifact import MANIFEST
+from roberta_sentiment.errors import ArtifactError
+
+TOKENIZER = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+CONFIG = "config.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+"""Endings of PyTorch's pickles, which can run code when they are read."""
+
+_COMPANIONS = (*TOKENIZER, CONFIG, MANIFEST, "LICENSE", "LICENSE.txt", "NOTICE")
+_TOP = PurePosixPath()
+_PREFERRED = "model.onnx"
+_SAFE = ".safetensors"
+_WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.[a-z]+")
+_INDEX = re.compile(r"(model|pytorch_model)\.(safetensors|bin)\.index\.json")
+_TEST_DATA = re.compile(r"test_data_set_\d+/(input|output)_\d+\.pb")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The files to fetch.
+
+    Attributes:
+        main: name of the graph in the model directory, or of the weights if there is no graph.
+        is_graph: which of the two it is.
+        files: path in the model directory to path at the source.
+    """
+
+    main: str
+    is_graph: bool
+    files: dict[str, str]
+
+
+def choose(
+    names: Iterable[str], *, where: str, file: str = "", include_pytorch: bool = False
+) -> Choice:
+    """Pick one graph, or a checkpoint where there is none, and what belongs to it.
+
+    Args:
+        names: paths at the source, with forward slashes.
+        where: the source in words, for messages.
+        file: path of the graph or of the weights, if there is more than one.
+        include_pytorch: take pickles, too.
+
+    Raises:
+        ArtifactError: there is no model among them, or more than one.
+    """
+    known = sorted(set(names))
+    main = _named(known, file, where) if file else _graph(known, where)
+    files: dict[str, str] = {}
+    if main is None:
+        weights = _checkpoint(known, where, include_pytorch)
+        main = weights[0]
+    elif include_pytorch:
+        weights = [main, *(n for n in known if _is_pickle(n) and "/" not in n)]
+    else:
+        weights = [main]
+    if _is_pickle(main) and not include_pytorch:
+        raise ArtifactError(f"{main} of {where} is a pickle: {_PICKLES_ONLY}")
+    for name in weights:
+        files[PurePosixPath(name).name] = name
+    folder = PurePosixPath(main).parent
+    files.update(_external(known, main))
+    files.update(companions(known, folder))
+    files.update(_test_data(known, folder))
+    return Choice(PurePosixPath(main).name, main.endswith(".onnx"), files)
+
+
+def companions(
+    names: Iterable[str],
+    folder: PurePosixPath = _TOP,
+    wanted: Iterable[str] = _COMPANIONS,
+) -> dict[str, str]:
+    """Tokenizer and configuration at the top, else in the graph's folder.
+
+    Returns:
+        Path in the model directory to path at the source.
+    """
+    known = set(names)
+    found = {}
+    for name in wanted:
+        for path in (name, str(folder / name)):
+            if path in known:
+                found[name] = path
+                break
+    return found
+
+
+def _named(names: list[str], file: str, where: str) -> str:
+    if file not in names:
+        raise ArtifactError(f"{where} has no file {file!r} (--file); it has {_some(names)}")
+    return file
+
+
+def _graph(names: list[str], where: str) -> str | None:
+    """The graph at the top, else in the folder onnx, else the only one there is."""
+    graphs = [name for name in names if name.endswith(".onnx")]
+    for folder in (".", "onnx"):
+        here = [name for name in graphs if str(PurePosixPath(name).parent) == folder]
+        if len(here) > 1:
+            here = [n for n in here if PurePosixPath(n).name == _PREFERRED] or here
+        if len(here) == 1:
+            return here[0]
+        if here:
+            graphs = here
+            break
+    if len(graphs) > 1:
+        raise ArtifactError(f"{where} has several graphs; name one (--file): {_some(graphs)}")
+    return graphs[0] if graphs else None
+
+
+def _checkpoint(names: list[str], where: str, include_pytorch: bool) -> list[str]:
+    weights = [name for name in names if _WEIGHTS.fullmatch(name)]
+    index = [name for name in names if _INDEX.fullmatch(name)]
+    safe = [name for name in weights if name.endswith(_SAFE)]
+    pickles = [name for name in names if _is_pickle(name) and "/" not in name]
+    taken = safe + (pickles if include_pytorch else [])
+    if taken:
+        endings = tuple({PurePosixPath(name).suffix for name in taken})
+        return taken + [n for n in index if n.removesuffix(".index.json").endswith(endings)]
+    if pickles:
+        raise ArtifactError(f"{where} has its weights as pickles only, {_PICKLES_ONLY}")
+    raise ArtifactError(
+        f"{where} has neither a .onnx file nor {' or '.join(('model.safetensors', 'pickles'))}; "
+        f"it has {_some(names)}"
+    )
+
+
+_PICKLES_ONLY = (
+    "which can run code when they are read. --include-pytorch fetches them; convert then reads "
+    "them without running anything"
+)
+
+
+def _is_pickle(name: str) -> bool:
+    return PurePosixPath(name).suffix in PICKLES and "training_args" not in name
+
+
+def _external(names: list[str], main: str) -> dict[str, str]:
+    """Files in which a graph keeps its weights: model.onnx.data, model.onnx_data, model.data."""
+    stem = main.removesuffix(".onnx")
+    if stem == main:
+        return {}
+    beside = re.compile(rf"{re.escape(stem)}(\.onnx[._]data(_\d+)?|\.data)")
+    return {PurePosixPath(name).name: name for name in names if beside.fullmatch(name)}
+
+
+def _test_data(names: list[str], folder: PurePosixPath) -> dict[str, str]:
+    found = {}
+    for name in names:
+        path = PurePosixPath(name)
+        relative = str(path.relative_to(folder)) if path.is_relative_to(folder) else name
+        if _TEST_DATA.fullmatch(relative):
+            found[relative] = name
+    return found
+
+
+def _some(names: list[str], most: int = 12) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + rest

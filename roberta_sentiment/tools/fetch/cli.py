@@ -1,0 +1,82 @@
+"""The command line of `fetch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from roberta_sentiment.tools.fetch.options import Options
+from roberta_sentiment.tools.fetch.run import fetch
+
+
+def command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="zoo (the published model), hf:organisation/name[@revision], an http(s) address "
+            "of a .onnx, .safetensors or .tar.gz, or a local file or directory."
+        ),
+    ],
+    target: Annotated[Path, typer.Argument(help="Model directory to write.")],
+    sha256: Annotated[
+        str, typer.Option(help="What the graph, the weights or the archive must have.")
+    ] = "",
+    tokenizer: Annotated[
+        str,
+        typer.Option(
+            help="Local directory or hf:organisation/name with tokenizer and config.json, for a "
+            "source that has none."
+        ),
+    ] = "",
+    file: Annotated[
+        str, typer.Option(help="Path of the graph at a source with several, or of the weights.")
+    ] = "",
+    include_pytorch: Annotated[
+        bool,
+        typer.Option(
+            "--include-pytorch", help="Also fetch pickles, which can run code when they are read."
+        ),
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing target.")] = False,
+    name: Annotated[str, typer.Option(help="Name; by default that of the target.")] = "",
+    licence: Annotated[str, typer.Option(help="By default as the source states it.")] = "",
+) -> None:
+    """Fetch a model into a model directory; run again after a failure, it goes on."""
+    options = Options(
+        sha256=sha256.lower(),
+        tokenizer=tokenizer,
+        file=file,
+        include_pytorch=include_pytorch,
+        replace=replace,
+        name=name,
+        licence=licence,
+    )
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with progress:
+        fetched = fetch(source, target, options, progress)
+    following = "verify" if fetched.is_graph else "convert"
+    Console().print(
+        f"{target}: {fetched.main}, {fetched.precision}, sha256 {fetched.sha256}\n"
+        f"next: python -m roberta_sentiment {following} {target}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,162 @@
+"""Make a model directory of what was got: tokenizer, configuration, manifest, and a check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from roberta_sentiment.artifact import MANIFEST, open_artifact, sha256_of
+from roberta_sentiment.errors import ArtifactError
+from roberta_sentiment.tokens import load_tokenizer
+from roberta_sentiment.tools.fetch import local, zoo
+from roberta_sentiment.tools.fetch.choose import CONFIG, TOKENIZER, companions
+from roberta_sentiment.tools.fetch.gather import HUB, Gatherer, Taken, read_hub
+from roberta_sentiment.tools.fetch.graph import read_precision
+from roberta_sentiment.tools.fetch.options import Options
+from roberta_sentiment.tools.manifest import FORMAT, write_manifest
+
+
+def complete(gatherer: Gatherer, taken: Taken, source: str) -> None:
+    """Add tokenizer and configuration where the source has none, or the user names others.
+
+    What an earlier run has added is dropped first.
+
+    Raises:
+        ArtifactError: nobody has said where they are, or they are not there.
+    """
+    path = gatherer.path
+    published = _is_published(path / taken.choice.main)
+    origin = gatherer.options.tokenizer or (f"{HUB}{zoo.MODEL.tokenizer}" if published else "")
+    own = () if gatherer.options.tokenizer else taken.choice.files
+    _drop(path, [name for name in TOKENIZER if name not in own])
+    _drop(path, [name for name in (CONFIG, MANIFEST) if name not in taken.choice.files])
+    if not _has_tokenizer(path):
+        if not origin:
+            raise ArtifactError(
+                f"{source} has no tokenizer (tokenizer.json, or vocab.json with merges.txt); name "
+                "its directory or repository (--tokenizer)"
+            )
+        _add(gatherer, origin, TOKENIZER)
+        if not _has_tokenizer(path):
+            raise ArtifactError(
+                f"{origin} has neither tokenizer.json nor vocab.json with merges.txt (--tokenizer)"
+            )
+    if (path / CONFIG).exists():
+        return
+    if published:
+        text = json.dumps(zoo.MODEL.config, indent=2) + "\n"
+        (path / CONFIG).write_text(text, encoding="utf-8")
+    elif origin:
+        _add(gatherer, origin, [CONFIG])
+
+
+def describe(path: Path, taken: Taken, options: Options, *, name: str) -> str:
+    """Write the manifest and let the server's own check read it.
+
+    Args:
+        path: the directory.
+        taken: what is in it.
+        options: what was asked for.
+        name: of the model, unless something better is known.
+
+    Returns:
+        The graph's precision, or "unknown".
+
+    Raises:
+        ArtifactError: the graph is none, or the tokenizer is not the published model's.
+        ChecksumError: a file is not what the manifest that came with it says.
+    """
+    choice = taken.choice
+    published = _is_published(path / choice.main)
+    precision = _precision(path / choice.main) if choice.is_graph else "unknown"
+    facts: dict[str, Any] = {
+        "name": zoo.NAME if published else name,
+        "model": choice.main,
+        "precision": precision,
+        "batch_invariant": precision in ("fp32", "fp16"),
+        "licence": taken.listing.licence or (zoo.MODEL.licence if published else "unknown"),
+        "origin": taken.listing.origin,
+        **({"reference": [_reference()]} if published else {}),
+        **_publisher_facts(path, choice.main),
+    }
+    facts["name"] = options.name or facts["name"]
+    facts["licence"] = options.licence or facts["licence"]
+    write_manifest(path, **facts)
+    if choice.is_graph:
+        artifact = open_artifact(path)
+        if published:
+            made = load_tokenizer(artifact, max_tokens=0, overlap=0).encode(
+                [zoo.MODEL.text], "end"
+            )[0]
+            if made.windows != (list(zoo.MODEL.ids),):
+                raise ArtifactError(
+                    f"the tokenizer is not the published model's: it makes {made.windows[0]} of "
+                    f"{zoo.MODEL.text!r}, not {list(zoo.MODEL.ids)}; take that of "
+                    f"hf:{zoo.MODEL.tokenizer} (--tokenizer)"
+                )
+    return str(facts["precision"])
+
+
+def _precision(graph: Path) -> str:
+    """Precision of a graph; a file that is none is dropped, so that it is fetched anew."""
+    try:
+        return read_precision(graph)
+    except ArtifactError:
+        graph.unlink()
+        raise
+
+
+def _is_published(file: Path) -> bool:
+    return file.stat().st_size == zoo.MODEL.size and sha256_of(file) == zoo.MODEL.sha256
+
+
+def _drop(path: Path, names: list[str]) -> None:
+    for name in names:
+        (path / name).unlink(missing_ok=True)
+
+
+def _has_tokenizer(path: Path) -> bool:
+    there = {name for name in TOKENIZER if (path / name).exists()}
+    return "tokenizer.json" in there or {"vocab.json", "merges.txt"} <= there
+
+
+def _add(gatherer: Gatherer, origin: str, names: list[str] | tuple[str, ...]) -> None:
+    if origin.startswith(HUB):
+        items = read_hub(origin).items
+    else:
+        directory = Path(origin).expanduser()
+        if not directory.is_dir():
+            raise ArtifactError(f"the directory {directory} does not exist (--tokenizer)")
+        items = local.read_directory(directory).items
+    gatherer.get_all(items, companions(items, wanted=names))
+
+
+def _reference() -> dict[str, Any]:
+    """The published answer, for `verify`."""
+    model = zoo.MODEL
+    return {"text": model.text, "ids": list(model.ids), "logits": list(model.logits)}
+
+
+def _publisher_facts(path: Path, main: str) -> dict[str, Any]:
+    """The manifest that came with the model, once its checksums are found right.
+
+    Another program's manifest.json, or one for another graph, is dropped.
+    """
+    if not (path / MANIFEST).exists():
+        return {}
+    try:
+        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    ours = (
+        isinstance(content, dict)
+        and content.get("format") == FORMAT
+        and isinstance(content.get("files"), dict)
+        and content.get("model") == main
+    )
+    if not ours:
+        (path / MANIFEST).unlink()
+        return {}
+    open_artifact(path)
+    return {key: value for key, value in content.items() if key not in ("format", "files")}

@@ -1,0 +1,126 @@
+"""`optimize`: the fused graph, saved once, so that every worker maps the same pages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import onnx
+import onnxruntime
+import typer
+from rich.console import Console
+
+from roberta_sentiment import batching
+from roberta_sentiment.artifact import Artifact, open_artifact
+from roberta_sentiment.cache import Cache, default_roots
+from roberta_sentiment.errors import ArtifactError, GraphError, QualityError
+from roberta_sentiment.graph.fused import build
+from roberta_sentiment.graph.mask import add_mask
+from roberta_sentiment.graph.weights import from_onnx
+from roberta_sentiment.prepared import FILE, optimized_key
+from roberta_sentiment.session import Session, open_session
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit to the graph as it came, as a part of the largest logit or of 1."""
+_SMALLEST_EXTERNAL = 1024
+_LENGTHS = (2, 7, 16, 33, 64)
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="Model directory.")],
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Where to keep the file; by default .cache in the model directory."),
+    ] = None,
+) -> None:
+    """Prepare the file that servers on this kind of CPU open."""
+    artifact = open_artifact(model)
+    roots = [cache] if cache else default_roots(artifact.path)[:1]
+    kept = optimize(artifact, roots)
+    size = sum(path.stat().st_size for path in kept.iterdir())
+    Console().print(f"{kept} holds {size / 1e6:.1f} MB", highlight=False)
+
+
+def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:
+    """Save what ONNX Runtime makes of a model, weights packed and outside the graph.
+
+    Args:
+        artifact: the model.
+        roots: directories, of which the first that can be written is taken.
+
+    Returns:
+        The directory with the new file. It is used only for this model, this version of ONNX
+        Runtime and CPUs with the same instructions.
+
+    Raises:
+        QualityError: the saved graph answers otherwise than the one it was made from.
+        ArtifactError: no directory can be written.
+    """
+    model = _best(artifact)
+    reference = open_session(artifact.onnx_path, threads=1)
+
+    def write(directory: Path) -> None:
+        save_optimized(model, directory / FILE)
+        saved = open_session(directory / FILE, threads=1, optimized=True)
+        if not _same(reference, saved, artifact):
+            raise QualityError(
+                f"the optimised graph of {artifact.onnx_path} answers otherwise than the graph "
+                "itself; nothing was kept"
+            )
+
+    kept = Cache(roots).store(optimized_key(artifact.sha256), write)
+    if kept is None:
+        raise ArtifactError(f"none of {', '.join(map(str, roots))} can be written (--cache)")
+    return kept
+
+
+def save_optimized(model: onnx.ModelProto, path: Path) -> None:
+    """Let ONNX Runtime optimise a graph and save it beside a file of packed weights."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(path)
+    prefix = "session.optimized_model_external_initializers"
+    options.add_session_config_entry(f"{prefix}_file_name", f"{path.stem}.data")
+    options.add_session_config_entry(f"{prefix}_min_size_in_bytes", str(_SMALLEST_EXTERNAL))
+    options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+    onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _best(artifact: Artifact) -> onnx.ModelProto:
+    """The leanest graph that answers as the artifact's: built anew, masked, or as it is."""
+    model = onnx.load(str(artifact.onnx_path))
+    reference = open_session(artifact.onnx_path, threads=1)
+    try:
+        fused = build(from_onnx(model, artifact.config))
+        if _same(reference, open_session(fused.SerializeToString(), threads=1), artifact):
+            return fused
+        logger.warning("built anew, the graph answers otherwise; it is optimised as it is")
+    except GraphError as error:
+        logger.info("the graph is optimised as it is: %s", error.message)
+    if not reference.has_mask:
+        try:
+            return add_mask(model)
+        except GraphError as error:
+            logger.warning("%s", error.message)
+    return model
+
+
+def _same(reference: Session, other: Session, artifact: Artifact) -> bool:
+    """Whether two graphs agree on texts of several lengths, each of them run alone."""
+    draw = np.random.default_rng(0)
+    limit = artifact.position_limit
+    for length in sorted({min(length, limit) for length in (*_LENGTHS, limit)}):
+        sequence = draw.integers(artifact.pad_id + 1, artifact.vocab_size, length).tolist()
+        ids, lengths = batching.pad([sequence], artifact.pad_id)
+        expected = reference.run(ids, lengths)
+        allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+        if np.abs(other.run(ids, lengths) - expected).max() > allowed:
+            return False
+    return True

@@ -1,0 +1,313 @@
+"""Read a file of texts row by row, from any row on, knowing the byte at which each row ends."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NoReturn
+
+from roberta_sentiment.errors import DataError
+from roberta_sentiment.tools.labelled import LABEL_COLUMNS, TEXT_COLUMNS
+
+Kind = Literal["csv", "tsv", "jsonl", "text"]
+
+KINDS: Mapping[str, Kind] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".txt": "text",
+}
+MAX_ROW_BYTES = 2**20
+"""Of one row; a longer one is put aside, so that memory has a bound."""
+
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Position:
+    """A place between two rows.
+
+    Attributes:
+        offset: bytes before it.
+        line: lines before it.
+    """
+
+    offset: int
+    line: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """A row with a text.
+
+    Attributes:
+        start, end: where it lies; it begins in line `start.line + 1`.
+        columns: all its columns, the text among them.
+        text: what is to be scored.
+        raw: its bytes.
+    """
+
+    start: Position
+    end: Position
+    columns: Mapping[str, Any]
+    text: str
+    raw: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that can't be scored.
+
+    Attributes:
+        start, end: where it lies.
+        reason: what is wrong with it.
+        raw: its bytes, at most `MAX_ROW_BYTES` of them.
+    """
+
+    start: Position
+    end: Position
+    reason: str
+    raw: bytes
+
+
+class _RowError(Exception):
+    """A row that can't be read; the message is the reason."""
+
+
+class _Lines:
+    """Lines of a file, counted; it hands out no byte before it is asked for."""
+
+    def __init__(self, file: BinaryIO, position: Position) -> None:
+        file.seek(position.offset)
+        self._file = file
+        self.position = position
+        self.raw = bytearray()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._read()
+        if not line:
+            raise StopIteration
+        room = MAX_ROW_BYTES - len(self.raw)
+        self.raw += line[:room]
+        if len(line) > room:
+            while not line.endswith(b"\n") and (line := self._read()):
+                pass
+            self._count_line()
+            raise _RowError(f"the row is longer than {MAX_ROW_BYTES} bytes; is a quote not closed?")
+        self._count_line()
+        return line.decode("utf-8", "surrogateescape")
+
+    def _read(self) -> bytes:
+        line = self._file.readline(MAX_ROW_BYTES + 1)
+        self.position = Position(self.position.offset + len(line), self.position.line)
+        return line
+
+    def _count_line(self) -> None:
+        self.position = Position(self.position.offset, self.position.line + 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file of texts.
+
+    Attributes:
+        path: the file.
+        kind: how it is read.
+        start: where its rows begin.
+        names: columns of a table; nothing for JSON lines, whose rows name their own.
+        text_column: name of the column to score; empty: the first of `TEXT_COLUMNS` in the row.
+    """
+
+    path: Path
+    kind: Kind
+    start: Position
+    names: tuple[str, ...] | None
+    text_column: str
+
+    def rows(self, position: Position | None = None) -> Iterator[Row | BadRow]:
+        """Rows from a position on; blank lines of tables and JSON lines are no rows.
+
+        Args:
+            position: where a row begins; by default that of the first.
+
+        Raises:
+            DataError: the file can't be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                lines = _Lines(file, position or self.start)
+                read = self._reader(lines)
+                while True:
+                    start = lines.position
+                    lines.raw.clear()
+                    try:
+                        columns = read()
+                        if columns is not None:
+                            text, raw = self._text(columns), bytes(lines.raw)
+                            yield Row(start, lines.position, columns, text, raw)
+                    except StopIteration:
+                        return
+                    except (_RowError, csv.Error) as error:
+                        yield BadRow(start, lines.position, str(error), bytes(lines.raw))
+        except OSError as error:
+            raise DataError(f"{self.path} can't be read: {error.strerror}") from error
+
+    def first_names(self) -> tuple[str, ...]:
+        """Columns of the table, or of the first JSON object that can be read."""
+        if self.names is not None:
+            return self.names
+        first = next((row for row in self.rows() if isinstance(row, Row)), None)
+        return tuple(first.columns) if first else ()
+
+    def _reader(self, lines: _Lines) -> Callable[[], Mapping[str, Any] | None]:
+        if self.kind == "jsonl":
+            return lambda: _object(next(lines))
+        if self.kind == "text":
+            return lambda: {"text": _clean(next(lines).rstrip("\r\n"))}
+        names = self.names or ()
+        cells = _cells(self.kind, lines)
+        return lambda: _named(names, cells())
+
+    def _text(self, columns: Mapping[str, Any]) -> str:
+        name = self.text_column or next((name for name in TEXT_COLUMNS if name in columns), "text")
+        text = columns.get(name)
+        if text is None:
+            raise _RowError(f"no {name!r} in it")
+        if not isinstance(text, str):
+            raise _RowError(f"{name} is {type(text).__name__}; a string is needed")
+        if not text.strip():
+            raise _RowError("the text is empty")
+        return text
+
+
+def open_source(path: Path, text_column: str = "") -> Source:
+    """Find out how a file is to be read.
+
+    CSV with a header, where a quoted cell may hold line breaks; TSV without quoting, whose header
+    may be missing if it is `label<TAB>text`; JSON lines; or plain text, one text a line.
+
+    Args:
+        path: its suffix tells the kind: .csv, .tsv, .jsonl, .ndjson, .json or .txt.
+        text_column: by default the first of `TEXT_COLUMNS` there is.
+
+    Raises:
+        DataError: the file can't be read, is of no known kind, or has no such column.
+    """
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(f"{path} must end in one of {', '.join(KINDS)}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_BOM))
+            if head.startswith(_UTF16):
+                raise DataError(f"{path} is UTF-16; convert it to UTF-8")
+            start = Position(len(_BOM) if head == _BOM else 0, 0)
+            if kind == "jsonl":
+                return Source(path, kind, start, None, text_column)
+            if kind == "text":
+                if text_column not in ("", "text"):
+                    raise DataError(f"{path} is plain text, it has no column {text_column!r}")
+                return Source(path, kind, start, ("text",), "text")
+            lines = _Lines(file, start)
+            header = _header(path, kind, lines)
+            found = _find(header, text_column)
+            if found is not None:
+                _refuse_double(path, header)
+                return Source(path, kind, lines.position, header, found)
+            if kind == "tsv" and len(header) == 2 and not text_column:
+                return Source(path, kind, start, (LABEL_COLUMNS[0], TEXT_COLUMNS[0]), "text")
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}") from error
+    wanted = repr(text_column) if text_column else f"named {', '.join(TEXT_COLUMNS)}"
+    raise DataError(
+        f"{path}: no column {wanted} in its first line, found {', '.join(map(repr, header))}; "
+        "name the column of the texts (--text-column)"
+    )
+
+
+def _header(path: Path, kind: Kind, lines: _Lines) -> tuple[str, ...]:
+    read = _cells(kind, lines)
+    try:
+        cells = read()
+        while not cells:
+            cells = read()
+        header = tuple(_clean(cell) for cell in cells)
+    except StopIteration:
+        raise DataError(f"{path} holds no rows") from None
+    except (_RowError, csv.Error) as error:
+        raise DataError(f"{path}: its first line can't be read: {error}") from None
+    return header
+
+
+def _refuse_double(path: Path, header: Sequence[str]) -> None:
+    double = sorted({name for name in header if header.count(name) > 1})
+    if double:
+        raise DataError(f"{path}: two columns are named {double[0]!r}; rename one of them")
+
+
+def _find(header: Sequence[str], text_column: str) -> str | None:
+    """The column of the texts, whatever its case."""
+    if text_column:
+        return text_column if text_column in header else None
+    lowered = [name.strip().lower() for name in header]
+    return next((header[lowered.index(name)] for name in TEXT_COLUMNS if name in lowered), None)
+
+
+def _cells(kind: Kind, lines: _Lines) -> Callable[[], list[str]]:
+    """A function that gives the cells of the next row, none for a blank line."""
+    if kind == "csv":
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))
+        reader = csv.reader(lines, strict=True)
+        return lambda: next(reader)
+
+    def split() -> list[str]:
+        line = next(lines).rstrip("\r\n")
+        return line.split("\t") if line else []
+
+    return split
+
+
+def _named(names: Sequence[str], cells: Sequence[str]) -> Mapping[str, str] | None:
+    if not cells:
+        return None
+    if len(cells) != len(names):
+        raise _RowError(f"{len(cells)} columns, expected {len(names)} ({', '.join(names)})")
+    return {name: _clean(cell) for name, cell in zip(names, cells, strict=True)}
+
+
+def _object(line: str) -> Mapping[str, Any] | None:
+    if not line.strip():
+        return None
+    try:
+        content = json.loads(_clean(line), parse_constant=_no_json)
+        if not isinstance(content, dict):
+            raise _RowError("a JSON object is needed")
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise _RowError("it holds half a surrogate pair, which is no Unicode text") from None
+    except (ValueError, RecursionError) as error:
+        raise _RowError(f"not valid JSON: {error}") from None
+    return content
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _clean(cell: str) -> str:
+    """The cell, if all its bytes were UTF-8."""
+    try:
+        cell.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(cell[error.start]) & 0xFF
+        raise _RowError(f"not UTF-8: byte 0x{byte:02x} after {error.start} characters") from None
+    return cell

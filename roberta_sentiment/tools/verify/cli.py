@@ -1,0 +1,67 @@
+"""The command line of `verify`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from roberta_sentiment.errors import DataError
+from roberta_sentiment.tools.verify.result import Result, Status
+from roberta_sentiment.tools.verify.run import CHECKS, verify
+
+_STYLES = {Status.PASSED: "green", Status.FAILED: "bold red", Status.SKIPPED: "yellow"}
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="Model directory.")],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File for the results, for a program.")
+    ] = None,
+) -> None:
+    """Check a model directory; exit code 1 if a check fails."""
+    errors, results = Console(stderr=True), {}
+    with errors.status("checking") as status:
+        for name, result in verify(model):
+            results[name] = result
+            status.update(f"{len(results)} of {len(CHECKS)} checks")
+    Console().print(_table(results))
+    if json_file is not None:
+        _write(json_file, model, results)
+    failures = [name for name, result in results.items() if result.status is Status.FAILED]
+    if failures:
+        errors.print(f"{model} fails: {', '.join(failures)}", style="red", markup=False)
+        raise typer.Exit(1)
+
+
+def _table(results: dict[str, Result]) -> Table:
+    table = Table("check", "result", "what was seen")
+    for name, result in results.items():
+        style = _STYLES[result.status]
+        table.add_row(name, Text(str(result.status), style), Text(result.message))
+    return table
+
+
+def _write(file: Path, model: Path, results: dict[str, Result]) -> None:
+    content = {
+        "model": str(model),
+        "passed": all(result.status is not Status.FAILED for result in results.values()),
+        "checks": [
+            {
+                "name": name,
+                "status": result.status,
+                "message": result.message,
+                "facts": dict(result.facts),
+            }
+            for name, result in results.items()
+        ],
+    }
+    try:
+        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{file} can't be written: {error.strerror}") from error

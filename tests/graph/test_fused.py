@@ -1,0 +1,90 @@
+"""The graph built anew computes what the exported one does."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from roberta_sentiment.errors import GraphError
+from roberta_sentiment.graph.fused import build
+from roberta_sentiment.graph.mask import add_mask
+from roberta_sentiment.graph.weights import Architecture, from_onnx, from_state_dict
+from tests import toy, zoo
+
+
+def run(model: onnx.ModelProto, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return np.asarray(session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0])
+
+
+def test_the_published_graph_built_anew_answers_as_pytorch() -> None:
+    """Positions, mask, GELU, norms and head in one: 18 sequences in one padded batch."""
+    logits = run(build(from_onnx(zoo.graph(), zoo.CONFIG)), *zoo.padded())
+    np.testing.assert_allclose(zoo.LOGITS, logits, atol=1e-5)
+
+
+def test_a_row_does_not_see_its_batch() -> None:
+    """Bit for bit the same alone: nothing of another row, nor of padding, reaches it."""
+    model = build(from_onnx(zoo.graph(), zoo.CONFIG))
+    ids, mask = zoo.padded()
+    together = run(model, ids, mask)
+    for row, sequence in enumerate(zoo.IDS):
+        alone = run(model, np.array([sequence]), np.ones((1, len(sequence)), dtype=np.int64))
+        np.testing.assert_allclose(together[row], alone[0], atol=1e-6)
+
+
+def test_weights_survive_the_way_through_a_state_dict() -> None:
+    """A checkpoint and an export of it lead to the same graph."""
+    weights = from_onnx(zoo.graph(), zoo.CONFIG)
+    again = from_state_dict(dict(weights.tensors), zoo.CONFIG)
+    assert build(weights).SerializeToString() == build(again).SerializeToString()
+
+
+def test_names_may_have_a_prefix() -> None:
+    """Exports of a wrapped module call everything `model.roberta...`."""
+    model = add_mask(zoo.graph())
+    names = {t.name for t in model.graph.initializer if t.name.startswith(("roberta", "class"))}
+    for tensor in model.graph.initializer:
+        tensor.name = f"model.{tensor.name}" if tensor.name in names else tensor.name
+    for node in model.graph.node:
+        for at, name in enumerate(node.input):
+            node.input[at] = f"model.{name}" if name in names else name
+    expected = from_onnx(zoo.graph(), zoo.CONFIG).tensors
+    for name, value in from_onnx(model, zoo.CONFIG).tensors.items():
+        np.testing.assert_array_equal(expected[name], value)
+
+
+def test_a_missing_tensor_is_named() -> None:
+    """Somebody has to find out which export this was."""
+    tensors = dict(from_onnx(zoo.graph(), zoo.CONFIG).tensors)
+    del tensors["roberta.encoder.layer.1.output.dense.bias"]
+    with pytest.raises(GraphError, match=r"no tensor roberta\.encoder\.layer\.1\.output\.dense"):
+        from_state_dict(tensors, zoo.CONFIG)
+    with pytest.raises(GraphError, match="is found before"):
+        from_onnx(toy.graph(), zoo.CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model_type": "bert"}, "'bert', a RoBERTa is needed"),
+        ({"hidden_act": "gelu_new"}, "hidden_act is 'gelu_new'"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
+    ],
+)
+def test_another_architecture_is_refused(change: dict[str, str], reason: str) -> None:
+    """Built anew it would answer, and wrongly."""
+    with pytest.raises(GraphError, match=reason):
+        Architecture.read({**zoo.CONFIG, **change})
+
+
+def test_config_must_tell_the_heads() -> None:
+    """No tensor tells the number of heads, and a wrong one changes every answer."""
+    config = json.loads(json.dumps(zoo.CONFIG))
+    del config["num_attention_heads"]
+    with pytest.raises(GraphError, match="num_attention_heads"):
+        Architecture.read(config)

@@ -1,0 +1,1 @@
+"""What happens to this project in a cluster, done on one machine."""

