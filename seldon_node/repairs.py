@@ -24,7 +24,7 @@ from multiprocessing.managers import SyncManager
 from typing import Any, NoReturn
 
 import grpc
-from seldon_core import flask_utils, microservice, wrapper
+from seldon_core import flask_utils, gunicorn_utils, microservice, wrapper
 from seldon_core import metrics as wrapper_metrics
 from seldon_core.proto import prediction_pb2
 
@@ -240,6 +240,7 @@ def _repair_processes() -> None:
     """Run every server under a supervisor that replaces the dead and ends all on SIGTERM."""
     original_server = wrapper.get_grpc_server
     original_metrics = microservice.SeldonMetrics
+    original_config = gunicorn_utils.StandaloneApplication.load_config
     stores: list[Any] = []
 
     def get_grpc_server(*args: Any, **kwargs: Any) -> Any:
@@ -270,7 +271,13 @@ def _repair_processes() -> None:
         is_sound = lambda: all(store._manager._process.is_alive() for store in stores)  # noqa: E731
         sys.exit(supervisor.Supervisor(servers, is_sound).run())
 
+    def load_config(self: Any) -> None:
+        """A gunicorn worker notices the death of its arbiter only at its next connection."""
+        original_config(self)
+        self.cfg.set("post_fork", lambda arbiter, worker: supervisor.end_with_parent())
+
     wrapper.get_grpc_server = get_grpc_server
+    gunicorn_utils.StandaloneApplication.load_config = load_config
     wrapper_metrics.Manager = make_manager
     microservice.SeldonMetrics = make_metrics
     microservice.start_servers = start_servers
