@@ -24,6 +24,7 @@ from multiprocessing.managers import SyncManager
 from typing import Any, NoReturn
 
 import grpc
+from gunicorn.errors import HaltServer
 from seldon_core import flask_utils, gunicorn_utils, microservice, wrapper
 from seldon_core import metrics as wrapper_metrics
 from seldon_core.proto import prediction_pb2
@@ -264,9 +265,11 @@ def _repair_processes() -> None:
         custom: Callable[[], None] | None,
         metrics: Callable[[], None] | None,
     ) -> NoReturn:
-        servers = [supervisor.Server("REST server", rest)]
+        servers = [supervisor.Server("REST server", functools.partial(_run_gunicorn, rest))]
         servers += grpc_side.servers() if grpc_side else []
-        servers += [supervisor.Server("metrics server", metrics)] if metrics else []
+        if metrics:
+            run_metrics = functools.partial(_run_gunicorn, metrics)
+            servers.append(supervisor.Server("metrics server", run_metrics))
         servers += [supervisor.Server("custom service", custom)] if custom else []
         is_sound = lambda: all(store._manager._process.is_alive() for store in stores)  # noqa: E731
         sys.exit(supervisor.Supervisor(servers, is_sound).run())
@@ -283,6 +286,14 @@ def _repair_processes() -> None:
     microservice.start_servers = start_servers
     microservice._make_grpc_server = _GrpcSide
     microservice._wait_forever = _serve_until_sigterm
+
+
+def _run_gunicorn(serve: Callable[[], None]) -> None:
+    """Run a gunicorn server; a worker that fails to boot during the end is no stack trace."""
+    try:
+        serve()
+    except HaltServer as error:
+        sys.exit(error.exit_status)
 
 
 def _serve_until_sigterm(server: grpc.Server) -> None:
