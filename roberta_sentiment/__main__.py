@@ -14,18 +14,13 @@ from roberta_sentiment import settings as settings_module
 from roberta_sentiment.artifact import locate, open_artifact
 from roberta_sentiment.errors import SentimentError
 from roberta_sentiment.settings import Settings, Truncation
-from roberta_sentiment.tools import convert, optimize, quantize
+from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="RoBERTa sentiment, offline.")
 
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="Model directory; by default the embedded model.")
 ]
-
-
-@app.callback()
-def root() -> None:
-    """Keep the name of a command needed even while there is only one."""
 
 
 @app.command()
@@ -55,7 +50,7 @@ def show_settings() -> None:
     typer.echo(settings_module.markdown_table(), nl=False)
 
 
-for tool in (convert, optimize, quantize):
+for tool in (fetch, convert, verify, evaluate, quantize, optimize, score):
     app.command(tool.__name__.rpartition(".")[2])(tool.command)
 
 
