@@ -1,10 +1,12 @@
 # make serve   start the model server        make test   run all tests        make check   lint and types
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve test check requirements clean
+.PHONY: help serve test test-torch check requirements clean
 
 PYTHON ?= python3.12
+TORCH_PYTHON ?= python3.11
 VENV := .venv
+TORCH := .venv-torch
 RUN := $(VENV)/bin/python
 
 help:
@@ -26,6 +28,16 @@ serve: $(VENV)/server
 test: $(VENV)/dev
 	$(RUN) -m pytest $(ARGS)
 
+# Training and conversion: PyTorch in an environment of its own, on the CPU.
+$(TORCH)/ready: training/requirements.txt
+	@$(TORCH_PYTHON) -m venv --clear $(TORCH)
+	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check -r training/requirements.txt
+	@touch $@
+
+test-torch: $(TORCH)/ready
+	$(TORCH)/bin/python -m pytest --noconftest tests/conversion $(ARGS)
+
 check: $(VENV)/dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -39,4 +51,4 @@ requirements:
 		--python-version 3.12 requirements-dev.in -o requirements-dev.txt
 
 clean:
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TORCH) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

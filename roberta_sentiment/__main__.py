@@ -38,9 +38,9 @@ def predict(
     artifact = open_artifact(*locate(str(model or "")))
     predictions = load_classifier(artifact, settings).classify(texts)
     table = Table("label", "score", "text")
-    scores = predictions.probabilities.max(axis=1)
-    for text, label, score in zip(texts, predictions.best, scores, strict=True):
-        table.add_row(label, f"{score:.4f}", text)
+    highest = predictions.probabilities.max(axis=1)
+    for text, label, probability in zip(texts, predictions.best, highest, strict=True):
+        table.add_row(label, f"{probability:.4f}", text)
     Console().print(table)
 
 

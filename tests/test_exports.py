@@ -1,4 +1,4 @@
-"""One classifier as four exporters wrote it: the Model Zoo's, torch with and without mask, Optimum."""
+"""One classifier as four exporters wrote it: the Model Zoo's, torch (twice) and Optimum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published graph served over REST, against the logits that PyTorch gave for each text alone."""
+"""The published graph served over REST, against what PyTorch gave for each text alone."""
 
 from __future__ import annotations
 
