@@ -87,10 +87,12 @@ def test_exports_of_this_torch_give_the_same_answers(
 
 def test_a_bare_state_dict_of_old_names(tmp_path: Path, model: Any) -> None:
     """The published pytorch_model.bin: no config.json, and normalisations called gamma and beta."""
-    state = {
-        key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
-        for key, value in model.state_dict().items()
-    }  # fmt: skip
+    old_names = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
+    state = {}
+    for key, value in model.state_dict().items():
+        for today, old in old_names:
+            key = key.replace(today, old)
+        state[key] = value
     torch.save(state, tmp_path / "pytorch_model.bin")
     tokenizer = tmp_path / "tokenizer"
     tokenizer.mkdir()
