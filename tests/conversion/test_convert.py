@@ -24,7 +24,7 @@ from roberta_sentiment.errors import (
 )
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.convert import TOLERANCE, compare, convert
-from tests import toy, zoo
+from tests import toy
 from tests.conversion.checkpoint import classifier, export
 
 TEXTS = ["so good", "it is not bad", "a film. " * 40, "bad"]
