@@ -1,12 +1,13 @@
 # make serve   start the model server        make test   run all tests        make check   lint and types
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-torch check requirements clean
+.PHONY: help serve test test-torch model check requirements clean
 
 PYTHON ?= python3.12
 TORCH_PYTHON ?= python3.11
 VENV := .venv
 TORCH := .venv-torch
+DATA ?= ../shared/data
 RUN := $(VENV)/bin/python
 
 help:
@@ -37,6 +38,11 @@ $(TORCH)/ready: training/requirements.txt
 
 test-torch: $(TORCH)/ready
 	$(TORCH)/bin/python -m pytest --noconftest tests/conversion $(ARGS)
+
+# The default model from its checkpoint, compared with the shipped one.
+model: $(VENV)/dev $(TORCH)/ready
+	scripts/make_default.sh $(RUN) $(TORCH)/bin/python $(DATA)
+	$(RUN) -m scripts.same_model build/default/int8 models/default
 
 check: $(VENV)/dev
 	$(RUN) -m ruff check .
