@@ -45,7 +45,7 @@ def model_to_serve(environ: Mapping[str, str]) -> Artifact:
 
 
 def prepare(artifact: Artifact) -> str:
-    """Make its optimised file unless there is one, and say where it is.
+    """Make its optimised file in the temporary directory unless there is one; say where it is.
 
     Raises:
         QualityError: the optimised graph answers otherwise.
@@ -57,7 +57,7 @@ def prepare(artifact: Artifact) -> str:
         return str(found)
     from roberta_sentiment.tools.optimize import optimize
 
-    return str(optimize(artifact, roots))
+    return str(optimize(artifact, roots[-1:]))
 
 
 if __name__ == "__main__":
