@@ -24,9 +24,15 @@ from tests.manifests.document import (
     pods,
     predictors,
 )
+from tests.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 METRICS_PATH = "/prometheus"
+PORT_VARIABLES = (
+    "PREDICTIVE_UNIT_HTTP_SERVICE_PORT",
+    "PREDICTIVE_UNIT_GRPC_SERVICE_PORT",
+    "PREDICTIVE_UNIT_METRICS_SERVICE_PORT",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +83,14 @@ def containers(manifest: Fields) -> list[Container]:
                         )
                     )
     return found
+
+
+def service_of(container: Container) -> Service:
+    """The microservice with the variables that the operator would inject, but on free ports."""
+    variables = dict(container.environment)
+    for name in PORT_VARIABLES:
+        del variables[name]
+    return Service(**variables)
 
 
 def _injected(
