@@ -1,7 +1,7 @@
-# make serve   start the model server        make test   run all tests        make check   lint and types
+# make serve   start the model server        make test   run all tests        make check   lint and types        make image   build the image        make sbom   list what is in it
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-torch model check requirements clean
+.PHONY: help serve test test-torch model check image sbom requirements clean
 
 PYTHON ?= python3.12
 TORCH_PYTHON ?= python3.11
@@ -48,6 +48,14 @@ check: $(VENV)/dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# With s2i, else with Docker; IMAGE=name:tag names it otherwise than deployment.yaml does.
+image:
+	@scripts/build_image.sh $(IMAGE)
+
+# Bill of materials and the page of licences.
+sbom: $(VENV)/dev
+	$(RUN) -m scripts.sbom --output build/sbom.cdx.json --licences docs/licences.md
 
 # Renew the pins from the .in files; needs uv.
 requirements:
