@@ -83,6 +83,11 @@ _CODES = {
 }
 
 
+def code_of(http_status: int) -> grpc.StatusCode:
+    """The gRPC code that means the same as an HTTP status."""
+    return _CODES.get(http_status, grpc.StatusCode.INTERNAL)
+
+
 def _repair_grpc_errors() -> None:
     """Let the gRPC client see the code and the sentence that a REST client sees."""
     original = wrapper.get_grpc_server
@@ -126,7 +131,7 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
             if status is None or status.status != prediction_pb2.Status.FAILURE:
                 return response
             code, info = status.code, status.info
-        return context.abort(_CODES.get(code, grpc.StatusCode.INTERNAL), info)
+        return context.abort(code_of(code), info)
 
     return answer
 

@@ -217,6 +217,8 @@ NODE = [
              "probes_ask_for_the_truth"),
     _mistake("no time to start", DIRECT, {f"{CONTAINER}.startupProbe.failureThreshold": 5},
              "a_restart_comes_last"),
+    _mistake("more preparing than patience", DIRECT,
+             {f"{CONTAINER}.env": _variable("PREPARE_SECONDS", "60")}, "a_restart_comes_last"),
     _mistake("restart of the busy", DIRECT, {f"{CONTAINER}.livenessProbe.failureThreshold": 1},
              "a_restart_comes_last"),
     _mistake("Seldon's own grace", DIRECT, {f"{POD}.terminationGracePeriodSeconds": DELETED},
