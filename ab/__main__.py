@@ -1,0 +1,34 @@
+"""The command line: `python -m ab COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from ab.errors import ABError
+from ab.report import cli as report
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="A/B tests behind Seldon Core.")
+
+
+@app.callback()
+def root() -> None:
+    """Keep the name of a command needed even while there is only one."""
+
+
+app.command("report")(report.command)
+
+
+def main() -> None:
+    """Run a command; an error of ours is one sentence and exit code 1."""
+    try:
+        app()
+    except ABError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
