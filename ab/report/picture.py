@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
 from ab.report.analysis import Analysis, Duel, ModelFigures
 from ab.stats.interval import Interval
@@ -26,6 +26,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+_LINEAR_UP_TO = 5.0
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
@@ -64,7 +65,7 @@ def sequence(duel: Duel, margin: float) -> str:
         axes.set_ylim(-edge, edge)
         axes.set_xlabel("answers with a truth")
         axes.set_ylabel(f"{duel.b} minus {duel.a},\npercentage points")
-        axes.legend(loc="upper right", frameon=False)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
 
     return _svg(f"sequence {duel.b}", draw, height=3.4)
 
@@ -106,10 +107,10 @@ def latency(analysis: Analysis) -> str:
             axes.plot([], [], "o", color=_colour(analysis, model), label=model.name)
         axes.set_yticks(range(len(ranks)), [f"p{rank}" for rank in ranks])
         axes.set_ylim(len(ranks) - 0.5, -0.5)
-        axes.set_xscale("log")
-        axes.set_xlabel("latency in ms (logarithmic), with its 95 % interval")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.legend(loc="upper right", frameon=False)
+        _scale(
+            axes, [1000 * (t.value or 0.0) for m in analysis.models for t in m.latency_s.values()]
+        )
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
 
     return _svg("latency", draw, height=1.2 + 0.55 * len(ranks))
 
@@ -154,6 +155,19 @@ def _bar(axes: Axes, interval: Interval, place: float, colour: str) -> None:
     high = value if interval.high is None else interval.high
     errors: Any = [[value - low], [high - value]]
     axes.errorbar([value], [place], xerr=errors, fmt="o", color=colour, capsize=4)
+
+
+def _scale(axes: Axes, millis: Sequence[float]) -> None:
+    """From 0, or logarithmic where one model would vanish beside the other."""
+    if max(millis) < _LINEAR_UP_TO * max(min(millis), 1e-9):
+        axes.set_xlim(left=0)
+        axes.set_xlabel("latency in ms, with its 95 % interval")
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("latency in ms (logarithmic), with its 95 % interval")
 
 
 def _in_millis(interval: Interval) -> Interval:

@@ -54,8 +54,14 @@ def of_duel(duel: Duel, margin: float) -> list[tuple[str, str]]:
         ),
         ("p-value at any look (sequential)", p_value(test.p_value)),
         ("decided after answers", f"{test.decided_at:,}" if test.decided_at else "not yet"),
-        (f"probability that {duel.b} leads by more than {100 * margin:.1f} points", percent(duel.b_better)),
-        (f"probability that {duel.a} leads by more than {100 * margin:.1f} points", percent(duel.a_better)),
+        (
+            f"probability that {duel.b} leads by more than {100 * margin:.1f} points",
+            percent(duel.b_better),
+        ),
+        (
+            f"probability that {duel.a} leads by more than {100 * margin:.1f} points",
+            percent(duel.a_better),
+        ),
         ("further answers a verdict needs", needed(duel.needed)),
     ]
 
