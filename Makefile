@@ -37,6 +37,9 @@ requirements:
 		--python-version 3.12 requirements.in -o requirements.txt
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements-dev.in -o requirements-dev.txt
+	for name in lexicon linear; do (cd baselines/$$name && \
+		uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.12 requirements.in -o requirements.txt); done
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

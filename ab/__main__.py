@@ -9,15 +9,14 @@ from rich.console import Console
 
 from ab.errors import ABError
 from ab.report import cli as report
+from ab.run import cli as run
+from ab.run import truth_cli as truth
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="A/B tests behind Seldon Core.")
 
 
-@app.callback()
-def root() -> None:
-    """Keep the name of a command needed even while there is only one."""
-
-
+app.command("run")(run.command)
+app.command("truth")(truth.command)
 app.command("report")(report.command)
 
 

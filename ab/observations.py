@@ -91,14 +91,16 @@ def observe(content: Content) -> Observations:
         _observation(line, None if i in contradicted else truths.get(i), states.get(i))
         for i, line in first.items()
     )
-    asked = dict.fromkeys(event["id"] for event in requests)
+    asked: Counter[str] = Counter()
+    for event in requests:
+        asked[event["id"]] += event["repeated"]
     return Observations(
         run=run,
         answered=answered,
         lost=tuple(i for i in asked if i not in first),
         late=tuple(o.id for o in answered if o.late),
         duplicated=tuple(i for i, count in answers.items() if count > 1),
-        repeated=tuple(i for i in asked if _repeats(requests, i)),
+        repeated=tuple(i for i, repeats in asked.items() if repeats),
         unattributed=tuple(o.id for o in answered if o.model is None),
         contradicted=tuple(sorted(contradicted)),
         uncertain_feedback=tuple(i for i, s in states.items() if s in _UNCERTAIN),
@@ -161,10 +163,6 @@ def _truths(events: Iterable[Event]) -> tuple[dict[str, str], set[str]]:
         if label is not None and truths.setdefault(event["id"], label) != label:
             contradicted.add(event["id"])
     return truths, contradicted
-
-
-def _repeats(requests: Sequence[Event], identity: str) -> int:
-    return sum(event["repeated"] for event in requests if event["id"] == identity)
 
 
 def _observation(line: Event, truth: str | None, state: FeedbackState | None) -> Observation:
