@@ -32,6 +32,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
+Flags = Sequence[bool] | npt.NDArray[np.bool_]
 
 ALPHA = 0.05
 PRIOR = 50.0
@@ -127,12 +128,12 @@ def paired(only_a: Sequence[bool], only_b: Sequence[bool], alpha: float = ALPHA)
     return _test(paired_kinds(only_a, only_b), 3, paired_gains, alpha)
 
 
-def independent_kinds(from_b: Sequence[bool], right: Sequence[bool]) -> Counts:
+def independent_kinds(from_b: Flags, right: Flags) -> Counts:
     """Kinds of independent answers: A right 0, A wrong 1, B right 2, B wrong 3."""
     return 2 * np.asarray(from_b, np.int64) + ~np.asarray(right, bool)
 
 
-def paired_kinds(only_a: Sequence[bool], only_b: Sequence[bool]) -> Counts:
+def paired_kinds(only_a: Flags, only_b: Flags) -> Counts:
     """Kinds of pairs: only A right 0, both or neither 1, only B right 2."""
     return 1 + np.asarray(only_b, np.int64) - np.asarray(only_a, np.int64)
 
