@@ -1,7 +1,7 @@
-# make serve   start the model server        make test   run all tests        make check   lint and types
+# make serve   start the model server        make test   run all tests        make check   lint and types        make ab   rehearse an A/B test
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve test check requirements clean
+.PHONY: help serve test check ab requirements clean
 
 PYTHON ?= python3.12
 VENV := .venv
@@ -30,6 +30,10 @@ check: $(VENV)/dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# The A/B test of deploy/ab-test.yaml on this machine, in about a minute.
+ab: $(VENV)/dev
+	@$(RUN) -m ab rehearse $(ARGS)
 
 # Renew the pins from the .in files; needs uv.
 requirements:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from ab.errors import ABError
+from ab.rehearsal import cli as rehearsal
 from ab.report import cli as report
 from ab.run import cli as run
 from ab.run import truth_cli as truth
@@ -17,6 +18,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="A/B tests be
 
 app.command("run")(run.command)
 app.command("truth")(truth.command)
+app.command("rehearse")(rehearsal.command)
 app.command("report")(report.command)
 
 

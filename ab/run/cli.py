@@ -83,7 +83,7 @@ def command(
     )  # fmt: skip
     console = Console(stderr=True, highlight=False)
     session = Session(options)
-    with _bar(console, len(session.tasks)) as progress:
+    with progress_bar(console, len(session.tasks)) as progress:
         result = session.execute(progress)
     console.print(summary(result, record), markup=False)
     if not result.done:
@@ -120,7 +120,7 @@ def _labels(given: str) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _bar(console: Console, total: int) -> Iterator[OnProgress]:
+def progress_bar(console: Console, total: int) -> Iterator[OnProgress]:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeRemainingColumn(), TextColumn("{task.fields[told]}"),

@@ -13,6 +13,7 @@ from ab.attribution import Model
 from ab.clock import SystemClock
 from ab.data import read_truths
 from ab.endpoint import parse_endpoint
+from ab.errors import RecordError
 from ab.observations import run_of
 from ab.record import Journal, read_record
 from ab.run.feedback import FeedbackSender, Reward
@@ -37,6 +38,8 @@ def command(
     reward_wrong: Annotated[float, typer.Option(help="Reward of a wrong answer.")] = 0.0,
 ) -> None:
     """Add truths that came later to a record, and send them back along the route."""
+    if not record.exists():
+        raise RecordError(f"{record.name} does not exist")
     stop = threading.Event()
     clock = SystemClock(stop)
     with Journal(record) as journal, stopping(stop):
