@@ -1,7 +1,6 @@
-# make serve   start the model server        make test   run all tests        make check   lint and types        make image   build the image        make sbom   list what is in it
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-torch model check image sbom requirements clean
+.PHONY: help serve test test-torch check ab model image sbom requirements clean
 
 PYTHON ?= python3.12
 TORCH_PYTHON ?= python3.11
@@ -11,7 +10,7 @@ DATA ?= ../shared/data
 RUN := $(VENV)/bin/python
 
 help:
-	@sed -n '1p' Makefile | sed 's/^# //; s/        /\n/g'
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
 
 # The server's packages, pinned and hashed.
 $(VENV)/server: requirements.txt scripts/make_venv.sh
@@ -23,10 +22,10 @@ $(VENV)/dev: $(VENV)/server requirements-dev.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-serve: $(VENV)/server
+serve: $(VENV)/server  ## start the model server
 	@$(RUN) -m scripts.serve
 
-test: $(VENV)/dev
+test: $(VENV)/dev  ## run all tests
 	$(RUN) -m pytest $(ARGS)
 
 # Training and conversion: PyTorch in an environment of its own, on the CPU.
@@ -36,33 +35,37 @@ $(TORCH)/ready: training/requirements.txt
 	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check -r training/requirements.txt
 	@touch $@
 
-test-torch: $(TORCH)/ready
+test-torch: $(TORCH)/ready  ## run the tests that need PyTorch, in an environment of its own
 	$(TORCH)/bin/python -m pytest --noconftest tests/conversion $(ARGS)
 
-# The default model from its checkpoint, compared with the shipped one.
-model: $(VENV)/dev $(TORCH)/ready
+model: $(VENV)/dev $(TORCH)/ready  ## make the default model from its checkpoint
 	scripts/make_default.sh $(RUN) $(TORCH)/bin/python $(DATA)
 	$(RUN) -m scripts.same_model build/default/int8 models/default
 
-check: $(VENV)/dev
+check: $(VENV)/dev  ## lint and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
 # With s2i, else with Docker; IMAGE=name:tag names it otherwise than deployment.yaml does.
-image:
+image:  ## build the image with s2i or Docker
 	@scripts/build_image.sh $(IMAGE)
 
-# Bill of materials and the page of licences.
-sbom: $(VENV)/dev
+sbom: $(VENV)/dev  ## bill of materials and the page of licences
 	$(RUN) -m scripts.sbom --output build/sbom.cdx.json --licences docs/licences.md
 
-# Renew the pins from the .in files; needs uv.
-requirements:
+# The A/B test of deploy/ab-test.yaml on this machine, in about a minute.
+ab: $(VENV)/dev  ## rehearse the A/B test of deploy/ab-test.yaml
+	@$(RUN) -m ab rehearse $(ARGS)
+
+requirements:  ## renew the pins from the .in files; needs uv
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements.in -o requirements.txt
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements-dev.in -o requirements-dev.txt
+	for name in lexicon linear; do (cd baselines/$$name && \
+		uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.12 requirements.in -o requirements.txt); done
 
-clean:
+clean:  ## remove what make has made
 	rm -rf $(VENV) $(TORCH) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -70,6 +70,9 @@ class Transport(Protocol):
     def feedback(self, message: Message) -> Reply:
         """Send feedback. Its answer has no meaning of its own: the executor may echo the body."""
 
+    def forget(self) -> None:
+        """Drop this thread's connections: another request's answer may still come over them."""
+
     def close(self) -> None:
         """Close all connections."""
 

@@ -66,6 +66,9 @@ class GrpcTransport:
         request = json_format.ParseDict(message, prediction_pb2.Feedback())
         return self._call(self._stub.SendFeedback, request, ())
 
+    def forget(self) -> None:
+        """Nothing to do: HTTP/2 numbers its streams, so no answer can reach another call."""
+
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()

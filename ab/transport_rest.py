@@ -43,6 +43,10 @@ class RestTransport:
         """Send feedback; any body that comes with 200 is accepted."""
         return self._post("feedback", message, {})
 
+    def forget(self) -> None:
+        """Drop this thread's connections; the next call opens a new one."""
+        self._session().close()
+
     def close(self) -> None:
         """Close all connections."""
         for session in self._sessions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 
@@ -12,61 +11,21 @@ import numpy.typing as npt
 from roberta_sentiment.artifact import Artifact
 from roberta_sentiment.cpu import available_cpus
 from roberta_sentiment.errors import GraphError, TokenIdError
+from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
 from roberta_sentiment.prepared import open_prepared
 from roberta_sentiment.scheduler import Scheduler
 from roberta_sentiment.session import Session
 from roberta_sentiment.settings import Settings, Truncation
 from roberta_sentiment.tokens import RobertaTokenizer, TokenizedText, load_tokenizer
 
-Probabilities = npt.NDArray[np.float64]
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """What answering took.
-
-    Attributes:
-        batches: runs of the model; one shared with other callers is counted for one of them.
-        tokens: tokens the model saw, without padding.
-        padding: tokens of padding in those runs.
-        tokenize_s, queue_s, infer_s: seconds.
-    """
-
-    batches: int
-    tokens: int
-    padding: int
-    tokenize_s: float
-    queue_s: float
-    infer_s: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-    """Answers to n texts, in their order.
-
-    Attributes:
-        labels: names of the k classes.
-        logits: (n, k) float32, as the model gave them (the mean over windows).
-        tokens: length of each text, special tokens included.
-        truncated: positions of the texts of which the model saw only a part.
-        work: what it took.
-    """
-
-    labels: tuple[str, ...]
-    logits: npt.NDArray[np.float32]
-    tokens: list[int]
-    truncated: list[int]
-    work: Work
-
-    @property
-    def probabilities(self) -> Probabilities:
-        """(n, k) float64, each row sums to 1."""
-        return softmax(self.logits)
-
-    @property
-    def best(self) -> list[str]:
-        """The label with the highest score of each text."""
-        return [self.labels[i] for i in self.logits.argmax(axis=1)]
+__all__ = [
+    "Classifier",
+    "Predictions",
+    "Probabilities",
+    "Work",
+    "load_classifier",
+    "softmax",
+]
 
 
 class Classifier:
@@ -189,21 +148,6 @@ def load_classifier(artifact: Artifact, settings: Settings) -> Classifier:
     )
     prepared = open_prepared(artifact, threads=settings.threads or available_cpus())
     return Classifier(artifact, tokenizer, prepared.session, settings)
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
-    """Probabilities of logits.
-
-    Args:
-        logits: (n, k) float32.
-
-    Returns:
-        (n, k) float64; each row sums to 1. Computed in float64, less the row's maximum.
-    """
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    probabilities: Probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def _mean_by_owner(

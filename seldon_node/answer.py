@@ -10,8 +10,8 @@ from typing import Any
 from google.protobuf import json_format
 from seldon_core.proto import prediction_pb2
 
-from roberta_sentiment.classifier import Predictions
 from roberta_sentiment.errors import PayloadError, SentimentError
+from roberta_sentiment.predictions import Predictions
 from seldon_node.payload import Request
 
 Message = dict[str, Any]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from roberta_sentiment.classifier import Predictions
+from roberta_sentiment.predictions import Predictions
 
 Metric = dict[str, Any]
 

@@ -13,8 +13,8 @@ from seldon_core.flask_utils import SeldonMicroserviceException
 from seldon_core.proto import prediction_pb2
 from seldon_core.user_model import SeldonResponse
 
-from roberta_sentiment.classifier import Predictions
 from roberta_sentiment.errors import InferenceError, NotReadyError, PayloadError, SentimentError
+from roberta_sentiment.predictions import Predictions
 from roberta_sentiment.settings import Settings, Truncation
 from seldon_node import answer, feedback, health, metrics, payload
 

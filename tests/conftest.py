@@ -74,3 +74,12 @@ def service() -> Iterator[Service]:
     """The default model served by the real microservice, as the image starts it."""
     with Service().start() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def lexicon_service() -> Iterator[Service]:
+    """The lexicon baseline served by the real microservice, as its image starts it."""
+    with Service(
+        "baselines.lexicon.Lexicon.Lexicon", PREDICTIVE_UNIT_ID="lexicon"
+    ).start() as lexicon:
+        yield lexicon

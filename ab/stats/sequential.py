@@ -9,7 +9,7 @@ Independent samples. Answer t comes from B with the declared share s, from A oth
 is the probability of what was seen under accuracies predicted from the answers before t, divided by
 its probability under the pair of accuracies that differ by d and lie nearest to the predicted pair
 (in Kullback-Leibler divergence weighted by the shares). Nothing is asymptotic, and the accuracies
-themselves may drift, as long as their difference does not. Sources: Turner, Ly and Gruenwald (2024),
+themselves may drift, as long as their difference does not. Sources: Turner, Ly, Gruenwald (2024),
 "Generic E-variables for exact sequential k-sample tests that allow for optional stopping", JSPI
 230:106116; Turner and Gruenwald (2023), "Exact anytime-valid confidence intervals for contingency
 tables and beyond", Statistics and Probability Letters 198:109835.
@@ -32,6 +32,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
+Flags = Sequence[bool] | npt.NDArray[np.bool_]
 
 ALPHA = 0.05
 PRIOR = 50.0
@@ -127,12 +128,12 @@ def paired(only_a: Sequence[bool], only_b: Sequence[bool], alpha: float = ALPHA)
     return _test(paired_kinds(only_a, only_b), 3, paired_gains, alpha)
 
 
-def independent_kinds(from_b: Sequence[bool], right: Sequence[bool]) -> Counts:
+def independent_kinds(from_b: Flags, right: Flags) -> Counts:
     """Kinds of independent answers: A right 0, A wrong 1, B right 2, B wrong 3."""
     return 2 * np.asarray(from_b, np.int64) + ~np.asarray(right, bool)
 
 
-def paired_kinds(only_a: Sequence[bool], only_b: Sequence[bool]) -> Counts:
+def paired_kinds(only_a: Flags, only_b: Flags) -> Counts:
     """Kinds of pairs: only A right 0, both or neither 1, only B right 2."""
     return 1 + np.asarray(only_b, np.int64) - np.asarray(only_a, np.int64)
 
@@ -144,11 +145,9 @@ def independent_gains(share_b: float) -> Gains:
         a, b = predicted_accuracies(before)
         null_a = nearest_accuracy(a, b, share_b, differences)
         null_b = null_a + differences
-        return np.log(
-            np.stack(
-                [a / null_a, (1 - a) / (1 - null_a), b / null_b, (1 - b) / (1 - null_b)], axis=-1
-            )
-        )
+        ratios = [a / null_a, (1 - a) / (1 - null_a), b / null_b, (1 - b) / (1 - null_b)]
+        gain: Floats = np.log(np.stack(ratios, axis=-1))
+        return gain
 
     return gains
 
@@ -174,14 +173,16 @@ def nearest_accuracy(a: Floats, b: Floats, share_b: float, differences: Floats) 
         y = x + differences
         slope = (1 - share_b) * (x - a) / (x * (1 - x)) + share_b * (y - b) / (y * (1 - y))
         low, high = np.where(slope < 0, x, low), np.where(slope < 0, high, x)
-    return (low + high) / 2
+    nearest: Floats = (low + high) / 2
+    return nearest
 
 
 def paired_gains(before: Counts, differences: Floats) -> Floats:
     """Gains for `paired_kinds`."""
     values = np.stack([-1 - differences, -differences, 1 - differences], axis=-1)
     bet = _kelly_bet(predicted_outcomes(before), values)
-    return np.log1p(bet[..., None] * values)
+    gain: Floats = np.log1p(bet[..., None] * values)
+    return gain
 
 
 def predicted_outcomes(before: Counts) -> Floats:

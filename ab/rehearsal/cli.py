@@ -1,0 +1,143 @@
+"""The command `rehearse`: the whole A/B test of a manifest on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ab.errors import ABError, DataError
+from ab.manifest import ABTest, Child, read_ab_test
+from ab.observations import confusion_of_feedback
+from ab.record import read_record
+from ab.rehearsal.counters import Cell, compare
+from ab.rehearsal.gateway import Executor, Node
+from ab.rehearsal.service import ROOT, Microservice, read_environment
+from ab.run.cli import STOPPED, progress_bar, summary
+from ab.run.feedback import Reward
+from ab.run.runner import Pace
+from ab.run.session import Options, Session
+
+LABELS = ("negative", "positive")
+OWN_REVIEWS = Path(__file__).with_name("reviews.tsv")
+SHARED_REVIEWS = ROOT.parent / "shared" / "data" / "sst2_dev.tsv"
+
+SOURCES = {
+    "roberta": ROOT,
+    "lexicon": ROOT / "baselines" / "lexicon",
+    "linear": ROOT / "baselines" / "linear",
+}
+"""Where the image of a container is built from."""
+
+_ROUTER = {
+    "MODEL_NAME": "ab.rehearsal.router.RandomABTest",
+    "SERVICE_TYPE": "ROUTER",
+    "GUNICORN_WORKERS": "1",
+    "GUNICORN_THREADS": "8",
+}
+
+
+def command(
+    manifest: Annotated[
+        Path, typer.Option(help="SeldonDeployment with a RANDOM_ABTEST node.")
+    ] = ROOT / "deploy" / "ab-test.yaml",
+    reviews: Annotated[
+        Path | None, typer.Option(help="Labelled reviews; by default SST-2 dev, else our own.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Reviews at most.", min=1)] = 300,
+    output: Annotated[Path, typer.Option(help="Folder of record and report.")] = ROOT
+    / "build"
+    / "ab",
+    seed: Annotated[int, typer.Option(help="Of the order and of the split.")] = 13,
+    concurrency: Annotated[int, typer.Option(help="Requests at once.", min=1)] = 4,
+) -> None:
+    """Start both models of a manifest, test them against each other, and report."""
+    start = time.monotonic()
+    console = Console(highlight=False)
+    test = read_ab_test(manifest)
+    source = reviews or (SHARED_REVIEWS if SHARED_REVIEWS.exists() else OWN_REVIEWS)
+    output.mkdir(parents=True, exist_ok=True)
+    record = output / "record.jsonl"
+    record.unlink(missing_ok=True)
+    console.print(f"{test.deployment}: {_describe(test)}; reviews from {source.name}")
+    with contextlib.ExitStack() as stack:
+        router = stack.enter_context(_start_router(test, seed))
+        children = [stack.enter_context(_start(child)) for child in test.children]
+        for service in (router, *children):
+            service.wait_until_ready()
+        console.print(f"ready after {time.monotonic() - start:.0f} s")
+        nodes = [Node(service.name, service.url) for service in (router, *children)]
+        url = stack.enter_context(Executor(nodes[0], nodes[1:]).serve())
+        _run(test, url, source, record, limit, seed, concurrency)
+        pages = {child.name: child.scrape() for child in children}
+    recorded = confusion_of_feedback(read_record(record).events)
+    cells = compare(recorded, pages, LABELS)
+    code = _report(record, output / "report.html")
+    console.print(_table(cells))
+    console.print(f"{time.monotonic() - start:.0f} s; record {record}, page {output}/report.html")
+    differing = [cell for cell in cells if not cell.agrees]
+    if differing:
+        raise ABError(f"{len(differing)} counters differ from the record")
+    console.print("The confusion counters on both metrics ports equal the record.")
+    sys.exit(code)
+
+
+def _describe(test: ABTest) -> str:
+    return ", ".join(f"{model.name} {model.share:.0%}" for model in test.models)
+
+
+def _start(child: Child) -> Microservice:
+    source = SOURCES.get(child.name)
+    if source is None:
+        raise DataError(f"no source of container {child.name} is known: {', '.join(SOURCES)}")
+    environment = read_environment(source / ".s2i" / "environment")
+    return Microservice(child.name, environment, child.image, child.parameters)
+
+
+def _start_router(test: ABTest, seed: int) -> Microservice:
+    parameters = [
+        {"name": "ratioA", "type": "FLOAT", "value": str(test.ratio_a)},
+        {"name": "seed", "type": "INT", "value": str(seed)},
+    ]
+    return Microservice(test.router, _ROUTER, parameters=parameters)
+
+
+def _run(
+    test: ABTest, url: str, source: Path, record: Path, limit: int, seed: int, concurrency: int
+) -> None:
+    options = Options(
+        reviews=source, record=record, endpoint=url, models=test.models, router=test.router,
+        labels=LABELS, pace=Pace(0.0, concurrency, 20), timeout_s=30.0, tries=4, seed=seed,
+        limit=limit, feedback=True, reward=Reward(), keep_texts=True, resume=False,
+        retry_lost=False,
+    )  # fmt: skip
+    console = Console(stderr=True, highlight=False)
+    session = Session(options)
+    with progress_bar(console, len(session.tasks)) as progress:
+        result = session.execute(progress)
+    console.print(summary(result, record), markup=False)
+    if not result.done:
+        sys.exit(STOPPED)
+
+
+def _report(record: Path, page: Path) -> int:
+    command: Sequence[str] = (
+        sys.executable, "-m", "ab", "report", str(record), "--html", str(page),
+    )  # fmt: skip
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def _table(cells: Sequence[Cell]) -> Table:
+    table = Table("model", "truth", "prediction", "record", "metrics port", "")
+    for cell in cells:
+        row = (cell.model, cell.truth, cell.predicted, str(cell.recorded), str(cell.counted))
+        table.add_row(*row, "equal" if cell.agrees else "DIFFERENT")
+    return table

@@ -1,0 +1,1 @@
+"""What a record says: who won, how sure that is, and what it cost."""

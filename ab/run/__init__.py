@@ -1,0 +1,1 @@
+"""Send reviews through an endpoint, and feedback back along the route; record both."""

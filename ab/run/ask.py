@@ -1,0 +1,117 @@
+"""One prediction: sent until it is answered or given up. Asking again changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+
+from ab.attribution import Model, attribute
+from ab.clock import Clock
+from ab.data import Review, fingerprint
+from ab.events import BAD_ANSWER, Request
+from ab.run.retry import Retries
+from ab.transport import Outcome, Reply, Transport
+from ab.wire import Answer, BadAnswer, build_request, read_answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Asker:
+    """Sends reviews and reads the answers.
+
+    Attributes:
+        transport: way to the endpoint.
+        clock: tells the time.
+        stop: ends the tries of a request.
+        run: name of the run, part of every puid.
+        labels: that an answer must name.
+        models: under test.
+        router: node whose choice counts, or None.
+        retries: how often to try.
+        timeout_s: after which an answer is late.
+        keep_texts: whether the line holds the text.
+    """
+
+    transport: Transport
+    clock: Clock
+    stop: threading.Event
+    run: str
+    labels: Sequence[str]
+    models: Sequence[Model]
+    router: str | None
+    retries: Retries
+    timeout_s: float
+    keep_texts: bool
+
+    def ask(self, review: Review, lag_s: float) -> Request | None:
+        """Send a review until it is answered or given up.
+
+        Args:
+            review: to send.
+            lag_s: how much later than planned it is.
+
+        Returns:
+            What to record; None when the run was stopped before there was an end.
+        """
+        puid = f"{self.run}-{review.id}"
+        message = build_request(review.text, puid)
+        first = self.clock.monotonic()
+        tried = repeated = 0
+        while True:
+            start = self.clock.monotonic()
+            reply, answer = self._judge(self.transport.predict(message), puid)
+            end = self.clock.monotonic()
+            tried += 1
+            pause = self.retries.pause_s(tried, reply) if answer is None else None
+            if pause is None:
+                break
+            repeated += reply.may_have_run
+            self.clock.sleep(pause)
+            if self.stop.is_set():
+                return None
+        found = attribute(answer, self.models, self.router) if answer else None
+        return Request(
+            time=self.clock.now(),
+            id=review.id,
+            puid=puid,
+            sha256=fingerprint(review.text),
+            text=review.text if self.keep_texts else None,
+            truth=review.label,
+            outcome=_outcome(reply, answer),
+            status=reply.status,
+            detail=reply.detail,
+            tries=tried,
+            repeated=repeated,
+            late=answer is not None and end - first > self.timeout_s,
+            lag_s=round(lag_s, 6),
+            latency_s=round(end - start, 6) if answer else None,
+            waited_s=round(end - first, 6),
+            model=found.model if found else None,
+            by=found.by if found else "",
+            **(_said(answer) if answer else {}),  # type: ignore[arg-type]
+        )
+
+    def _judge(self, reply: Reply, puid: str) -> tuple[Reply, Answer | None]:
+        """The answer in a reply. One that can't be counted is as if the connection had broken."""
+        if reply.outcome is not Outcome.ANSWERED:
+            return reply, None
+        try:
+            return reply, read_answer(reply.message, self.labels, puid)
+        except BadAnswer as error:
+            self.transport.forget()
+            return dataclasses.replace(reply, outcome=Outcome.CUT, detail=str(error)), None
+
+
+def _outcome(reply: Reply, answer: Answer | None) -> str:
+    damaged = answer is None and reply.outcome is Outcome.CUT and bool(reply.message)
+    return BAD_ANSWER if damaged else str(reply.outcome)
+
+
+def _said(answer: Answer) -> dict[str, object]:
+    return {
+        "predicted": answer.predicted,
+        "scores": dict(zip(answer.names, answer.scores, strict=True)),
+        "routing": dict(answer.routing),
+        "path": dict(answer.path),
+        "tags": dict(answer.tags),
+    }

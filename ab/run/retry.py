@@ -1,0 +1,39 @@
+"""When to send again, and how long to wait before."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+from ab.transport import Reply
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Retries:
+    """How often to send one message.
+
+    Attributes:
+        tries: at most.
+    """
+
+    tries: int
+
+    def pause_s(self, tried: int, reply: Reply) -> float | None:
+        """Seconds before the next try; None when there should be none.
+
+        Args:
+            tried: tries so far, at least 1.
+            reply: the end of the last.
+
+        The server's own wish counts; without one the pause doubles, less up to half by chance, so
+        that callers that failed together don't come back together.
+        """
+        if reply.is_final or tried >= self.tries:
+            return None
+        if reply.retry_after is not None:
+            return min(reply.retry_after, _LONGEST_PAUSE_S)
+        pause = min(_FIRST_PAUSE_S * 2.0 ** (tried - 1), _LONGEST_PAUSE_S)
+        return pause * random.uniform(0.5, 1)  # noqa: S311  spread, not a secret

@@ -1,0 +1,138 @@
+"""Works through the tasks of a run with several requests at once, at a given rate."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from ab.clock import Clock
+from ab.events import mark
+from ab.record import Journal
+from ab.run.ask import Asker
+from ab.run.feedback import FeedbackSender
+from ab.run.plan import Task
+from ab.transport import Outcome
+
+Progress = Callable[[Counter[str]], None]
+"""Called after each task with the counts so far."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """How fast to send.
+
+    Attributes:
+        rate: requests a second; 0 is as fast as possible.
+        concurrency: requests at once.
+        give_up_after: requests lost in a row, at which the run stops; 0 never stops.
+    """
+
+    rate: float
+    concurrency: int
+    give_up_after: int
+
+
+class Runner:
+    """One session of a run.
+
+    Args:
+        tasks: what is left to do.
+        asker: sends predictions.
+        feedback: sends truths; None sends none.
+        journal: the record.
+        clock: tells the time.
+        stop: set from outside to end the session early.
+        pace: how fast.
+        progress: told after each task.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        asker: Asker,
+        feedback: FeedbackSender | None,
+        journal: Journal,
+        clock: Clock,
+        stop: threading.Event,
+        pace: Pace,
+        progress: Progress = lambda counts: None,
+    ) -> None:
+        self._tasks = iter(enumerate(tasks))
+        self._asker, self._feedback, self._journal = asker, feedback, journal
+        self._clock, self._stop, self._pace, self._progress = clock, stop, pace, progress
+        self._lock = threading.Lock()
+        self._lost_in_a_row = 0
+        self.counts: Counter[str] = Counter()
+        self.gave_up = ""
+
+    def run(self) -> bool:
+        """Do the tasks.
+
+        Returns:
+            Whether all are done; otherwise the run was stopped, and the record says so.
+        """
+        self._start = self._clock.monotonic()
+        with ThreadPoolExecutor(self._pace.concurrency) as pool:
+            workers = [pool.submit(self._work) for _ in range(self._pace.concurrency)]
+        for worker in workers:
+            worker.result()
+        stopped = self._stop.is_set()
+        self._journal.append(mark("stopped" if stopped else "finished", self._clock.now()))
+        return not stopped
+
+    def _work(self) -> None:
+        try:
+            for number, task in self._remaining():
+                lag_s = self._wait_for(number)
+                if self._stop.is_set():
+                    return
+                self._do(task, lag_s)
+        except BaseException:
+            self._stop.set()
+            raise
+
+    def _remaining(self) -> Iterator[tuple[int, Task]]:
+        for _ in itertools.count():
+            with self._lock:
+                item = next(self._tasks, None)
+            if item is None or self._stop.is_set():
+                return
+            yield item
+
+    def _wait_for(self, number: int) -> float:
+        """Wait for the planned moment; return by how much it has been missed, s."""
+        if not self._pace.rate:
+            return 0.0
+        due = self._start + number / self._pace.rate
+        self._clock.sleep(due - self._clock.monotonic())
+        return max(0.0, self._clock.monotonic() - due)
+
+    def _do(self, task: Task, lag_s: float) -> None:
+        line = task.line
+        if line is None:
+            ended = self._asker.ask(task.review, lag_s)
+            if ended is None:
+                return
+            line = ended.event()
+            self._journal.append(line)
+            self._count(ended.outcome, ended.detail)
+        truth = task.review.label
+        if self._feedback and truth and line["outcome"] == Outcome.ANSWERED:
+            state = self._feedback.send(line, truth, task.review.text)
+            with self._lock:
+                self.counts[f"feedback {state}"] += 1
+        with self._lock:
+            self._progress(self.counts)
+
+    def _count(self, outcome: str, detail: str) -> None:
+        with self._lock:
+            self.counts[outcome] += 1
+            self._lost_in_a_row = 0 if outcome == Outcome.ANSWERED else self._lost_in_a_row + 1
+            limit = self._pace.give_up_after
+            if limit and self._lost_in_a_row >= limit and not self._stop.is_set():
+                self.gave_up = f"{limit} requests in a row had no answer; the last: {detail}"
+                self._stop.set()

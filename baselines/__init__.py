@@ -1,0 +1,1 @@
+"""Other sentiment models to test against, each a Seldon class with an image of its own."""

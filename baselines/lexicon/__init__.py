@@ -1,0 +1,1 @@
+"""VADER: a lexicon of rated words with rules, calibrated on labelled sentences."""

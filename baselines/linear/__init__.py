@@ -1,0 +1,1 @@
+"""A linear model over weighted words and pairs of words."""

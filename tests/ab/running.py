@@ -1,0 +1,68 @@
+"""Runs against an endpoint, and what their records say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ab.attribution import parse_models
+from ab.observations import Observations, observe
+from ab.record import Event, read_record
+from ab.run.feedback import Reward
+from ab.run.runner import Pace
+from ab.run.session import Options, Result, Session
+
+LABELS = ("negative", "positive")
+
+
+def write_reviews(path: Path, n: int, *, labelled: bool = True) -> Path:
+    """Texts `review 0` to `review n-1`; odd ones are positive."""
+    head, rows = ("id\ttext\tlabel\n", []) if labelled else ("id\ttext\n", [])
+    for i in range(n):
+        rows.append(f"{i}\treview {i}" + (f"\t{LABELS[i % 2]}" if labelled else "") + "\n")
+    path.write_text(head + "".join(rows), encoding="utf-8")
+    return path
+
+
+def options(reviews: Path, url: str, **changed: Any) -> Options:
+    """A run of two models with quick retries."""
+    fields: dict[str, Any] = {
+        "reviews": reviews,
+        "record": reviews.with_name("record.jsonl"),
+        "endpoint": url,
+        "models": parse_models(["a", "b"]),
+        "router": None,
+        "labels": LABELS,
+        "pace": Pace(0.0, 3, 0),
+        "timeout_s": 10.0,
+        "tries": 3,
+        "seed": 1,
+        "limit": None,
+        "feedback": True,
+        "reward": Reward(),
+        "keep_texts": False,
+        "resume": False,
+        "retry_lost": False,
+    }
+    return Options(**{**fields, **changed})
+
+
+def execute(given: Options) -> Result:
+    """One session, to its end."""
+    return Session(given).execute(lambda counts: None)
+
+
+def seen(given: Options) -> Observations:
+    """The record of a run, reduced."""
+    return observe(read_record(given.record))
+
+
+def lines(given: Options, event: str) -> dict[str, Event]:
+    """The last line of a kind by review."""
+    return {e["id"]: e for e in read_record(given.record).events if e["event"] == event}
+
+
+def once(n: int) -> Counter[str]:
+    """Each review one time."""
+    return Counter({f"review {i}": 1 for i in range(n)})

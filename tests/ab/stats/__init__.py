@@ -1,0 +1,1 @@
+"""The statistics against published examples, exact enumeration and simulation."""
