@@ -19,9 +19,9 @@ import onnxruntime
 
 from benchmarks import machine, models
 from roberta_sentiment.artifact import Artifact, open_artifact
+from roberta_sentiment.cache import Cache, default_roots
 from roberta_sentiment.cpu import available_cpus
 from roberta_sentiment.prepared import FILE, open_prepared, optimized_key
-from roberta_sentiment.cache import Cache, default_roots
 
 LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -22,9 +22,10 @@ SENTENCES, LONG, SHORT = 256, 64, 192
 GROUPS = ("torch", "optimum", "ort", "ours")
 
 
-def rows(stack: contextlib.ExitStack, base: models.Base, only: Sequence[str]) -> list[Row]:
+def rows(
+    stack: contextlib.ExitStack, base: models.Base, only: Sequence[str], sentences: Sequence[str]
+) -> list[Row]:
     """Start the contenders; one row for each way of asking them."""
-    sentences = texts.sentences(SENTENCES)
     found: list[Row] = []
 
     def add(group: str, contender: Contender, options: Sequence[dict[str, Any]]) -> None:
@@ -101,7 +102,7 @@ def summary(found: Sequence[Row], base: models.Base, layers: int) -> dict[str, A
             entry["other_label"] = int(flips)
         table.append(entry)
     return {
-        "texts": f"{SENTENCES} sentences, {texts.source()}, seed {texts.SEED}",
+        "texts": f"{len(found[0].texts)} sentences, {texts.source()}, seed {texts.SEED}",
         "difference_to": next((r.name for r in found if "fp32" in r.name), None),
         "logit_deviation": None if reference is None else round(float(reference.std()), 3),
         "gemm_limit_gops": {k: round(v) for k, v in limits.items()},
@@ -144,12 +145,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--layers", type=int, default=models.LAYERS)
+    parser.add_argument("--sentences", type=int, default=SENTENCES)
     parser.add_argument("--only", default=",".join(GROUPS))
     parser.add_argument("--name", default="in_process")
     asked = parser.parse_args()
     base = models.base(asked.layers)
     with contextlib.ExitStack() as stack:
-        found = rows(stack, base, asked.only.split(","))
+        found = rows(stack, base, asked.only.split(","), texts.sentences(asked.sentences))
         play(found, asked.rounds)
         versions: dict[str, Any] = {}
         for row in found:

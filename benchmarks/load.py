@@ -257,7 +257,10 @@ def client(
 ) -> dict[str, Any]:
     """The closed loop in a process of its own."""
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.load", kind, str(port), str(concurrency), str(seconds), str(texts)],
+        [
+            sys.executable, "-m", "benchmarks.load",
+            kind, str(port), str(concurrency), str(seconds), str(texts),
+        ],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(run.stdout)

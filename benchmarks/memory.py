@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory
 
-Each process reports its pages before it opens the model, after, and after 64 long reviews. What the
-model costs is the difference. Further processes are started while the first one lives, as workers are.
+Each process reports its pages before it opens the model, after, and after 64 long reviews. What
+the model costs is the difference. Further processes start while the first one lives, as workers do.
 """
 
 from __future__ import annotations

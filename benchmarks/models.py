@@ -1,4 +1,4 @@
-"""The models of the benchmarks: one set of random weights of base size, in every form that is served.
+"""The models of the benchmarks: random weights of base size in every form that is served.
 
     python -m benchmarks.models
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.overload [--model base|default] [--factor 2] [--seconds 30]
 
-Every request bears a number of its own (puid). Each must be answered exactly once, with its own number
-and the scores of its own text, or be refused; the server's count of texts must be that of the client.
+Every request bears a number of its own (puid). Each must be answered exactly once, with its own
+number and the scores of its own text, or be refused; the server must have counted as many texts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Requests a second and latency over the wire: ours and what people use instead, one text a request.
+"""Requests a second and latency over the wire, one text a request: ours and what others use.
 
 python -m benchmarks.served [--model base|default] [--texts sentences|mixed] [--rounds 3]
 """

@@ -1,4 +1,4 @@
-"""Servers under test: started on free ports, ready when they say so, ended with all they started."""
+"""Servers under test: ready when they say so, ended with all that they started."""
 
 from __future__ import annotations
 

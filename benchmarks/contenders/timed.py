@@ -7,11 +7,11 @@ import struct
 import time
 from typing import Any
 
-import Model as node
+from Model import Model
 from roberta_sentiment import session
 
 
-class TimedModel(node.Model):
+class TimedModel(Model):
     """As served; RUN_CLOCK holds the number of runs and their seconds, two float64."""
 
     def load(self) -> None:
