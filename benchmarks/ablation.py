@@ -17,6 +17,17 @@ from benchmarks.contender import Contender, Row, play
 BUDGETS = (64, 128, 256, 384, 512, 768, 1024, 2048, 4096)
 RUN_TOKENS = (0, 4, 8, 16, 24, 32, 64, 512)
 TEXTS = 256
+_SPIN = "session.intra_op."
+SESSION: dict[str, dict[str, str]] = {
+    "spinning": {f"{_SPIN}allow_spinning": "1"},
+    "spinning inside a run": {f"{_SPIN}allow_spinning": "1", "session.force_spinning_stop": "1"},
+    "spinning 50 microseconds": {
+        f"{_SPIN}allow_spinning": "1",
+        f"{_SPIN}spin_duration_us": "50",
+        "session.force_spinning_stop": "1",
+    },
+    "smaller blocks of work": {"session.dynamic_block_base": "4"},
+}
 
 
 def main() -> None:
@@ -46,6 +57,11 @@ def main() -> None:
                 Row("ours, alone", ours, {"alone": True}, found),
                 Row("ours", ours, {}, found),
                 Row("ours, not the optimised file", ours, {"optimized": False}, found),
+                *(
+                    Row(f"ours{how}, {name}", ours, {**alone, "configuration": entries}, found)
+                    for name, entries in SESSION.items()
+                    for how, alone in (("", {}), (", alone", {"alone": True}))
+                ),
                 Row("ours, 1 thread", ours, {"threads": 1}, found),
             ]
             sweeps = []

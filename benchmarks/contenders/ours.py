@@ -6,14 +6,17 @@ import dataclasses
 import functools
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.contenders.loop import serve
 from roberta_sentiment import batching, prepared
 from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.classifier import Classifier, load_classifier
+from roberta_sentiment.session import CONFIGURATION
 from roberta_sentiment.settings import Settings
 
 DEFAULTS = Settings()
+Entries = tuple[tuple[str, str], ...]
 
 
 def main() -> None:
@@ -21,15 +24,16 @@ def main() -> None:
     artifact = open_artifact(Path(sys.argv[1]))
 
     @functools.cache
-    def load(batch_tokens: int, threads: int, optimized: bool) -> Classifier:
+    def load(batch_tokens: int, threads: int, optimized: bool, entries: Entries) -> Classifier:
         settings = dataclasses.replace(DEFAULTS, batch_tokens=batch_tokens, threads=threads)
-        roots = prepared.default_roots
+        roots, opened = prepared.default_roots, prepared.open_session
         if not optimized:
             prepared.default_roots = lambda model: []
+        prepared.open_session = _opened(opened, dict(entries))
         try:
             return load_classifier(artifact, settings)
         finally:
-            prepared.default_roots = roots
+            prepared.default_roots, prepared.open_session = roots, opened
 
     def classify(
         texts: list[str],
@@ -38,8 +42,9 @@ def main() -> None:
         run_tokens: int = batching.RUN_TOKENS,
         threads: int = 0,
         optimized: bool = True,
+        configuration: dict[str, str] = {},  # noqa: B006
     ) -> list[list[float]]:
-        classifier = load(batch_tokens, threads, optimized)
+        classifier = load(batch_tokens, threads, optimized, tuple(configuration.items()))
         usual, batching.RUN_TOKENS = batching.RUN_TOKENS, run_tokens
         try:
             groups = [[text] for text in texts] if alone else [texts]
@@ -48,6 +53,10 @@ def main() -> None:
             batching.RUN_TOKENS = usual
 
     serve(classify, ("onnxruntime", "tokenizers"), batch_tokens=DEFAULTS.batch_tokens)
+
+
+def _opened(opened: Any, entries: dict[str, str]) -> Any:
+    return functools.partial(opened, configuration={**CONFIGURATION, **entries})
 
 
 if __name__ == "__main__":
