@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 MASKED, OPTIMIZED = "masked", "optimized"
 FILE = "model.onnx"
 _MASK_FORMAT = "1"
-_OPTIMIZED_FORMAT = "1"
+_OPTIMIZED_FORMAT = "2"
 
 
 @dataclasses.dataclass(frozen=True)
