@@ -140,7 +140,7 @@ def test_the_embedded_model_does_not_depend_on_batch_mates(
     """The promise that users rely on, at the precision that is shipped."""
     together = default_classifier.classify(reviews).probabilities
     alone = np.concatenate([default_classifier.classify([r]).probabilities for r in reviews])
-    np.testing.assert_allclose(alone, together, atol=1e-5)
+    np.testing.assert_allclose(alone, together, atol=1e-3)
 
 
 def test_a_dynamic_int8_model_runs_one_text_at_a_time(toy_artifact: Artifact) -> None:

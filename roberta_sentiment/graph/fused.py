@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from roberta_sentiment.graph.weights import Array, Weights
+from roberta_sentiment.graph.weights import PRODUCER, Array, Weights
 
 OPSET = 18
 MICROSOFT = "com.microsoft"
@@ -68,7 +68,7 @@ class Draft:
             helper.make_graph(self._nodes, "roberta", inputs, outputs, self._constants),
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
             ir_version=8,
-            producer_name="roberta_sentiment",
+            producer_name=PRODUCER,
         )
 
 
@@ -132,7 +132,7 @@ def _embeddings(draft: Draft, weights: Weights, precision: Precision) -> str:
 
 def _normalised(draft: Draft, weights: Weights, name: str, x: str) -> str:
     """Layer normalisation, not SkipLayerNormalization: that one is 8 times as slow on CPUs."""
-    scale, shift = (draft.constant(v) for v in weights.norm(name))
+    scale, shift = _named(draft, name, weights.norm(name))
     return draft.op(
         "LayerNormalization", [x, scale, shift], axis=-1, epsilon=weights.architecture.epsilon
     )
@@ -188,7 +188,13 @@ def _layer(
 def _head(draft: Draft, weights: Weights, x: str) -> str:
     """The classification head on the first token, (batch, 1, hidden) -> (batch, classes)."""
     first = draft.op("Squeeze", [x, draft.constant([1])])
-    dense, bias = (draft.constant(v) for v in weights.linear("classifier.dense"))
-    hidden = draft.op("Tanh", [draft.op("Gemm", [first, dense, bias])])
-    out, bias = (draft.constant(v) for v in weights.linear("classifier.out_proj"))
-    return draft.op("Gemm", [hidden, out, bias])
+    dense = _named(draft, "classifier.dense", weights.linear("classifier.dense"))
+    hidden = draft.op("Tanh", [draft.op("Gemm", [first, *dense])])
+    out = _named(draft, "classifier.out_proj", weights.linear("classifier.out_proj"))
+    return draft.op("Gemm", [hidden, *out])
+
+
+def _named(draft: Draft, name: str, values: tuple[Array, Array]) -> tuple[str, str]:
+    """Constants under the names by which `weights.from_onnx` finds them again."""
+    weight, bias = values
+    return draft.constant(weight, f"{name}.weight"), draft.constant(bias, f"{name}.bias")

@@ -15,6 +15,9 @@ from roberta_sentiment.errors import GraphError
 
 Array = npt.NDArray[np.float32]
 
+PRODUCER = "roberta_sentiment"
+"""Producer of the graphs that `graph.fused` builds."""
+
 _EMBEDDINGS = "roberta.embeddings"
 _TABLES = ("word_embeddings", "position_embeddings", "token_type_embeddings")
 
@@ -145,6 +148,8 @@ def from_onnx(model: onnx.ModelProto, config: Mapping[str, Any]) -> Weights:
     """
     architecture = Architecture.read(config)
     constants = _Constants(model.graph)
+    if model.producer_name == PRODUCER:
+        return _checked(architecture, _from_fused(constants, architecture), "the graph")
     found: dict[str, npt.NDArray[Any]] = {}
     for name in architecture.linears():
         found[f"{name}.weight"] = constants.weight_before(f"{name}.bias")
@@ -155,6 +160,42 @@ def from_onnx(model: onnx.ModelProto, config: Mapping[str, Any]) -> Weights:
     for table in _TABLES:
         found[f"{_EMBEDDINGS}.{table}.weight"] = constants[f"{_EMBEDDINGS}.{table}.weight"]
     return _checked(architecture, found, "the graph")
+
+
+def _from_fused(constants: _Constants, architecture: Architecture) -> dict[str, npt.NDArray[Any]]:
+    """Tensors of a float32 graph that `graph.fused` built, taken apart again."""
+    hidden = constants["words"].shape[1]
+    unread = np.zeros((architecture.pad_id + 1, hidden), np.float32)
+    found = {
+        f"{_EMBEDDINGS}.word_embeddings.weight": constants["words"],
+        f"{_EMBEDDINGS}.position_embeddings.weight": np.vstack([unread, constants["positions"]]),
+        f"{_EMBEDDINGS}.token_type_embeddings.weight": np.zeros((1, hidden), np.float32),
+    }
+    for name in architecture.norms():
+        found |= {f"{name}.{part}": constants[f"{name}.{part}"] for part in ("weight", "bias")}
+    for joined, names in _joined(architecture):
+        weights = np.split(constants[f"{joined}.weight"].T, len(names))
+        biases = np.split(constants[f"{joined}.bias"], len(names))
+        for name, weight, bias in zip(names, weights, biases, strict=True):
+            found |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    return found
+
+
+def _joined(architecture: Architecture) -> Iterator[tuple[str, list[str]]]:
+    """Linear layers of a fused graph, and which ones of the model each of them holds."""
+    for layer in range(architecture.layers):
+        at = f"roberta.encoder.layer.{layer}"
+        own = f"{at}.attention.self"
+        query, key, value = (f"{own}.{part}" for part in ("query", "key", "value"))
+        if layer < architecture.layers - 1:
+            yield f"{own}.query_key_value", [query, key, value]
+        else:
+            yield query, [query]
+            yield f"{own}.key_value", [key, value]
+        for name in ("attention.output.dense", "intermediate.dense", "output.dense"):
+            yield f"{at}.{name}", [f"{at}.{name}"]
+    for name in ("classifier.dense", "classifier.out_proj"):
+        yield name, [name]
 
 
 class _Constants:

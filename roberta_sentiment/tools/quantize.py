@@ -24,12 +24,10 @@ from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.labelled import Labelled, read_labelled, read_texts
 from roberta_sentiment.tools.manifest import write_manifest
+from roberta_sentiment.tools.tolerance import batch_tolerance
 
 CALIBRATION_TEXTS = 400
 BATCH = 16
-BATCH_TOLERANCE = 1e-5
-"""Largest difference of a logit, batched and alone, that rounding may cause."""
-
 _WEIGHT_FILES = (".onnx", ".data", ".safetensors", ".bin", ".pt")
 
 
@@ -191,8 +189,9 @@ def _refuse(report: Report, max_drop: float) -> None:
             f"{report.accuracy:.4f}), more than {max_drop} (--max-drop); calibrate with more or "
             "fitting texts (--calibration), or allow more"
         )
-    if report.largest_batch_difference > BATCH_TOLERANCE:
+    allowed = batch_tolerance("int8")
+    if report.largest_batch_difference > allowed:
         raise QualityError(
             f"answers depend on batch mates by {report.largest_batch_difference:.1e}, more than "
-            f"{BATCH_TOLERANCE:.0e}"
+            f"{allowed:.0e}"
         )

@@ -44,6 +44,13 @@ def test_weights_survive_the_way_through_a_state_dict() -> None:
     assert build(weights).SerializeToString() == build(again).SerializeToString()
 
 
+def test_a_graph_built_anew_can_be_read_again() -> None:
+    """`quantize` takes what `convert` wrote, where query, key and value are one layer."""
+    built = build(from_onnx(zoo.graph(), zoo.CONFIG))
+    again = build(from_onnx(built, zoo.CONFIG))
+    assert built.SerializeToString() == again.SerializeToString()
+
+
 def test_names_may_have_a_prefix() -> None:
     """Exports of a wrapped module call everything `model.roberta...`."""
     model = add_mask(zoo.graph())

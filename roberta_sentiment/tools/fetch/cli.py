@@ -17,7 +17,6 @@ from rich.progress import (
 )
 
 from roberta_sentiment.tools.fetch.options import Options
-from roberta_sentiment.tools.fetch.run import fetch
 
 
 def command(
@@ -53,6 +52,8 @@ def command(
     licence: Annotated[str, typer.Option(help="By default as the source states it.")] = "",
 ) -> None:
     """Fetch a model into a model directory; run again after a failure, it goes on."""
+    from roberta_sentiment.tools.fetch.run import fetch
+
     options = Options(
         sha256=sha256.lower(),
         tokenizer=tokenizer,

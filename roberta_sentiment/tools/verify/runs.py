@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from roberta_sentiment.tools.tolerance import batch_tolerance
 from roberta_sentiment.tools.verify.result import Result, failed, passed, skipped
 from roberta_sentiment.tools.verify.subject import Subject
 
-BATCH_TOLERANCE = 1e-5
-"""Largest difference of a logit, batched and alone, that rounding may cause."""
 REFERENCE_TOLERANCE = 1e-4
 """Largest difference of a logit to a published answer, made on another machine."""
 
@@ -69,9 +68,10 @@ def check_batches(subject: Subject) -> Result:
         runs = answer.work.batches
     facts = {"rows": len(rows), "runs": runs, "largest_difference": worst}
     seen = f"{len(rows)} rows in {runs} runs: largest difference {worst:.1e}"
-    if not worst <= BATCH_TOLERANCE:
+    allowed = batch_tolerance(subject.artifact.precision)
+    if not worst <= allowed:
         return failed(
-            f"{seen}, more than {BATCH_TOLERANCE:.0e}: an answer depends on its batch mates. "
+            f"{seen}, more than {allowed:.0e}: an answer depends on its batch mates. "
             '"batch_invariant": false in manifest.json makes the server run each text alone',
             **facts,
         )
