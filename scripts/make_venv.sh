@@ -4,6 +4,11 @@ set -euo pipefail
 
 folder=$1 requirements=$2
 
+if [ -L "$folder" ]; then
+    echo "$folder is a link, and others may use what it leads to; make it there, or remove the link" >&2
+    exit 1
+fi
+
 is_312() {
     command -v "$1" >/dev/null 2>&1 &&
         [ "$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = 3.12 ]

@@ -15,8 +15,15 @@ from tests.service import free_ports
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def is_up_to_date(target: str) -> bool:
+    """Whether make would do nothing for a target."""
+    done = subprocess.run(["make", "--question", target], cwd=ROOT, capture_output=True)
+    return done.returncode == 0
+
+
 @pytest.mark.skipif(
-    not (ROOT / ".venv" / "server").exists(), reason="make has not made .venv; run make test"
+    not is_up_to_date(".venv/server"),
+    reason="make would make .venv anew, under the feet of these tests; run make test",
 )
 def test_make_serve_says_how_to_try_it() -> None:
     """When it says ready, the line it prints works; Ctrl-C ends it."""
@@ -64,3 +71,17 @@ def test_a_wrong_python_gets_one_sentence(tmp_path: Path) -> None:
         r"make PYTHON=/path/to/python3\.12\n",
         run.stderr,
     )
+
+
+def test_an_environment_of_others_is_not_cleared(tmp_path: Path) -> None:
+    """A second checkout may link to the first one's environment, in which something runs."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "kept").touch()
+    (tmp_path / "venv").symlink_to(theirs)
+    run = subprocess.run(
+        [ROOT / "scripts" / "make_venv.sh", tmp_path / "venv", "x"], capture_output=True, text=True
+    )
+    assert 1 == run.returncode
+    assert "is a link" in run.stderr
+    assert (theirs / "kept").exists()

@@ -41,6 +41,16 @@ def obstacle() -> str:
     return "namespaces are not allowed here: " + tried.stderr.decode() if tried.returncode else ""
 
 
+def overlay_obstacle(folder: Path) -> str:
+    """Why no layer that takes all writes can lie in a folder; empty if one can."""
+    for name in ("lower", "upper", "work", "merged"):
+        (folder / name).mkdir()
+    options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
+    mount = ["mount", "-t", "overlay", "trial", "-o", options, str(folder / "merged")]
+    tried = subprocess.run([*_unshare(), *mount], capture_output=True, text=True)
+    return f"overlays are not allowed here: {tried.stderr}" if tried.returncode else ""
+
+
 def _unshare() -> list[str]:
     return ["unshare", *_SPACES, *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
 

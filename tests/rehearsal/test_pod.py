@@ -38,6 +38,14 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> builder.Image:
 
 
 @pytest.fixture(scope="module")
+def overlays(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Ask for it where a test needs a root file system that can be written."""
+    reason = pod.overlay_obstacle(tmp_path_factory.mktemp("overlay"))
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
 def container() -> Container:
     (found,) = containers(production())
     return found
@@ -63,6 +71,7 @@ def status_of(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
+@pytest.mark.usefixtures("overlays")
 def test_the_packages_install(tmp_path: Path, image: builder.Image, container: Container) -> None:
     """The line of assemble, hashes and all; offline pip finds every package there already."""
     done = Pod(tmp_path, image, container, writable=True, user=0).run(
@@ -169,6 +178,7 @@ def use_everything(started: Pod, container: Container) -> None:
         assert 200 == started.visit("get", port, path)["status"]
 
 
+@pytest.mark.usefixtures("overlays")
 def test_nothing_is_written_outside_tmp(
     tmp_path: Path, image: builder.Image, container: Container
 ) -> None:
@@ -179,6 +189,7 @@ def test_nothing_is_written_outside_tmp(
         assert [] == started.written()
 
 
+@pytest.mark.usefixtures("overlays")
 @pytest.mark.parametrize("path", ["/microservice/x", "/usr/x", "/x", "/etc/x"])
 def test_a_write_would_be_noticed(
     tmp_path: Path, image: builder.Image, container: Container, path: str

@@ -28,11 +28,13 @@ class Balancer:
     Attributes:
         answered: requests by process.
         lost: what went wrong.
+        has_lost: whether anything did.
     """
 
     def __init__(self) -> None:
         self.answered: Counter[Service] = Counter()
         self.lost: list[str] = []
+        self.has_lost = threading.Event()
         self._ready: tuple[Service, ...] = ()
         self._turn = itertools.count()
         self._lock = threading.Lock()
@@ -56,6 +58,7 @@ class Balancer:
                 call(service)
             except (requests.RequestException, grpc.RpcError) as error:
                 self.lost.append(repr(error))
+                self.has_lost.set()
             else:
                 with self._lock:
                     self.answered[service] += 1
@@ -112,6 +115,18 @@ def test_no_request_fails() -> None:
             balancer.wait_for_answers(new, 50)
         assert [] == balancer.lost
         assert [] == old.processes()
+
+
+def test_a_lost_request_would_be_noticed() -> None:
+    """SIGTERM to a process that is still among the endpoints, as without preStop."""
+    (container,) = containers(production())
+    with service_of(container).start() as old:
+        balancer = Balancer()
+        balancer.set_ready(old)
+        with balancer:
+            balancer.wait_for_answers(old, 50)
+            old.process.terminate()
+            assert balancer.has_lost.wait(container.pod["terminationGracePeriodSeconds"])
 
 
 def answer_of(service: Service) -> Callable[[], int]:
