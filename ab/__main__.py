@@ -7,6 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
+from ab.compare import cli as compare
 from ab.errors import ABError
 from ab.rehearsal import cli as rehearsal
 from ab.report import cli as report
@@ -20,6 +21,7 @@ app.command("run")(run.command)
 app.command("truth")(truth.command)
 app.command("rehearse")(rehearsal.command)
 app.command("report")(report.command)
+app.command("compare")(compare.command)
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def command(
         from ab.report.page import render
 
         write_file(html_file, render(analysis, origin))
-    show(analysis, Console(highlight=False))
+    show(analysis, Console(highlight=False, markup=False))
 
 
 def write_file(path: Path, content: str) -> None:
@@ -87,12 +87,12 @@ def show(analysis: Analysis, console: Console) -> None:
     show_rows(console, rows.of_split(analysis))
     show_rows(console, rows.of_account(analysis))
     for warning in warnings(analysis):
-        console.print(f"- {warning}", markup=False)
+        console.print(f"- {warning}")
     for duel in analysis.duels:
         verdict = judge(analysis, duel)
-        console.print(f"\n{verdict.headline}", style="bold", markup=False)
+        console.print(f"\n{verdict.headline}", style="bold")
         for reason in verdict.reasons:
-            console.print(reason, markup=False)
+            console.print(reason)
 
 
 def show_rows(console: Console, pairs: list[tuple[str, str]]) -> None:

@@ -1,0 +1,1 @@
+"""Two models that both judge every text."""

@@ -1,0 +1,108 @@
+"""The comparison for people and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ab.compare.analysis import Comparison, Disagreement
+from ab.report.rows import ends, millis, needed, p_value, percent, points
+from ab.stats.interval import Interval
+
+FORMAT = 1
+
+
+def verdict(comparison: Comparison) -> str:
+    """One sentence. It rests on the exact test: all texts are there, so there is one look."""
+    c, value = comparison, comparison.difference.value
+    if c.pairs.n == 0 or value is None:
+        return (
+            f"No truth is known: {c.b} and {c.a} disagree on {len(c.disagreements):,} of "
+            f"{c.texts:,} texts."
+        )
+    if c.p_value < c.alpha:
+        winner, loser = (c.b, c.a) if value > 0 else (c.a, c.b)
+        low, high = c.difference.low or 0.0, c.difference.high or 0.0
+        least, most = (low, high) if value > 0 else (-high, -low)
+        return (
+            f"{winner} beats {loser} on these texts, by {100 * max(0.0, least):.1f} to "
+            f"{100 * most:.1f} percentage points (McNemar's exact test, p = {c.p_value:.2g})."
+        )
+    return (
+        f"No difference between {c.b} and {c.a} is shown (McNemar's exact test, p = "
+        f"{c.p_value:.2g}); it lies between {ends(c.difference, points)}."
+    )
+
+
+def rows(comparison: Comparison) -> list[tuple[str, str]]:
+    """The figures."""
+    c = comparison
+    test, sure = c.sequential, f"{100 * (1 - c.alpha):.3g} %"
+    at_any_look = Interval(None, test.now.low, test.now.high)
+    return [
+        ("texts that both answered", f"{c.texts:,}"),
+        ("of them with a truth", f"{c.pairs.n:,}"),
+        (f"accuracy of {c.a}", f"{percent(c.accuracy_a.value)}, {ends(c.accuracy_a, percent)}"),
+        (f"accuracy of {c.b}", f"{percent(c.accuracy_b.value)}, {ends(c.accuracy_b, percent)}"),
+        ("both right", f"{c.pairs.both:,}"),
+        (f"only {c.a} right", f"{c.pairs.only_a:,}"),
+        (f"only {c.b} right", f"{c.pairs.only_b:,}"),
+        ("neither right", f"{c.pairs.neither:,}"),
+        (f"{c.b} minus {c.a}", points(c.difference.value)),
+        (f"{sure} interval (Newcombe, paired)", ends(c.difference, points)),
+        ("McNemar's exact test, p", p_value(c.p_value)),
+        (f"{sure} interval at any look (sequential)", ends(at_any_look, points)),
+        ("p-value at any look (sequential)", p_value(test.p_value)),
+        ("further texts a verdict at any look needs", needed(c.needed)),
+        *(
+            (f"latency p{p} of {name}, ms", f"{millis(found.value)}, {ends(found, millis)}")
+            for name, times in ((c.a, c.latency_a), (c.b, c.latency_b))
+            for p, found in times.items()
+        ),
+        ("texts that only one answered, not counted", f"{len(c.only_one):,}"),
+    ]
+
+
+def show(comparison: Comparison, console: Console, limit: int) -> None:
+    """Print the figures, the first `limit` disagreements and the verdict."""
+    table = Table(show_header=False)
+    for row in rows(comparison):
+        table.add_row(*row)
+    console.print(table)
+    if comparison.disagreements and limit:
+        console.print(_disagreements(comparison, limit))
+        more = len(comparison.disagreements) - limit
+        if more > 0:
+            console.print(f"{more:,} more; --json writes them all")
+    console.print(f"\n{verdict(comparison)}", style="bold")
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Every figure and every disagreement. Times are in seconds, shares from 0 to 1."""
+    figures = dataclasses.asdict(comparison)
+    del figures["sequential"]["looks"]
+    figures["sequential"]["now"] = dataclasses.asdict(comparison.sequential.now)
+    for side in ("latency_a", "latency_b"):
+        figures[side] = {f"p{p}": found for p, found in figures[side].items()}
+    return {"format": FORMAT, "verdict": verdict(comparison), **figures}
+
+
+def _disagreements(comparison: Comparison, limit: int) -> Table:
+    table = Table("review", "truth", comparison.a, comparison.b, "text")
+    known_first = sorted(comparison.disagreements, key=lambda each: each.truth is None)
+    for each in known_first[:limit]:
+        table.add_row(*_cells(each))
+    return table
+
+
+def _cells(each: Disagreement) -> tuple[str, str, str, str, str]:
+    return (
+        each.id,
+        each.truth or "?",
+        f"{each.a} {each.score_a:.2f}",
+        f"{each.b} {each.score_b:.2f}",
+        each.text or "",
+    )

@@ -1,0 +1,204 @@
+"""Rules and dashboard against what a running node really exports."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.monitoring.promql import Page, Series, Unknown, labels_of
+from tests.service import Service
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MONITORING = ROOT / "deploy" / "monitoring"
+RULES = MONITORING / "rules.yaml"
+RULE_TESTS = Path(__file__).with_name("rules_test.yaml")
+
+_COMMON = ("deployment_name", "predictor_name", "predictor_version", "service", "method", "code")
+_CLIENT = dict.fromkeys((*_COMMON, "model_name", "model_image", "model_version"), "")
+EXECUTOR: Mapping[str, Series] = {
+    "seldon_api_executor_client_requests_seconds_bucket": [
+        {**_CLIENT, "le": "0.1", "service": "/predict"}
+    ],
+    "seldon_api_executor_client_requests_seconds_count": [{**_CLIENT, "service": "/predict"}],
+}
+"""What Seldon's executor exports and no node can: executor/api/metric/constants.go and client.go of
+SeldonIO/seldon-core 1.19; a histogram whose `service` is the path it calls."""
+
+
+@functools.cache
+def rules() -> list[dict[str, Any]]:
+    """Every rule, in the order of the file."""
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+@functools.cache
+def dashboard() -> dict[str, Any]:
+    """The dashboard."""
+    content: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))
+    return content
+
+
+def panels() -> list[dict[str, Any]]:
+    """The panels that show something."""
+    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Title and PromQL of every panel, Grafana's variables filled in."""
+    for panel in panels():
+        for target in panel["targets"]:
+            text = re.sub(r"\$(deployment|model)\b", ".*", target["expr"])
+            yield panel["title"], text.replace("$__rate_interval", "5m")
+
+
+@pytest.fixture(scope="module")
+def page(service: Service) -> Page:
+    """A node's metrics page after every kind of event, with the rules evaluated on top."""
+    texts = {"data": {"ndarray": ["A wonderful film.", "A dreadful film. " * 400]}}
+    answer = service.post(texts).json()
+    foreign = json.loads(json.dumps(answer))
+    foreign["meta"]["tags"]["model_version"] = "another"
+    assert 400 == service.post({"data": {"ndarray": []}}).status_code
+    for response, reward in ((answer, 1), (answer, -1), (foreign, 1)):
+        truth = {"data": {"ndarray": ["positive", "positive"]}}
+        body = {"request": texts, "response": response, "truth": truth, "reward": reward}
+        told = service.post(body, "/api/v1.0/feedback")
+        assert 200 == told.status_code, told.text
+    scraped: dict[str, Any] = defaultdict(list)
+    for family in text_string_to_metric_families(service.scrape()):
+        for sample in family.samples:
+            scraped[sample.name].append(sample.labels)
+    known = Page({**scraped, **EXECUTOR}, {})
+    for rule in rules():
+        if "record" in rule:
+            labels = labels_of(rule["expr"], known)
+            known = Page(known.scraped, {**known.recorded, rule["record"]: labels})
+    return known
+
+
+def test_the_short_list_of_foreign_metrics_is_no_way_around(page: Page, service: Service) -> None:
+    """Only the executor's own metrics may be taken on trust, none that a node could show."""
+    assert all(name.startswith("seldon_api_executor_") for name in EXECUTOR)
+    assert not any(name in service.scrape() for name in EXECUTOR)
+    used = RULES.read_text(encoding="utf-8")
+    assert all(name in used for name in EXECUTOR)
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("record") or rule["alert"])
+def test_every_rule_uses_metrics_and_labels_that_exist(page: Page, rule: dict[str, Any]) -> None:
+    """A rule on a metric that nobody exports never fires and never complains."""
+    labels = labels_of(rule["expr"], page)
+    assert {"deployment_name", "predictor_name", "model_name"} <= labels
+    for text in rule.get("annotations", {}).values():
+        assert set(re.findall(r"\$labels\.(\w+)", text)) <= labels
+
+
+@pytest.mark.parametrize(("title", "expr"), list(queries()))
+def test_every_panel_uses_metrics_and_labels_that_exist(page: Page, title: str, expr: str) -> None:
+    """A panel on a metric that nobody exports shows "no data", which reads like "all is well"."""
+    labels = labels_of(expr, page)
+    legends = [t["legendFormat"] for p in panels() if p["title"] == title for t in p["targets"]]
+    assert {name for text in legends for name in re.findall(r"{{(\w+)}}", text)} <= labels
+
+
+def test_variables_are_filled_from_labels_that_exist(page: Page) -> None:
+    """An empty choice empties every panel."""
+    variables = [v for v in dashboard()["templating"]["list"] if v["type"] == "query"]
+    assert ["deployment", "model"] == [v["name"] for v in variables]
+    for variable in variables:
+        match = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+        assert match
+        selector = re.sub(r"\$\w+", ".*", match[1])
+        assert match[2] in labels_of(selector, page)
+
+
+@pytest.mark.parametrize(
+    ("expr", "message"),
+    [
+        ("rate(sentiment_text_total[5m])", "no metric sentiment_text_total"),
+        ("sum by (node) (rate(sentiment_texts_total[5m]))", "no node in"),
+        ('rate(sentiment_reward_sum_total{sign="plus"}[1d])', "no plus in"),
+        ('rate(sentiment_texts_total{lable="x"}[1d])', "no lable in"),
+        ("sum by (label) (rate(sentiment_texts_total[5m])) / sum(sentiment_tokens_total)", "never"),
+        ("sum by (le) (rate(sentiment_infer_seconds_sum[5m]))", "no le in"),
+    ],
+)
+def test_mistakes_are_found(page: Page, expr: str, message: str) -> None:
+    """The check itself must be able to fail."""
+    with pytest.raises(Unknown, match=message):
+        labels_of(expr, page)
+
+
+def test_what_is_asked_for_is_shown() -> None:
+    """Accuracy, confusion, reward, latency, truncation and drift, each per model."""
+    titles = " ".join(panel["title"].lower() for panel in panels())
+    for word in ("accuracy", "confusion", "reward", "latency", "truncated", "drift", "split"):
+        assert word in titles
+    assert all(panel["description"] for panel in panels())
+
+
+def test_panels_do_not_overlap() -> None:
+    """Grafana moves overlapping panels wherever it likes."""
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not taken & cells, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+    ids = [panel["id"] for panel in dashboard()["panels"]]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_alert_is_explained() -> None:
+    """Whoever is woken up at night reads docs/monitoring.md, and nothing there may be stale."""
+    text = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    alerts = {rule["alert"] for rule in rules() if "alert" in rule}
+    assert alerts == set(re.findall(r"^### (Sentiment\w+)", text, re.MULTILINE))
+    shown = set(re.findall(r"\bSentiment[A-Z]\w+", json.dumps(dashboard())))
+    assert shown <= alerts
+
+
+def test_every_recorded_series_is_used() -> None:
+    """What nobody reads costs memory in Prometheus all the same."""
+    used = " ".join(rule["expr"] for rule in rules()) + " ".join(expr for _, expr in queries())
+    for rule in rules():
+        if "record" in rule:
+            assert rule["record"] in used
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_alerts_fire_when_they_should_and_only_then() -> None:
+    """Prometheus' own unit tests of rules: simulated series in, alerts out."""
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(RULE_TESTS)], capture_output=True, text=True, check=False
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr
+
+
+def test_the_alert_tests_cover_every_alert() -> None:
+    """Also where promtool is not installed: no alert may be without a case that fires."""
+    cases = yaml.safe_load(RULE_TESTS.read_text(encoding="utf-8"))["tests"]
+    fired = {
+        case["alertname"]
+        for test in cases
+        for case in test.get("alert_rule_test", [])
+        if case.get("exp_alerts")
+    }
+    assert {rule["alert"] for rule in rules() if "alert" in rule} == fired
