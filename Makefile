@@ -1,14 +1,16 @@
-# make serve   start the model server        make test   run all tests        make check   lint and types        make ab   rehearse an A/B test
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve test check ab requirements clean
+.PHONY: help serve test test-torch check ab model image sbom requirements clean
 
 PYTHON ?= python3.12
+TORCH_PYTHON ?= python3.11
 VENV := .venv
+TORCH := .venv-torch
+DATA ?= ../shared/data
 RUN := $(VENV)/bin/python
 
 help:
-	@sed -n '1p' Makefile | sed 's/^# //; s/        /\n/g'
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
 
 # The server's packages, pinned and hashed.
 $(VENV)/server: requirements.txt scripts/make_venv.sh
@@ -20,23 +22,43 @@ $(VENV)/dev: $(VENV)/server requirements-dev.txt
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-serve: $(VENV)/server
+serve: $(VENV)/server  ## start the model server
 	@$(RUN) -m scripts.serve
 
-test: $(VENV)/dev
+test: $(VENV)/dev  ## run all tests
 	$(RUN) -m pytest $(ARGS)
 
-check: $(VENV)/dev
+# Training and conversion: PyTorch in an environment of its own, on the CPU.
+$(TORCH)/ready: training/requirements.txt
+	@$(TORCH_PYTHON) -m venv --clear $(TORCH)
+	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check -r training/requirements.txt
+	@touch $@
+
+test-torch: $(TORCH)/ready  ## run the tests that need PyTorch, in an environment of its own
+	$(TORCH)/bin/python -m pytest --noconftest tests/conversion $(ARGS)
+
+model: $(VENV)/dev $(TORCH)/ready  ## make the default model from its checkpoint
+	scripts/make_default.sh $(RUN) $(TORCH)/bin/python $(DATA)
+	$(RUN) -m scripts.same_model build/default/int8 models/default
+
+check: $(VENV)/dev  ## lint and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+# With s2i, else with Docker; IMAGE=name:tag names it otherwise than deployment.yaml does.
+image:  ## build the image with s2i or Docker
+	@scripts/build_image.sh $(IMAGE)
+
+sbom: $(VENV)/dev  ## bill of materials and the page of licences
+	$(RUN) -m scripts.sbom --output build/sbom.cdx.json --licences docs/licences.md
+
 # The A/B test of deploy/ab-test.yaml on this machine, in about a minute.
-ab: $(VENV)/dev
+ab: $(VENV)/dev  ## rehearse the A/B test of deploy/ab-test.yaml
 	@$(RUN) -m ab rehearse $(ARGS)
 
-# Renew the pins from the .in files; needs uv.
-requirements:
+requirements:  ## renew the pins from the .in files; needs uv
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements.in -o requirements.txt
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
@@ -45,5 +67,5 @@ requirements:
 		uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements.in -o requirements.txt); done
 
-clean:
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove what make has made
+	rm -rf $(VENV) $(TORCH) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,18 +14,13 @@ from roberta_sentiment import settings as settings_module
 from roberta_sentiment.artifact import locate, open_artifact
 from roberta_sentiment.errors import SentimentError
 from roberta_sentiment.settings import Settings, Truncation
-from roberta_sentiment.tools import convert, optimize, quantize
+from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="RoBERTa sentiment, offline.")
 
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="Model directory; by default the embedded model.")
 ]
-
-
-@app.callback()
-def root() -> None:
-    """Keep the name of a command needed even while there is only one."""
 
 
 @app.command()
@@ -43,9 +38,9 @@ def predict(
     artifact = open_artifact(*locate(str(model or "")))
     predictions = load_classifier(artifact, settings).classify(texts)
     table = Table("label", "score", "text")
-    scores = predictions.probabilities.max(axis=1)
-    for text, label, score in zip(texts, predictions.best, scores, strict=True):
-        table.add_row(label, f"{score:.4f}", text)
+    highest = predictions.probabilities.max(axis=1)
+    for text, label, probability in zip(texts, predictions.best, highest, strict=True):
+        table.add_row(label, f"{probability:.4f}", text)
     Console().print(table)
 
 
@@ -55,7 +50,7 @@ def show_settings() -> None:
     typer.echo(settings_module.markdown_table(), nl=False)
 
 
-for tool in (convert, optimize, quantize):
+for tool in (fetch, convert, verify, evaluate, quantize, optimize, score):
     app.command(tool.__name__.rpartition(".")[2])(tool.command)
 
 

@@ -6,12 +6,14 @@ files still has the checksum it had when it was made.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from roberta_sentiment.artifact import sha256_of
@@ -49,7 +51,8 @@ class Cache:
         return None
 
     def store(self, key: Mapping[str, str], write: Callable[[Path], None]) -> Path | None:
-        """Make an entry; nothing if no directory can be written.
+        """Make an entry, unless another process has made it meanwhile; nothing if no directory
+        can be written.
 
         Args:
             key: as for `find`.
@@ -57,18 +60,11 @@ class Cache:
         """
         for root in self._roots:
             try:
-                root.mkdir(parents=True, exist_ok=True, mode=0o700)
-                scratch = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
-            except OSError:
-                continue
-            try:
-                return _fill(scratch, root / _name(key), key, write)
+                with _locked(root):
+                    target = root / _name(key)
+                    return target if _unfit(target, key) is None else _fill(target, key, write)
             except OSError as error:
-                if _unfit(root / _name(key), key) is None:  # another process was faster
-                    return root / _name(key)
                 logger.warning("%s can't keep derived files: %s", root, error.strerror)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
         return None
 
 
@@ -81,20 +77,32 @@ def _name(key: Mapping[str, str]) -> str:
     return f"{key['kind']}-{key['model'][:_DIGITS]}"
 
 
-def _fill(
-    scratch: Path, target: Path, key: Mapping[str, str], write: Callable[[Path], None]
-) -> Path:
-    write(scratch)
-    files = {
-        file.name: {"sha256": sha256_of(file), "size": file.stat().st_size}
-        for file in sorted(scratch.iterdir())
-    }
-    entry = json.dumps({"key": dict(key), "files": files}, indent=2) + "\n"
-    (scratch / ENTRY).write_text(entry, encoding="utf-8")
-    scratch.chmod(0o755)
-    if target.exists():
-        shutil.rmtree(target)
-    scratch.rename(target)
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Let one process at a time write below a directory: workers start together."""
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _fill(target: Path, key: Mapping[str, str], write: Callable[[Path], None]) -> Path:
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as scratch:
+        made = Path(scratch) / target.name
+        made.mkdir(mode=0o755)
+        write(made)
+        files = {
+            file.name: {"sha256": sha256_of(file), "size": file.stat().st_size}
+            for file in sorted(made.iterdir())
+        }
+        entry = json.dumps({"key": dict(key), "files": files}, indent=2) + "\n"
+        (made / ENTRY).write_text(entry, encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        made.rename(target)
     return target
 
 

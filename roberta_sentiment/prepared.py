@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 MASKED, OPTIMIZED = "masked", "optimized"
 FILE = "model.onnx"
 _MASK_FORMAT = "1"
-_OPTIMIZED_FORMAT = "1"
+_OPTIMIZED_FORMAT = "2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,16 +86,20 @@ def _open_masked(artifact: Artifact, cache: Cache, threads: int) -> Session | No
 
     from roberta_sentiment.graph.mask import add_mask
 
+    def masked() -> onnx.ModelProto:
+        return add_mask(onnx.load(str(artifact.onnx_path)))
+
+    def write(directory: Path) -> None:
+        onnx.save(masked(), str(directory / FILE))
+
     try:
-        model = add_mask(onnx.load(str(artifact.onnx_path)))
+        kept = cache.store(_masked_key(artifact.sha256), write)
+        source = kept / FILE if kept else masked().SerializeToString()
     except GraphError as error:
         logger.warning("%s; only texts of one length share a batch", error.message)
         return None
     except Exception as error:  # whatever the file holds, ONNX Runtime could load it
         logger.warning("%s can't be edited (%s)", artifact.onnx_path, type(error).__name__)
         return None
-    kept = cache.store(
-        _masked_key(artifact.sha256), lambda directory: onnx.save(model, str(directory / FILE))
-    )
     logger.info("an attention mask was put into the graph; kept in %s", kept or "memory")
-    return open_session(kept / FILE if kept else model.SerializeToString(), threads=threads)
+    return open_session(source, threads=threads)

@@ -3,9 +3,9 @@
     python -m scripts.sbom --output build/sbom.cdx.json     the bill of materials
     python -m scripts.sbom --licences docs/licences.md      the page
 
-Names, versions and checksums are those of requirements.txt; licences are what the installed packages
-say of themselves, so the environment must be made from the same file. The base image is not listed:
-ask its maker.
+Names, versions and checksums are those of requirements.txt; licences are what the installed
+packages say of themselves, so the environment must be made from the same file. The base image is
+not listed: ask its maker.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ _SPDX = {
 _BSL_NOTE = """\
 ## Seldon Core and the Business Source Licence
 
-`seldon-core` is under the **Business Source Licence 1.1** since 1.18.0 (2024-02-06); 1.17.1 was the last release under
-Apache-2.0. BUSL-1.1 is not an open-source licence: it allows production use only to non-profit educational institutions,
-each release turns into Apache-2.0 four years after it came out, and any other production use needs a licence from
-Seldon. That holds for the Python wrapper inside this image as much as for the operator and the executor in the cluster.
-The code of this project is Apache-2.0 and does not change that.
+`seldon-core` is under the **Business Source Licence 1.1** since 1.18.0 (2024-02-06); 1.17.1 was the
+last release under Apache-2.0. BUSL-1.1 is not an open-source licence: it allows production use only
+to non-profit educational institutions, each release turns into Apache-2.0 four years after it came
+out, and any other production use needs a licence from Seldon. That holds for the Python wrapper
+inside this image as much as for the operator and the executor in the cluster. The code of this
+project is Apache-2.0 and does not change that.
 """
 
 
@@ -134,7 +135,7 @@ def licence_of(metadata: PackageMetadata) -> str:
     words = next((w for w in (expression, *short, *classifiers) if w and w != "UNKNOWN"), None)
     if words is None:
         raise SbomError(f"{metadata['Name']} states no licence; look it up and add it here")
-    return _SPDX.get(words, words)
+    return _SPDX.get(str(words), str(words))
 
 
 def build_bom(pins: Sequence[Pin]) -> Bom:
@@ -227,16 +228,18 @@ def licence_page(pins: Sequence[Pin]) -> str:
     lines = [
         "# Licences",
         "",
-        "Made by `python -m scripts.sbom --licences docs/licences.md` from requirements.txt; don't edit.",
-        "`python -m scripts.sbom --output build/sbom.cdx.json` gives the same as a CycloneDX bill of materials.",
+        "Made by `make sbom` from requirements.txt; don't edit. It also writes the same as a",
+        "CycloneDX bill of materials, `build/sbom.cdx.json`.",
         "",
-        f"This project is {LICENCE}. The embedded model is {_model_licence()}; its card says what it was made from.",
+        f"This project is {LICENCE}. The embedded model is {_model_licence()}; its card says what",
+        "it was made from.",
         "",
         _BSL_NOTE,
         f"## The {len(rows)} packages of the server",
         "",
-        "As the packages state it: SPDX where they do, else in their own words. Wheels with compiled code bring",
-        "further notices in their own folders (`*.dist-info`, `ThirdPartyNotices.txt`).",
+        "As the packages state it: SPDX where they do, else in their own words. Wheels with",
+        "compiled code bring further notices in their own folders (`*.dist-info`,",
+        "`ThirdPartyNotices.txt`).",
         "",
         "| licence | packages |",
         "|---|---|",

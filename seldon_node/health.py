@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
+import mmap
 import os
 import socket
-from multiprocessing.sharedctypes import RawArray
 
 _SLOTS = 1024
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -15,12 +14,12 @@ _SETTINGS_FRAME = 4
 class Board:
     """Which processes of this service have a failing model.
 
-    Made before the wrapper forks its servers, so that all of them see the same memory. A process
-    writes its pid into its own slot only, which needs no lock.
+    Made before the wrapper forks its servers, so that all of them see the same memory, which has
+    no file anywhere. A process writes its pid into its own slot only, which needs no lock.
     """
 
     def __init__(self) -> None:
-        self._failing = RawArray(ctypes.c_int32, _SLOTS)
+        self._failing = memoryview(mmap.mmap(-1, 4 * _SLOTS)).cast("i")
 
     def report(self, *, failing: bool) -> None:
         """Say whether the model of this process fails."""

@@ -24,6 +24,7 @@ from multiprocessing.managers import SyncManager
 from typing import Any, NoReturn
 
 import grpc
+from gunicorn.errors import HaltServer
 from seldon_core import flask_utils, gunicorn_utils, microservice, wrapper
 from seldon_core import metrics as wrapper_metrics
 from seldon_core.proto import prediction_pb2
@@ -82,6 +83,11 @@ _CODES = {
 }
 
 
+def code_of(http_status: int) -> grpc.StatusCode:
+    """The gRPC code that means the same as an HTTP status."""
+    return _CODES.get(http_status, grpc.StatusCode.INTERNAL)
+
+
 def _repair_grpc_errors() -> None:
     """Let the gRPC client see the code and the sentence that a REST client sees."""
     original = wrapper.get_grpc_server
@@ -125,7 +131,7 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
             if status is None or status.status != prediction_pb2.Status.FAILURE:
                 return response
             code, info = status.code, status.info
-        return context.abort(_CODES.get(code, grpc.StatusCode.INTERNAL), info)
+        return context.abort(code_of(code), info)
 
     return answer
 
@@ -264,9 +270,11 @@ def _repair_processes() -> None:
         custom: Callable[[], None] | None,
         metrics: Callable[[], None] | None,
     ) -> NoReturn:
-        servers = [supervisor.Server("REST server", rest)]
+        servers = [supervisor.Server("REST server", functools.partial(_run_gunicorn, rest))]
         servers += grpc_side.servers() if grpc_side else []
-        servers += [supervisor.Server("metrics server", metrics)] if metrics else []
+        if metrics:
+            run_metrics = functools.partial(_run_gunicorn, metrics)
+            servers.append(supervisor.Server("metrics server", run_metrics))
         servers += [supervisor.Server("custom service", custom)] if custom else []
         is_sound = lambda: all(store._manager._process.is_alive() for store in stores)  # noqa: E731
         sys.exit(supervisor.Supervisor(servers, is_sound).run())
@@ -283,6 +291,14 @@ def _repair_processes() -> None:
     microservice.start_servers = start_servers
     microservice._make_grpc_server = _GrpcSide
     microservice._wait_forever = _serve_until_sigterm
+
+
+def _run_gunicorn(serve: Callable[[], None]) -> None:
+    """Run a gunicorn server; a worker that fails to boot during the end is no stack trace."""
+    try:
+        serve()
+    except HaltServer as error:
+        sys.exit(error.exit_status)
 
 
 def _serve_until_sigterm(server: grpc.Server) -> None:

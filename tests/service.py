@@ -110,7 +110,8 @@ class Service:
 
     def scrape(self) -> str:
         """The metrics page."""
-        return requests.get(f"http://127.0.0.1:{self.metrics}/metrics", timeout=10).text
+        path = self._environment.get("PREDICTIVE_UNIT_METRICS_ENDPOINT", "/metrics")
+        return requests.get(f"http://127.0.0.1:{self.metrics}{path}", timeout=10).text
 
     def counter(self, name: str, **labels: str) -> float:
         """Sum of a counter over all workers, and over every label that is not given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,23 @@ def test_the_next_root_takes_what_the_first_can_not(tmp_path: Path) -> None:
     assert stored is not None
     assert tmp_path / "second" == stored.parent
     assert Cache([blocked / "below"]).store(KEY, fill) is None
+
+
+def test_workers_that_start_together_make_one_entry(tmp_path: Path) -> None:
+    """A second one must not replace the file that the first is just opening."""
+    both_ask, made = threading.Barrier(2), []
+
+    def write(directory: Path) -> None:
+        made.append(directory)
+        fill(directory)
+
+    def start() -> None:
+        both_ask.wait()
+        Cache([tmp_path]).store(KEY, write)
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1 == len(made)

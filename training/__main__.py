@@ -33,7 +33,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("build/training"))
-    parser.add_argument("--model", type=Path, default=Path("models/default"))
+    parser.add_argument("--checkpoint", type=Path, default=Path("training/checkpoint"))
     parser.add_argument("--seed", type=int, default=13)
     parser.add_argument(
         "--plain", action="store_true", help="also train on labels alone, for comparison"
@@ -50,7 +50,7 @@ def main() -> None:
     from training.settings import Settings
 
     settings = Settings(
-        data=options.data, work=options.work, model=options.model, seed=options.seed
+        data=options.data, work=options.work, checkpoint=options.checkpoint, seed=options.seed
     )
     run_all(settings, plain=options.plain)
 

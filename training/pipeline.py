@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -10,8 +9,7 @@ from rich.console import Console
 
 from training.corpus import build_corpus
 from training.distil import distil
-from training.evaluate_forms import evaluate
-from training.export import export_model
+from training.export import export_checkpoint
 from training.plain import train_plain
 from training.settings import Settings
 from training.stages import Figures, run_stage
@@ -84,15 +82,8 @@ class Stages:
         )
 
     def export(self, folder: Path) -> Figures:
-        """Model directories in fp32 and int8, judged; the int8 one becomes the default model."""
-        s = self._settings
-        figures = export_model(folder, self._distil, self._tokenizer, self._data, s.data, s.seed)
-        heldout = self._data / "heldout.tsv"
-        figures |= {kind: evaluate(folder / kind, s.data, heldout) for kind in ("fp32", "int8")}
-        s.model.mkdir(parents=True, exist_ok=True)
-        for path in (folder / "int8").iterdir():
-            shutil.copyfile(path, s.model / path.name)
-        return figures
+        """The student as a checkpoint for `make model`."""
+        return export_checkpoint(self._distil, self._settings.checkpoint)
 
 
 def run_all(settings: Settings, plain: bool) -> None:

@@ -63,8 +63,8 @@ class Settings:
     """Folder with sst2_train.tsv, sst2_dev.tsv and rt_polarity_train.tsv."""
     work: Path
     """Folder for everything cached between stages."""
-    model: Path
-    """Model directory that the export stage fills."""
+    checkpoint: Path
+    """Where the export stage puts the finished student."""
     seed: int = 13
     heldout: int = 800
     """Sentences of rt_polarity kept out of every stage, for the final figures."""

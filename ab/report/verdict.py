@@ -158,8 +158,8 @@ def _reasons(finding: Finding, duel: Duel) -> tuple[str, ...]:
         f"than {duel.a}."
     )
     bounds = (
-        f"With {100 * (1 - test.alpha):.3g} % confidence, however often one looks, the difference "
-        f"lies between {low} and {high} percentage points."
+        f"With {100 * (1 - test.alpha):.3g} % confidence, however often one looks, the accuracy of "
+        f"{duel.b} minus that of {duel.a} lies between {low} and {high} percentage points."
     )
     if finding in (Finding.A_WINS, Finding.B_WINS):
         return seen, bounds, f"The test was decided after {test.decided_at:,} answers."

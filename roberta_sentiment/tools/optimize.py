@@ -19,9 +19,10 @@ from roberta_sentiment.cache import Cache, default_roots
 from roberta_sentiment.errors import ArtifactError, GraphError, QualityError
 from roberta_sentiment.graph.fused import build
 from roberta_sentiment.graph.mask import add_mask
+from roberta_sentiment.graph.norms import split_skip_norms
 from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.prepared import FILE, optimized_key
-from roberta_sentiment.session import Session, open_session
+from roberta_sentiment.session import CONFIGURATION, Session, open_session
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,8 @@ def save_optimized(model: onnx.ModelProto, path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(path)
+    for key, value in CONFIGURATION.items():
+        options.add_session_config_entry(key, value)
     prefix = "session.optimized_model_external_initializers"
     options.add_session_config_entry(f"{prefix}_file_name", f"{path.stem}.data")
     options.add_session_config_entry(f"{prefix}_min_size_in_bytes", str(_SMALLEST_EXTERNAL))
@@ -104,6 +107,7 @@ def _best(artifact: Artifact) -> onnx.ModelProto:
         logger.warning("built anew, the graph answers otherwise; it is optimised as it is")
     except GraphError as error:
         logger.info("the graph is optimised as it is: %s", error.message)
+    split_skip_norms(model)
     if not reference.has_mask:
         try:
             return add_mask(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,42 +80,38 @@ def built_in(node: Fields) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Ports:
-    """Port numbers that a container ends up with."""
+    """Port numbers that a container ends up with; only a graph node has one for metrics."""
 
     http: int
     grpc: int
-    metrics: int
+    metrics: int | None
 
 
 def assigned_ports(document: Fields) -> list[list[list[Ports]]]:
     """Ports by predictor, pod and container, as the operator's defaulting assigns them.
 
-    Numbers of http and grpc go with the container's name over the whole deployment; each container
-    without a declared metrics port takes the next one. A declared port of the name wins.
+    Numbers of http and grpc go with the container's name over the whole deployment; each graph
+    node without a declared metrics port takes the next one. A declared port of the name wins.
     """
-    known: dict[str, int] = {}
-    next_metrics = FIRST_PORTS["metrics"]
-    result = []
-    for predictor in predictors(document):
-        of_predictor = []
-        for pod in pods(predictor):
-            of_pod = []
-            for container in pod_containers(pod):
-                declared = {p.get("name"): p["containerPort"] for p in container.get("ports") or []}
-                offset = known.setdefault(str(container.get("name")), len(known))
-                if "metrics" not in declared:
-                    declared["metrics"] = next_metrics
-                    next_metrics += 1
-                of_pod.append(
-                    Ports(
-                        http=declared.get("http", FIRST_PORTS["http"] + offset),
-                        grpc=declared.get("grpc", FIRST_PORTS["grpc"] + offset),
-                        metrics=declared["metrics"],
-                    )
-                )
-            of_predictor.append(of_pod)
-        result.append(of_predictor)
-    return result
+    offsets: dict[str, int] = {}
+    next_metrics = itertools.count(FIRST_PORTS["metrics"])
+
+    def assign(container: Fields, names: set[str]) -> Ports:
+        declared = {p.get("name"): p["containerPort"] for p in container.get("ports") or []}
+        offset = offsets.setdefault(str(container.get("name")), len(offsets))
+        if container.get("name") in names and "metrics" not in declared:
+            declared["metrics"] = next(next_metrics)
+        return Ports(
+            http=declared.get("http", FIRST_PORTS["http"] + offset),
+            grpc=declared.get("grpc", FIRST_PORTS["grpc"] + offset),
+            metrics=declared.get("metrics"),
+        )
+
+    return [
+        [[assign(container, names) for container in pod_containers(pod)] for pod in pods(predictor)]
+        for predictor in predictors(document)
+        for names in [{str(node.get("name")) for node in nodes(predictor)}]
+    ]
 
 
 def pod_labels(document: Fields, predictor: Fields) -> dict[str, str]:

@@ -6,10 +6,12 @@ requirements.txt names, taken from the environment that runs the tests; nothing 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -19,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TAKEN = ("python", "version.txt", "license.txt", "licenses")
 """What the builder already has in /microservice, or makes there."""
 
-_BUILDER_HAS = ("pip", "setuptools")
+ENVIRONMENT = "/opt/environment"
+"""Where the image has its Python packages."""
 
 RUN = """
 : "${MODEL_NAME:?}" "${SERVICE_TYPE:?}"
@@ -27,6 +30,10 @@ if [ -x ./before-run ]; then ./before-run; fi
 exec seldon-core-microservice "$MODEL_NAME" --service-type "$SERVICE_TYPE" \
     --persistence "$PERSISTENCE"
 """
+"""The builder's run step, in /microservice."""
+
+INSTALL = "pip install --no-cache-dir --find-links /whl -r requirements.txt"
+"""The line of assemble that installs the packages."""
 
 
 class AssembleError(Exception):
@@ -97,11 +104,56 @@ def assemble(source: Path, microservice: Path, environment: dict[str, str]) -> N
             os.chown(path, 8888, 8888)
 
 
-def install(image: Path) -> Path:
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """What the builder made.
+
+    Attributes:
+        microservice: its folder /microservice.
+        packages: its folder `ENVIRONMENT`.
+        environment: variables that every container of it starts with.
+    """
+
+    microservice: Path
+    packages: Path
+    environment: dict[str, str]
+
+    def binds(self) -> dict[str, Path]:
+        """Folders of this machine by where they lie in the image."""
+        base, site = Path(sys.base_prefix).resolve(), _site_packages()
+        shared = {"/usr": Path("/usr")}
+        shared |= {str(p): p for p in (base, site) if not p.is_relative_to("/usr")}
+        return {**shared, ENVIRONMENT: self.packages, "/microservice": self.microservice}
+
+
+def build(folder: Path) -> Image:
+    """Do what s2i and the builder do with this folder.
+
+    Raises:
+        AssembleError: they would have stopped.
+    """
+    source = folder / "source"
+    source.mkdir()
+    clone(source)
+    environment = read_environment(source)
+    assemble(source, folder / "microservice", environment)
+    return Image(folder / "microservice", install(folder / "packages"), environment)
+
+
+def read_environment(source: Path) -> dict[str, str]:
+    """Variables that s2i puts into the image."""
+    lines = (source / ".s2i" / "environment").read_text(encoding="utf-8").splitlines()
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name: value for name, _, value in pairs}
+
+
+def install(target: Path) -> Path:
     """Lay out the packages of requirements.txt, and what the builder has beside them.
 
+    A virtual environment whose packages are links to those of the tests' environment.
+
     Args:
-        image: a folder, made here: `site` to import from, `bin` with the commands.
+        target: a folder, made here.
 
     Returns:
         The folder.
@@ -109,28 +161,35 @@ def install(image: Path) -> Path:
     Raises:
         PackageNotFoundError: requirements.txt names a package that the tests' environment lacks.
     """
-    site, commands = image / "site", image / "bin"
+    site, commands = target / "lib" / "python3.12" / "site-packages", target / "bin"
     site.mkdir(parents=True)
     commands.mkdir()
-    names = [r.name for r in read_requirements(ROOT / "requirements.txt")]
-    for name in (*names, *_BUILDER_HAS):
+    (commands / "python").symlink_to(base_python())
+    (target / "pyvenv.cfg").write_text(f"home = {base_python().parent}\n", encoding="utf-8")
+    for name in (*(pin.name for pin in read_requirements(ROOT / "requirements.txt")), "pip"):
         package = distribution(name)
-        for top in {file.parts[0] for file in package.files or []} - {".."}:
+        for top in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
             link = site / top
-            if not link.exists() and top != "__pycache__":
-                link.symlink_to(Path(str(package.locate_file(top))))
+            if not link.is_symlink():
+                link.symlink_to(_site_packages() / top)
     _command(commands / "seldon-core-microservice", "seldon_core.microservice")
     _command(commands / "pip", "pip._internal.cli.main")
-    (commands / "python").symlink_to(base_python())
-    return image
+    return target
 
 
 def base_python() -> Path:
     """The interpreter below the tests' environment."""
-    return Path(sys.base_prefix) / "bin" / "python3.12"
+    return Path(sys.base_prefix).resolve() / "bin" / "python3.12"
+
+
+def _site_packages() -> Path:
+    return Path(sysconfig.get_paths()["purelib"]).resolve()
 
 
 def _command(path: Path, module: str) -> None:
-    lines = [f"#!{base_python()}", "import sys", f"from {module} import main", "sys.exit(main())"]
+    lines = [
+        f"#!{ENVIRONMENT}/bin/python", "import sys", f"from {module} import main",
+        "sys.exit(main())",
+    ]  # fmt: skip
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     path.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What Seldon's operator makes of deployment.yaml: variables, ports and files of each container.
+"""What Seldon's operator makes of a manifest: variables, ports and files of each container.
 
 Follows Seldon Core 1.19 (seldondeployment_controller.go and defaults.go) for custom containers.
 """
@@ -7,16 +7,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import yaml
+from roberta_sentiment.artifact import MOUNTED_MODEL
+from tests.manifests.document import (
+    Fields,
+    Ports,
+    assigned_ports,
+    deployments,
+    environment,
+    name_of,
+    nodes,
+    parameters,
+    pod_containers,
+    pods,
+    predictors,
+)
+from tests.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HTTP, GRPC, METRICS = "http", "grpc", "metrics"
-FIRST_PORTS = {HTTP: 9000, GRPC: 9500, METRICS: 6000}
-MOUNTED_MODEL = "/mnt/models"
+METRICS_PATH = "/prometheus"
+PORT_VARIABLES = (
+    "PREDICTIVE_UNIT_HTTP_SERVICE_PORT",
+    "PREDICTIVE_UNIT_GRPC_SERVICE_PORT",
+    "PREDICTIVE_UNIT_METRICS_SERVICE_PORT",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +42,7 @@ class Container:
     Attributes:
         name: of the container and of its graph node.
         environment: what the operator injects, then the container's own `env`.
-        ports: number by name: http, grpc, metrics.
+        ports: of the container.
         annotations: content of /etc/podinfo/annotations.
         spec: the container of the manifest.
         pod: the pod spec of the manifest.
@@ -34,63 +50,58 @@ class Container:
 
     name: str
     environment: Mapping[str, str]
-    ports: Mapping[str, int]
+    ports: Ports
     annotations: str
-    spec: Mapping[str, Any]
-    pod: Mapping[str, Any]
+    spec: Fields
+    pod: Fields
 
 
-def read_manifest(path: Path = ROOT / "deployment.yaml") -> dict[str, Any]:
-    """The one document of a manifest."""
-    manifest: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+def production() -> Fields:
+    """The one document of deployment.yaml."""
+    (manifest,) = deployments(ROOT / "deployment.yaml")
     return manifest
 
 
-def containers(manifest: Mapping[str, Any]) -> list[Container]:
-    """Every container that belongs to a graph node, in the order of the manifest.
-
-    Port numbers go up by one for each container. Those of http and grpc belong to the container's
-    name in the whole deployment, those of metrics to each container apart.
-    """
-    numbers: dict[str, int] = {}
-    found: list[Container] = []
-    count = 0
-    for predictor in manifest["spec"]["predictors"]:
-        nodes = {node["name"]: node for node in _nodes(predictor["graph"])}
-        for component in predictor["componentSpecs"]:
-            for spec in component["spec"]["containers"]:
-                number = numbers.setdefault(spec["name"], len(numbers))
-                ports = {
-                    HTTP: FIRST_PORTS[HTTP] + number,
-                    GRPC: FIRST_PORTS[GRPC] + number,
-                    METRICS: FIRST_PORTS[METRICS] + count,
-                }
-                count += 1
-                ports |= {p["name"]: p["containerPort"] for p in spec.get("ports", [])}
-                node = nodes.get(spec["name"])
+def containers(manifest: Fields) -> list[Container]:
+    """Every container that belongs to a graph node, in the order of the manifest."""
+    found = []
+    for predictor, of_pods in zip(predictors(manifest), assigned_ports(manifest), strict=True):
+        by_name = {node.get("name"): node for node in nodes(predictor)}
+        for pod, of_pod in zip(pods(predictor), of_pods, strict=True):
+            for spec, ports in zip(pod_containers(pod), of_pod, strict=True):
+                node = by_name.get(spec["name"])
                 if node is not None:
-                    environment = injected(manifest, predictor, node, spec, ports)
-                    environment |= {e["name"]: e["value"] for e in spec.get("env", [])}
-                    annotations = podinfo(manifest, predictor)
+                    injected = _injected(manifest, predictor, node, spec, ports)
                     found.append(
                         Container(
-                            spec["name"], environment, ports, annotations, spec, component["spec"]
+                            name=spec["name"],
+                            environment={**injected, **environment(spec)},
+                            ports=ports,
+                            annotations=_podinfo(manifest, predictor),
+                            spec=spec,
+                            pod=pod["spec"],
                         )
                     )
     return found
 
 
-def injected(
-    manifest: Mapping[str, Any],
-    predictor: Mapping[str, Any],
-    node: Mapping[str, Any],
-    spec: Mapping[str, Any],
-    ports: Mapping[str, int],
+def service_of(container: Container) -> Service:
+    """The microservice with the variables that the operator would inject, but on free ports."""
+    variables = dict(container.environment)
+    for name in PORT_VARIABLES:
+        del variables[name]
+    return Service(**variables)
+
+
+def _injected(
+    manifest: Fields, predictor: Fields, node: Fields, spec: Fields, ports: Ports
 ) -> dict[str, str]:
-    """The variables that the operator gives a graph container, transport REST."""
-    http, grpc, metrics = (str(ports[name]) for name in (HTTP, GRPC, METRICS))
-    environment = {
-        "PREDICTIVE_UNIT_SERVICE_PORT": http,
+    """The variables that the operator gives a graph container."""
+    http, grpc, metrics = str(ports.http), str(ports.grpc), str(ports.metrics)
+    over_grpc = manifest["spec"].get("transport") == "grpc"
+    labels = {"version": predictor["name"], **(predictor.get("labels") or {})}
+    variables = {
+        "PREDICTIVE_UNIT_SERVICE_PORT": grpc if over_grpc else http,
         "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": http,
         "MLSERVER_HTTP_PORT": http,
         "PREDICTIVE_UNIT_GRPC_SERVICE_PORT": grpc,
@@ -99,33 +110,27 @@ def injected(
         "MLSERVER_MODEL_NAME": spec["name"],
         "PREDICTIVE_UNIT_IMAGE": spec["image"],
         "PREDICTOR_ID": predictor["name"],
-        "PREDICTOR_LABELS": json.dumps({"version": predictor["name"], **predictor.get("labels", {})}),
-        "SELDON_DEPLOYMENT_ID": manifest["metadata"]["name"],
+        "PREDICTOR_LABELS": json.dumps(labels),
+        "SELDON_DEPLOYMENT_ID": name_of(manifest),
         "SELDON_EXECUTOR_ENABLED": "true",
         "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": metrics,
         "MLSERVER_METRICS_PORT": metrics,
-        "PREDICTIVE_UNIT_METRICS_ENDPOINT": "/prometheus",
-        "MLSERVER_METRICS_ENDPOINT": "/prometheus",
-    }  # fmt: skip
-    if node.get("parameters"):
-        environment["PREDICTIVE_UNIT_PARAMETERS"] = json.dumps(node["parameters"])
+        "PREDICTIVE_UNIT_METRICS_ENDPOINT": METRICS_PATH,
+        "MLSERVER_METRICS_ENDPOINT": METRICS_PATH,
+    }
+    if parameters(node):
+        variables["PREDICTIVE_UNIT_PARAMETERS"] = json.dumps(parameters(node))
     if node.get("modelUri"):
-        environment["MLSERVER_MODEL_URI"] = MOUNTED_MODEL
-    return environment
+        variables["MLSERVER_MODEL_URI"] = str(MOUNTED_MODEL)
+    return variables
 
 
-def podinfo(manifest: Mapping[str, Any], predictor: Mapping[str, Any]) -> str:
+def _podinfo(manifest: Fields, predictor: Fields) -> str:
     """The downward API's file of the pod's annotations; those under `metadata` are not in it."""
     annotations = {
-        "prometheus.io/path": "/prometheus",
+        "prometheus.io/path": METRICS_PATH,
         "prometheus.io/scrape": "true",
-        **manifest["spec"].get("annotations", {}),
-        **predictor.get("annotations", {}),
+        **(manifest["spec"].get("annotations") or {}),
+        **(predictor.get("annotations") or {}),
     }
     return "".join(f'{key}="{value}"\n' for key, value in sorted(annotations.items()))
-
-
-def _nodes(graph: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield graph
-    for child in graph.get("children", []):
-        yield from _nodes(child)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # container.sh ROOT BINDS OVERLAYS UID COMMAND...
-# Runs in mount and pid namespaces of its own: makes ROOT the root file system and runs COMMAND there.
+# Runs in mount, pid and network namespaces of its own: makes ROOT the root file system and runs COMMAND there.
 #   BINDS      file of lines "source target": mounted read-only
 #   OVERLAYS   folder: ROOT and every bind can be written, and what is written lies in it; - for none:
 #              nothing can be written but ROOT/tmp
@@ -8,6 +8,7 @@ set -euo pipefail
 root=$1 binds=$2 overlays=$3 uid=$4
 shift 4
 
+ip link set lo up
 mount --make-rprivate /
 mount --bind "$root" "$root"
 number=0

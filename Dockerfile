@@ -1,0 +1,20 @@
+# The image for those without s2i: same code, packages, variables and user. Build it with: make image
+FROM python:3.12-slim AS packages
+COPY requirements.txt .
+RUN python -m venv /opt/environment \
+    && /opt/environment/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
+
+FROM python:3.12-slim
+# As in s2i's image, an init process takes in orphans and passes on signals.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tini \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=packages /opt/environment /opt/environment
+ENV PATH=/opt/environment/bin:$PATH
+WORKDIR /microservice
+COPY . .
+USER 8888
+# Kubernetes asks by the probes of deployment.yaml instead.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://localhost:' + os.environ.get('PREDICTIVE_UNIT_HTTP_SERVICE_PORT', '9000') + '/health/status', timeout=4)"]
+# The variables are those of .s2i/environment, read by this script.
+ENTRYPOINT ["tini", "--", "scripts/image_run.sh"]

@@ -1,0 +1,63 @@
+"""This project without a server. Argument: the model's directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders.loop import serve
+from roberta_sentiment import batching, prepared
+from roberta_sentiment.artifact import open_artifact
+from roberta_sentiment.classifier import Classifier, load_classifier
+from roberta_sentiment.session import CONFIGURATION
+from roberta_sentiment.settings import Settings
+
+DEFAULTS = Settings()
+Entries = tuple[tuple[str, str], ...]
+
+
+def main() -> None:
+    """Load and serve; options change one thing at a time."""
+    artifact = open_artifact(Path(sys.argv[1]))
+
+    @functools.cache
+    def load(batch_tokens: int, threads: int, optimized: bool, entries: Entries) -> Classifier:
+        settings = dataclasses.replace(DEFAULTS, batch_tokens=batch_tokens, threads=threads)
+        roots, opened = prepared.default_roots, prepared.open_session
+        if not optimized:
+            prepared.default_roots = lambda model: []
+        prepared.open_session = _opened(opened, dict(entries))
+        try:
+            return load_classifier(artifact, settings)
+        finally:
+            prepared.default_roots, prepared.open_session = roots, opened
+
+    def classify(
+        texts: list[str],
+        alone: bool = False,
+        batch_tokens: int = DEFAULTS.batch_tokens,
+        run_tokens: int = batching.RUN_TOKENS,
+        threads: int = 0,
+        optimized: bool = True,
+        configuration: dict[str, str] = {},  # noqa: B006
+    ) -> list[list[float]]:
+        classifier = load(batch_tokens, threads, optimized, tuple(configuration.items()))
+        usual, batching.RUN_TOKENS = batching.RUN_TOKENS, run_tokens
+        try:
+            groups = [[text] for text in texts] if alone else [texts]
+            return [row for group in groups for row in classifier.classify(group).logits.tolist()]
+        finally:
+            batching.RUN_TOKENS = usual
+
+    serve(classify, ("onnxruntime", "tokenizers"), batch_tokens=DEFAULTS.batch_tokens)
+
+
+def _opened(opened: Any, entries: dict[str, str]) -> Any:
+    return functools.partial(opened, configuration={**CONFIGURATION, **entries})
+
+
+if __name__ == "__main__":
+    main()

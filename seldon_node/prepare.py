@@ -1,0 +1,96 @@
+"""Before the server starts: prepare the file of the model that it will open.
+
+    python -m seldon_node.prepare
+
+A new file depends on the CPU and lies in /tmp, so it is made where the container runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from roberta_sentiment.artifact import Artifact, locate, open_artifact
+from roberta_sentiment.cache import Cache, default_roots
+from roberta_sentiment.errors import ArtifactError, SentimentError
+from roberta_sentiment.prepared import optimized_key
+from roberta_sentiment.settings import Settings
+
+PARAMETERS = "PREDICTIVE_UNIT_PARAMETERS"
+NEEDED_FOR_ITSELF, NEEDED_FOR_A_BYTE = 150_000_000, 8
+"""Bytes of memory: of the process, and for each byte of the model (6 to 7.3 were measured)."""
+
+_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+
+
+def main() -> int:
+    """Make the optimised file of the model to be served; the exit code is 1 if there is none."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        sys.stderr.write(f"prepared: {prepare(model_to_serve(os.environ))}\n")
+    except SentimentError as error:
+        sys.stderr.write(f"not prepared: {error.message}\n")
+        return 1
+    return 0
+
+
+def model_to_serve(environ: Mapping[str, str]) -> Artifact:
+    """The model that the server will find with the same variables.
+
+    Raises:
+        StartError: the server would not start.
+    """
+    parameters = json.loads(environ.get(PARAMETERS, "[]"))
+    uris = {p["name"]: p["value"] for p in parameters if p["name"] == "model_uri"}
+    return open_artifact(*locate(Settings.read(uris, environ).model_uri))
+
+
+def prepare(artifact: Artifact, cgroup: Path = Path("/sys/fs/cgroup")) -> str:
+    """Make its optimised file in the temporary directory unless there is one; say where it is.
+
+    Args:
+        artifact: the model.
+        cgroup: where the cgroup file system is mounted.
+
+    Raises:
+        QualityError: the optimised graph answers otherwise.
+        ArtifactError: no directory can be written, or the memory limit is too low.
+    """
+    roots = default_roots(artifact.path)
+    found = Cache(roots).find(optimized_key(artifact.sha256))
+    if found:
+        return str(found)
+    _check_memory(artifact, cgroup)
+    from roberta_sentiment.tools.optimize import optimize
+
+    return str(optimize(artifact, roots[-1:]))
+
+
+def _check_memory(artifact: Artifact, cgroup: Path) -> None:
+    """Over its limit the whole container would be killed, at every start again."""
+    size = sum(size for size, _ in artifact.stamp.values())
+    needed = NEEDED_FOR_ITSELF + NEEDED_FOR_A_BYTE * size
+    limit = _memory_limit(cgroup)
+    if limit is not None and needed > limit:
+        raise ArtifactError(
+            f"preparing {artifact.name} may take {needed // 10**6} MB of memory, the limit is "
+            f"{limit // 10**6} MB"
+        )
+
+
+def _memory_limit(cgroup: Path) -> int | None:
+    """Bytes that this container may use, nothing where there is no limit."""
+    for name in _LIMITS:
+        path = cgroup / name
+        if path.is_file():
+            text = path.read_text(encoding="ascii").strip()
+            return int(text) if text.isdigit() else None
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""A container of a manifest, run on this machine in namespaces of its own.
+
+Mount, process, IPC and network namespaces; the root file system is read-only but for /tmp, the
+user is 8888 without any capability, the network is the loopback alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.rehearsal import builder
+from tests.rehearsal.cluster import Container
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCRIPT = Path(__file__).with_name("container.sh")
+USER = 8888
+PATH = f"{builder.ENVIRONMENT}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+START_LIMIT_S = 90
+_TOOLS = ("unshare", "nsenter", "setpriv", "ip", "bash")
+_SPACES = ("--mount", "--pid", "--ipc", "--net", "--fork", "--kill-child")
+
+
+@cache
+def obstacle() -> str:
+    """Why no pod can be rehearsed here; empty if one can."""
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    tried = subprocess.run([*_unshare(), "ip", "link", "set", "lo", "up"], capture_output=True)
+    return "namespaces are not allowed here: " + tried.stderr.decode() if tried.returncode else ""
+
+
+def _unshare() -> list[str]:
+    return ["unshare", *_SPACES, *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+
+
+class Pod:
+    """One container.
+
+    Args:
+        folder: an empty folder to work in.
+        image: what the builder made.
+        container: of the manifest.
+        mounted: the model that the storage initializer copied to /mnt/models.
+        writable: everything can be written, and what was written lies in `written`.
+        user: it runs as.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        image: builder.Image,
+        container: Container,
+        *,
+        mounted: Path | None = None,
+        writable: bool = False,
+        user: int = USER,
+    ) -> None:
+        self.container = container
+        self.root = folder / "root"
+        self._overlays = folder / "overlays" if writable else None
+        self._user = user
+        self._log = folder / "log"
+        self._environment = {"PATH": PATH, **image.environment, **container.environment}
+        self._binds = folder / "binds"
+        _lay_out(self.root, container.annotations)
+        binds = image.binds() | ({"/mnt/models": mounted} if mounted else {})
+        self._bind(binds)
+        self._untouched = _contents(self.root)
+        self.process: subprocess.Popen[bytes]
+        self._visitor: subprocess.Popen[str] | None = None
+
+    def _bind(self, binds: Mapping[str, Path]) -> None:
+        lines = []
+        for target, source in binds.items():
+            (self.root / target[1:]).mkdir(parents=True, exist_ok=True)
+            lines.append(f"{source} {target}\n")
+        self._binds.write_text("".join(lines), encoding="utf-8")
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a bash script in the container to its end."""
+        return subprocess.run(
+            self._command(script), env=self._environment, capture_output=True, text=True
+        )
+
+    def start(self) -> Self:
+        """Do the builder's run step and wait until the startup probe passes."""
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self._command(builder.RUN), env=self._environment, stdout=log, stderr=log
+            )
+        self._wait_for_namespace()
+        deadline = time.monotonic() + START_LIMIT_S
+        while self.probe("startupProbe") != 200:
+            assert self.process.poll() is None, f"it ended:\n{self.log()}"
+            assert time.monotonic() < deadline, f"not ready in {START_LIMIT_S} s:\n{self.log()}"
+            time.sleep(0.05)
+        return self
+
+    def _command(self, script: str) -> list[str]:
+        overlays = str(self._overlays or "-")
+        inside = ["bash", str(SCRIPT), str(self.root), str(self._binds), overlays, str(self._user)]
+        return [*_unshare(), *inside, "bash", "-ec", script]
+
+    def _wait_for_namespace(self) -> None:
+        """`unshare` enters the namespaces a moment after its start."""
+        ours = os.readlink("/proc/self/ns/net")  # noqa: PTH115
+        while os.readlink(f"/proc/{self.process.pid}/ns/net") == ours:  # noqa: PTH115
+            assert self.process.poll() is None, self.log()
+            time.sleep(0.01)
+
+    def visit(self, call: str, *arguments: Any) -> Any:
+        """Let a client in the pod's network do one of `tests.rehearsal.visitor.CALLS`."""
+        if self._visitor is None:
+            self._visitor = self._send_visitor()
+        assert self._visitor.stdin is not None
+        assert self._visitor.stdout is not None
+        self._visitor.stdin.write(json.dumps([call, arguments]) + "\n")
+        self._visitor.stdin.flush()
+        return json.loads(self._visitor.stdout.readline())
+
+    def _send_visitor(self) -> subprocess.Popen[str]:
+        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        enter = ["nsenter", "--target", str(self.process.pid), "--net", *user]
+        return subprocess.Popen(
+            [*enter, sys.executable, "-m", "tests.rehearsal.visitor"],
+            cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def probe(self, name: str) -> int:
+        """HTTP status of a probe of the manifest."""
+        asked = self.container.spec[name]["httpGet"]
+        port = getattr(self.container.ports, asked["port"])
+        return int(self.visit("get", port, asked["path"])["status"])
+
+    def main_process(self) -> int:
+        """Pid, outside, of the process that is number 1 inside."""
+        pid = self.process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[0])
+
+    def processes(self) -> list[int]:
+        """Pids, outside, of every process inside."""
+        space = os.readlink(f"/proc/{self.main_process()}/ns/pid")  # noqa: PTH115
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if  # noqa: PTH208
+                _pid_space(pid) == space]  # fmt: skip
+
+    def stop(self) -> int:
+        """SIGTERM as the kubelet sends it; return the exit code."""
+        os.kill(self.main_process(), signal.SIGTERM)
+        return self.process.wait(self.container.pod["terminationGracePeriodSeconds"])
+
+    def written(self) -> list[str]:
+        """Files and folders that were made or changed outside /tmp."""
+        found = sorted(_contents(self.root) - self._untouched)
+        for upper in sorted(self._overlays.glob("*/upper")) if self._overlays else []:
+            found += sorted(f"{upper.parent.name}/{path}" for path in _contents(upper))
+        return found
+
+    def log(self) -> str:
+        """Everything it has printed."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._visitor is not None:
+            self._visitor.kill()
+            self._visitor.communicate()
+        self.process.kill()
+        self.process.wait()
+
+
+def _lay_out(root: Path, annotations: str) -> None:
+    """The folders of a root file system, and the few files that Kubernetes puts there."""
+    for name in ("proc", "sys", "dev", "etc/podinfo", "tmp", "usr"):
+        (root / name).mkdir(parents=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        if Path("/", name).is_symlink():
+            (root / name).symlink_to(Path("/", name).readlink())
+    for name in ("null", "zero", "full", "random", "urandom"):
+        (root / "dev" / name).touch()
+    (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n", encoding="ascii")
+    (root / "etc" / "podinfo" / "annotations").write_text(annotations, encoding="utf-8")
+    (root / "tmp").chmod(0o777)
+
+
+def _contents(folder: Path) -> set[str]:
+    """Paths below a folder, without what is in its /tmp."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {str(path) for path in paths if path.parts[0] != "tmp"}
+
+
+def _pid_space(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")  # noqa: PTH115
+    except OSError:
+        return ""

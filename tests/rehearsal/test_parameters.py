@@ -1,0 +1,209 @@
+"""Each setting, changed by a graph parameter of deployment.yaml, seen in the running process."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import requests
+
+from roberta_sentiment.artifact import open_artifact
+from roberta_sentiment.settings import Settings
+from tests import toy
+from tests.manifests import schema
+from tests.manifests.document import Fields
+from tests.manifests.mistakes import GRAPH, change
+from tests.manifests.rules import broken
+from tests.rehearsal.cluster import containers, production, service_of
+from tests.service import Service
+from tests.test_lifecycle import listening_on
+from tests.wire import to_proto
+
+VALUES = {
+    "model_name": "renamed",
+    "truncation": "windows",
+    "max_tokens": "16",
+    "window_overlap": "4",
+    "max_texts": "3",
+    "max_characters": "300",
+    "max_body_bytes": "4096",
+    "batch_tokens": "24",
+    "threads": "40",
+}
+"""Values that can all be seen in one process."""
+
+CALLERS = 6
+LONG = "It's neither funny nor clever, and it never ends. " * 60
+MANY = {"data": {"ndarray": [LONG] * 8}}
+"""A request that keeps the model busy while others arrive."""
+
+
+def manifest_with(**values: str) -> Fields:
+    """deployment.yaml with other parameters; it keeps schema and rules.
+
+    The annotation for the size of a gRPC message goes with the setting.
+    """
+    manifest = production()
+    kinds = {field.name: field.type for field in dataclasses.fields(Settings)}
+    parameters = [
+        {"name": name, "type": "INT" if kinds[name] == "int" else "STRING", "value": value}
+        for name, value in values.items()
+    ]
+    change(manifest, f"{GRAPH}.parameters", parameters)
+    size = values.get("max_body_bytes", str(Settings().max_body_bytes))
+    change(manifest, "spec.annotations.{seldon.io/grpc-max-message-size}", size)
+    assert {} == broken(manifest)
+    assert not schema.PATH.is_file() or [] == schema.complaints(manifest)
+    return manifest
+
+
+def started(manifest: Fields) -> Service:
+    (container,) = containers(manifest)
+    return service_of(container).start()
+
+
+@pytest.fixture(scope="module")
+def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy.write(tmp_path_factory.mktemp("toy") / "toy", positions=514)
+
+
+@pytest.fixture(scope="module")
+def changed(toy_model: Path) -> Iterator[Service]:
+    """One process with a parameter for every setting that does not need a process of its own."""
+    with started(manifest_with(model_uri=str(toy_model), **VALUES)) as running:
+        yield running
+
+
+def words(n: int) -> str:
+    """A text of n tokens, special tokens not counted."""
+    return " ".join(["film"] * n)
+
+
+def grown(service: Service, counter: str, message: Fields) -> float:
+    """By how much a counter grows with a request."""
+    before = service.counter(counter)
+    assert 200 == service.post(message).status_code
+    return service.counter(counter) - before
+
+
+def refusal(answer: requests.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["status"]["info"]
+
+
+def sees_model_uri(service: Service, toy_model: Path) -> None:
+    custom = requests.get(service.url("/metadata"), timeout=10).json()["custom"]
+    assert ("model_uri", open_artifact(toy_model).sha256) == (custom["source"], custom["sha256"])
+
+
+def sees_model_name(service: Service, _: Path) -> None:
+    tags = service.post({"strData": "good"}).json()["meta"]["tags"]
+    assert "renamed" == tags["model_name"]
+
+
+def sees_truncation(service: Service, _: Path) -> None:
+    """What comes late in a text longer than the model takes still counts."""
+    answer = service.post({"data": {"ndarray": [f"{words(30)} bad"]}}).json()
+    custom = requests.get(service.url("/metadata"), timeout=10).json()["custom"]
+    ((negative, positive),) = answer["data"]["ndarray"]
+    assert negative > positive
+    assert [] == answer["meta"]["tags"]["truncated"]
+    assert answer["meta"]["tags"]["tokens"][0] > int(custom["max_tokens"])
+
+
+def sees_max_tokens(service: Service, _: Path) -> None:
+    texts = [words(14), words(15)]
+    message = {"jsonData": {"texts": texts, "options": {"truncation": "end"}}}
+    assert [1] == service.post(message).json()["meta"]["tags"]["truncated"]
+
+
+def sees_window_overlap(service: Service, _: Path) -> None:
+    """14 + 10 + 10 tokens are three windows of 16, special tokens included."""
+    message = {"data": {"ndarray": [words(34)]}}
+    assert 3 * 16 == grown(service, "sentiment_tokens_total", message)
+
+
+def sees_max_texts(service: Service, _: Path) -> None:
+    assert 200 == service.post({"data": {"ndarray": ["good"] * 3}}).status_code
+    status, info = refusal(service.post({"data": {"ndarray": ["good"] * 4}}))
+    assert 413 == status
+    assert "max_texts" in info
+
+
+def sees_max_characters(service: Service, _: Path) -> None:
+    assert 200 == service.post({"strData": "a" * 300}).status_code
+    status, info = refusal(service.post({"strData": "a" * 301}))
+    assert 413 == status
+    assert "max_characters" in info
+
+
+def sees_max_body_bytes(service: Service, _: Path) -> None:
+    """On both protocols."""
+    large = {"strData": "a" * 5000}
+    status, info = refusal(service.post(large))
+    assert 413 == status
+    assert "max_body_bytes" in info
+    with pytest.raises(grpc.RpcError) as caught:
+        service.predict(to_proto(large))
+    assert grpc.StatusCode.RESOURCE_EXHAUSTED == caught.value.code()
+    assert "4096" in str(caught.value.details())
+
+
+def sees_batch_tokens(service: Service, _: Path) -> None:
+    """Two of three texts of ten tokens fit into 24."""
+    message = {"data": {"ndarray": [words(8)] * 3}}
+    assert 2 == grown(service, "sentiment_batches_total", message)
+
+
+def sees_threads(service: Service, _: Path) -> None:
+    """The pool of the model has 39 threads beside the one that asks."""
+    (worker,) = listening_on(service.grpc)
+    assert len(list(Path(f"/proc/{worker}/task").iterdir())) >= 40
+
+
+def sees_max_queue(_: Service, __: Path) -> None:
+    """One runs, one waits, and the others are told so at once."""
+    with started(manifest_with(max_queue="1")) as service:
+        assert any("(setting max_queue)" in info for info in refused_under_load(service))
+
+
+def sees_max_queue_tokens(_: Service, __: Path) -> None:
+    with started(manifest_with(max_queue_tokens="1000")) as service:
+        assert any("(setting max_queue_tokens)" in info for info in refused_under_load(service))
+
+
+def refused_under_load(service: Service) -> list[str]:
+    """Why requests that came together were refused."""
+    with ThreadPoolExecutor(CALLERS) as pool:
+        answers = list(pool.map(service.post, [MANY] * CALLERS))
+    assert {200, 503} == {answer.status_code for answer in answers}
+    return [refusal(answer)[1] for answer in answers if answer.status_code == 503]
+
+
+CHECKS: dict[str, Callable[[Service, Path], None]] = {
+    name.removeprefix("sees_"): check
+    for name, check in list(globals().items())
+    if name.startswith("sees_")
+}
+
+
+@pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(Settings)])
+def test_a_graph_parameter_takes_effect(setting: str, changed: Service, toy_model: Path) -> None:
+    """The README promises that every setting can stand in the manifest."""
+    CHECKS[setting](changed, toy_model)
+
+
+def test_the_defaults_would_not_pass(service: Service, toy_model: Path) -> None:
+    """Each check above fails on a node without the parameter, so it sees something."""
+    passed: list[Any] = []
+    for name in ("model_uri", *VALUES):
+        try:
+            CHECKS[name](service, toy_model)
+        except (AssertionError, KeyError, pytest.fail.Exception):
+            continue
+        passed.append(name)
+    assert [] == passed
