@@ -1,0 +1,133 @@
+"""The record: append-only, one writer, and each review counted once when it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ab.data import read_reviews, read_truths, shuffled
+from ab.errors import DataError, RecordError
+from ab.events import truth
+from ab.observations import observe
+from ab.record import Journal, read_record
+from tests.ab.records import LABELS, answer, run_line
+
+SHARES = {"a": 0.5, "b": 0.5}
+
+
+def write(path: Path, *events: dict[str, Any]) -> Path:
+    with Journal(path) as journal:
+        for event in events:
+            journal.append(event)
+    return path
+
+
+def test_a_duplicated_answer_counts_once(tmp_path: Path) -> None:
+    """Two lines of one review, even of two models: the first counts, and both are reported."""
+    lines = [answer(1, "a"), answer(2, "b"), answer(1, "b", right=False)]
+    found = observe(read_record(write(tmp_path / "r", run_line(2, SHARES), *lines)))
+    assert [("000001", "a"), ("000002", "b")] == [(o.id, o.model) for o in found.answered]
+    assert ("000001",) == found.duplicated
+
+
+def test_a_lost_review_that_is_answered_later_is_not_lost(tmp_path: Path) -> None:
+    """A resumed run may ask again; the answer counts, once."""
+    lost = {**answer(1, None), "outcome": "timeout"}
+    found = observe(read_record(write(tmp_path / "r", run_line(2, SHARES), lost, answer(1, "a"))))
+    assert ((), 1, 1) == (found.lost, len(found.answered), found.unsent)
+
+
+def test_two_truths_count_as_none(tmp_path: Path) -> None:
+    """Nobody knows which is right, so the review judges no model."""
+    late = [truth("t", "000001", "negative"), truth("t", "000002", "negative")]
+    lines = [run_line(2, SHARES), answer(1, "a"), answer(2, "b"), *late]
+    found = observe(read_record(write(tmp_path / "r", *lines)))
+    assert ("000001",) == found.contradicted
+    assert [None, "negative"] == [o.truth for o in found.answered]
+
+
+def test_two_runs_in_one_file_are_refused(tmp_path: Path) -> None:
+    """Joined records would be one experiment with two designs."""
+    path = write(tmp_path / "r", run_line(1, SHARES), run_line(1, SHARES, run="r2"))
+    with pytest.raises(RecordError, match="2 runs"):
+        observe(read_record(path))
+
+
+def test_a_record_has_one_writer(tmp_path: Path) -> None:
+    """Two runs at once would send every review twice."""
+    with Journal(tmp_path / "r"), pytest.raises(RecordError, match="in use by another run"):
+        Journal(tmp_path / "r")
+
+
+def test_torn_and_damaged_lines_are_told_apart(tmp_path: Path) -> None:
+    """A crash explains a line cut short before a restart; nothing explains one in the middle."""
+    path = write(tmp_path / "r", run_line(2, SHARES), answer(1, "a"))
+    before = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(b'{"event": "requ')
+    write(path, answer(2, "b"))
+    assert path.read_bytes().startswith(before)
+    content = read_record(path)
+    assert (1, ()) == (content.torn, content.damaged)
+    path.write_bytes(path.read_bytes().replace(b'"id": "000001"', b'"id": 000001"'))
+    assert (2,) == read_record(path).damaged
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    """Its lines may mean something else."""
+    path = write(tmp_path / "r", {**run_line(1, SHARES), "format": 2})
+    with pytest.raises(RecordError, match="has format 2; this program reads 1"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl"])
+def test_reviews_are_read_from_every_form(tmp_path: Path, suffix: str) -> None:
+    """Labels by name or index, texts with quotes, commas and emoji."""
+    rows = {
+        "tsv": 'text\tlabel\n"good", 🎬\tPositive\nbad\t0\n',
+        "csv": 'text,label\n"""good"", 🎬",Positive\nbad,0\n',
+        "jsonl": '{"text": "\\"good\\", 🎬", "label": "positive"}\n{"text": "bad", "label": 0}\n',
+    }
+    path = tmp_path / f"reviews.{suffix}"
+    path.write_text(rows[suffix], encoding="utf-8")
+    found = [(r.id, r.text, r.label) for r in read_reviews(path, LABELS)]
+    assert [("000000", '"good", 🎬', "positive"), ("000001", "bad", "negative")] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("text\tlabel\ngood\tfine\n", "row 1: the label is 'fine'"),
+        ("text\tlabel\ngood\t2\n", "an index from 0 to 1"),
+        ("text\tlabel\ngood\n", "not as many columns"),
+        ("review\tlabel\ngood\t1\n", "there is no text"),
+        ("id\ttext\n1\ta\n1\tb\n", "an id occurs twice"),
+        ("text\n", "holds no reviews"),
+    ],
+)
+def test_wrong_reviews_are_told_by_row(tmp_path: Path, text: str, told: str) -> None:
+    """A run that stops in the middle for a typo in row 9,000 wastes a day."""
+    path = tmp_path / "reviews.tsv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=told):
+        read_reviews(path, LABELS)
+
+
+def test_the_order_depends_on_the_seed_only(tmp_path: Path) -> None:
+    """A resumed run must plan the same reviews, also under a limit."""
+    path = tmp_path / "reviews.tsv"
+    path.write_text("text\n" + "".join(f"t{i}\n" for i in range(50)), encoding="utf-8")
+    reviews = read_reviews(path, LABELS)
+    assert shuffled(reviews, 3, 10) == shuffled(list(reviews), 3, 10)
+    assert shuffled(reviews, 3)[:10] == shuffled(reviews, 3, 10)
+    assert shuffled(reviews, 3) != shuffled(reviews, 4)
+
+
+def test_a_truth_needs_something_to_find_its_review(tmp_path: Path) -> None:
+    """A label alone belongs to nobody."""
+    path = tmp_path / "truths.tsv"
+    path.write_text("label\tnote\n1\tx\n", encoding="utf-8")
+    with pytest.raises(DataError, match="`label` and `id` or `text` are needed"):
+        read_truths(path, LABELS)

@@ -1,0 +1,64 @@
+"""Messages: what is sent fits Seldon's protocol, and only whole answers are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from seldon_core.proto import prediction_pb2
+
+from ab.wire import BadAnswer, build_feedback, build_request, read_answer
+
+LABELS = ("negative", "positive")
+
+
+def message(**changed: Any) -> dict[str, Any]:
+    data = {"names": list(LABELS), "ndarray": [[0.25, 0.75]], **changed.pop("data", {})}
+    return {"data": data, "meta": {"puid": "p", "routing": {"ab": 1}, **changed.pop("meta", {})}}
+
+
+def test_an_answer_is_read() -> None:
+    """Scores by label, in the order of the answer."""
+    answer = read_answer(message(), LABELS, "p")
+    assert (LABELS, (0.25, 0.75), "positive") == (answer.names, answer.scores, answer.predicted)
+    assert {"ab": 1} == answer.routing
+
+
+def test_labels_may_come_in_any_order() -> None:
+    """Two models need not agree on the order of their columns."""
+    turned = message(data={"names": ["positive", "negative"]})
+    assert "negative" == read_answer(turned, LABELS).predicted
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (message(meta={"puid": "q"}), "another request"),
+        (message(data={"names": ["bad", "good"]}), "data.names"),
+        (message(data={"ndarray": [[0.2, 0.8], [0.1, 0.9]]}), "one row"),
+        (message(data={"ndarray": [[0.2, 0.3]]}), "sum to 0.5"),
+        (message(data={"ndarray": [[0.2]]}), "not 2 probabilities"),
+        (message(data={"ndarray": [["a", "b"]]}), "not 2 probabilities"),
+        (message(data={"ndarray": [[float("nan"), 1.0]]}), "not 2 probabilities"),
+        (message(meta={"routing": {"ab": "x"}}), "other than numbers"),
+        ({"status": {"status": "FAILURE"}}, "data.names"),
+        ({}, "data.names"),
+    ],
+)
+def test_an_answer_that_can_t_be_counted_is_told(wrong: dict[str, Any], told: str) -> None:
+    """A damaged or foreign answer must not become an observation."""
+    with pytest.raises(BadAnswer, match=told):
+        read_answer(wrong, LABELS, "p")
+
+
+def test_what_is_sent_fits_the_protocol() -> None:
+    """One field that Seldon does not know, and the executor gives feedback to every child."""
+    request = build_request("a text", "p")
+    json_format.ParseDict(request, prediction_pb2.SeldonMessage())
+    answer = read_answer(message(), LABELS, "p")
+    feedback = build_feedback(answer, "negative", 0.5, "a text", {"ab": 1})
+    parsed = json_format.ParseDict(feedback, prediction_pb2.Feedback())
+    assert 1 == parsed.response.meta.routing["ab"]
+    assert ["negative"] == list(parsed.truth.data.ndarray)
+    assert "request" not in build_feedback(answer, "negative", 0.5, None, {})
