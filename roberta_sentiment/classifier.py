@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from roberta_sentiment import cpu
 from roberta_sentiment.artifact import Artifact
-from roberta_sentiment.cpu import available_cpus
 from roberta_sentiment.errors import GraphError, TokenIdError
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
 from roberta_sentiment.prepared import open_prepared
@@ -26,6 +27,8 @@ __all__ = [
     "load_classifier",
     "softmax",
 ]
+
+logger = logging.getLogger(__name__)
 
 
 class Classifier:
@@ -146,7 +149,12 @@ def load_classifier(artifact: Artifact, settings: Settings) -> Classifier:
     tokenizer = load_tokenizer(
         artifact, max_tokens=settings.max_tokens, overlap=settings.window_overlap
     )
-    prepared = open_prepared(artifact, threads=settings.threads or available_cpus())
+    if artifact.precision == "int8" and not cpu.adds_bytes_exactly():
+        logger.warning(
+            "this CPU has no VNNI: eight-bit products can saturate, and scores may be off; compare "
+            "with `evaluate`, or serve the model in float32"
+        )
+    prepared = open_prepared(artifact, threads=settings.threads or cpu.available_cpus())
     return Classifier(artifact, tokenizer, prepared.session, settings)
 
 

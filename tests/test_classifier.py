@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roberta_sentiment import cpu
 from roberta_sentiment.artifact import Artifact, open_artifact
 from roberta_sentiment.classifier import Classifier, load_classifier, softmax
 from roberta_sentiment.errors import GraphError, TokenIdError
@@ -145,8 +147,26 @@ def test_the_embedded_model_does_not_depend_on_batch_mates(
 
 def test_a_dynamic_int8_model_runs_one_text_at_a_time(toy_artifact: Artifact) -> None:
     """Its scales come from the whole batch, so batch mates would change the answer."""
-    import dataclasses
-
     dynamic = dataclasses.replace(toy_artifact, manifest={"batch_invariant": False})
     classifier = load_classifier(dynamic, Settings(window_overlap=8))
     assert 3 == classifier.classify(["good", "bad", "film"]).work.batches
+
+
+@pytest.mark.parametrize(
+    ("precision", "exact", "warns"),
+    [("int8", False, True), ("int8", True, False), ("fp32", False, False)],
+)
+def test_a_cpu_that_saturates_is_told(
+    toy_artifact: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    precision: str,
+    exact: bool,
+    warns: bool,
+) -> None:
+    """Without VNNI an int8 model may answer otherwise than where it was judged."""
+    monkeypatch.setattr(cpu, "adds_bytes_exactly", lambda: exact)
+    artifact = dataclasses.replace(toy_artifact, manifest={"precision": precision})
+    load_classifier(artifact, Settings(window_overlap=8))
+    assert warns == ("has no VNNI" in caplog.text)
