@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
@@ -26,8 +26,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.12,<3.13",
-    packages=["roberta_sentiment", "seldon_node"],
+    packages=find_packages(include=["roberta_sentiment*", "seldon_node*", "ab*"]),
+    package_data={"": ["*.jinja"]},
     install_requires=pinned("requirements.in"),
-    extras_require={"dev": pinned("requirements-dev.in")},
+    extras_require={
+        "dev": pinned("requirements-dev.in"),
+        "tools": ["scipy", "statsmodels", "matplotlib", "scikit-learn", "jinja2"],
+        "torch": ["torch", "safetensors"],
+    },
     entry_points={"console_scripts": ["roberta-sentiment = roberta_sentiment.__main__:main"]},
 )
