@@ -2,7 +2,7 @@
 
     python -m benchmarks.everything [--minutes 30]
 
-Run it on a machine that does nothing else. What fails is named at the end and does not stop the rest.
+Run it on a machine that does nothing else. What fails is named at the end; the rest still runs.
 """
 
 from __future__ import annotations
