@@ -84,7 +84,9 @@ def measure(
                     target.url, bodies[target.name],
                     concurrency=concurrency, seconds=seconds, start=31 * number,
                 )  # fmt: skip
-                run["cpu_ms_a_request"] = (cpu_seconds(pids) - before) / run["requests"] * 1000
+                run["cpu_ms_a_request"] = (
+                    (cpu_seconds(pids) - before) / max(1, run["requests"]) * 1000
+                )
                 runs.setdefault((target.name, concurrency), []).append(run)
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return [

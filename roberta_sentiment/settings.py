@@ -65,7 +65,7 @@ class Settings:
         512, "Tokens in one run of the model, padding included.", minimum=1, maximum=1_000_000
     )
     max_queue: int = _setting(
-        24, "Requests that may wait for the model; one more is answered 503 at once. Keep it below "
+        64, "Requests that may wait for the model; one more is answered 503 at once. Keep it below "
         "GUNICORN_THREADS and GRPC_THREADS.", minimum=1, maximum=100_000,
     )  # fmt: skip
     max_queue_tokens: int = _setting(

@@ -13,6 +13,9 @@ from roberta_sentiment.errors import FeedbackError, RequestError
 from roberta_sentiment.settings import Settings
 from seldon_node import payload
 
+LARGEST_REWARD = 1e6
+"""A counter is a float64: beside one reward of 1e16 it could not count ones any more."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Feedback:
@@ -48,8 +51,11 @@ def parse(
     Raises:
         RequestError: the parts do not fit each other, or say nothing.
     """
-    if not math.isfinite(message.reward):
-        raise FeedbackError("reward is not a finite number")
+    if not abs(message.reward) <= LARGEST_REWARD:
+        raise FeedbackError(
+            f"reward is {message.reward:g}; a number from -{LARGEST_REWARD:g} to "
+            f"{LARGEST_REWARD:g} is needed"
+        )
     response = payload.to_python(message.response)
     foreign = _foreign_version(response, version)
     truths = _truths(payload.to_python(message.truth), labels)

@@ -29,7 +29,7 @@ from seldon_core import flask_utils, gunicorn_utils, microservice, wrapper
 from seldon_core import metrics as wrapper_metrics
 from seldon_core.proto import prediction_pb2
 
-from seldon_node import health, http, supervisor
+from seldon_node import feedback, health, http, supervisor
 from seldon_node.node import SentimentNode
 
 logger = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ def _repair_metrics() -> None:
                 logger.error("the metrics store does not answer: %r", error)
 
     def update_reward(self: Any, reward: float) -> None:
-        if wrapper_metrics.legacy_mode or not 0 <= reward < float("inf"):
+        if wrapper_metrics.legacy_mode or not 0 <= reward <= feedback.LARGEST_REWARD:
             return
         metrics = [
             {"type": "COUNTER", "key": wrapper_metrics.FEEDBACK_KEY, "value": 1},

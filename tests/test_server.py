@@ -399,6 +399,7 @@ def test_foreign_feedback_is_not_counted(service: Service) -> None:
     ("body", "words"),
     [
         pytest.param({}, "the feedback is empty", id="empty"),
+        pytest.param(feedback(None, 1e7), "reward is 1e+07", id="absurd reward"),
         pytest.param(feedback({"strData": "positive"}), "1 truths for 2 texts", id="one for two"),
         pytest.param(
             feedback({"jsonData": ["positive", "great"]}), "truth 1 is 'great'", id="unknown label"

@@ -201,7 +201,7 @@ def test_an_interrupted_run_resumes(reviews: Path, number: signal.Signals) -> No
         command = [
             sys.executable, "-m", "ab", "run", str(reviews), "--endpoint", endpoint.url,
             "--record", str(given.record), "--models", "a", "--models", "b", "--seed", "1",
-            "--concurrency", "2", "--rate", "40",
+            "--concurrency", "1", "--rate", "40",
         ]  # fmt: skip
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         assert endpoint.held.wait(60)
