@@ -126,7 +126,9 @@ class Grpc:
         self._channel = grpc.aio.insecure_channel(
             f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
         )
-        self._call = self._channel.unary_unary(_METHOD)
+        self._call = self._channel.unary_unary(
+            _METHOD, request_serializer=None, response_deserializer=None
+        )
 
     @staticmethod
     def encode(text: str) -> bytes:
@@ -149,7 +151,7 @@ class Grpc:
 
     async def close(self) -> None:
         """Close the channel."""
-        await self._channel.close()
+        await self._channel.close(None)
 
 
 Transport = Rest | Grpc

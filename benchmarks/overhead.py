@@ -46,6 +46,10 @@ class Instant:
         work = Work(1, 20, 0, 0.0001, 0.0, 0.004)
         return Predictions(self.labels, logits, [20] * len(found), [], work)
 
+    def classify_ids(self, rows: Sequence[Sequence[int]]) -> Predictions:
+        """The same scores for every row."""
+        return self.classify([""] * len(rows))
+
 
 class PlainInstant:
     """The same as a plain Seldon class."""

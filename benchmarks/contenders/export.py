@@ -36,7 +36,8 @@ def main() -> None:
         layer_norm_eps=1e-5,
         num_hidden_layers=layers,
     )
-    model = RobertaForSequenceClassification(config).eval()
+    model = RobertaForSequenceClassification(config)
+    model.eval()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         model.classifier.out_proj.weight.mul_(HEAD_GAIN)
     model.save_pretrained(target / "checkpoint")

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders.loop import serve
-from roberta_sentiment import batching, prepared
+from roberta_sentiment import batching
+from roberta_sentiment import prepared as _prepared
 from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.session import CONFIGURATION
 from roberta_sentiment.settings import Settings
+
+prepared: Any = _prepared
+"""As a value, whose names may be replaced."""
 
 DEFAULTS = Settings()
 Entries = tuple[tuple[str, str], ...]

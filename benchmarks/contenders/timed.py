@@ -29,5 +29,5 @@ class TimedModel(Model):
                 spent[1] += time.perf_counter() - start
                 os.pwrite(file, struct.pack("dd", *spent), 0)
 
-        session.Session.run = timed  # type: ignore[method-assign]
+        session.Session.run = timed  # type: ignore[method-assign, assignment]
         super().load()

@@ -24,6 +24,9 @@ TAKEN = ("python", "version.txt", "license.txt", "licenses")
 ENVIRONMENT = "/opt/environment"
 """Where the image has its Python packages."""
 
+PACKAGES = "/opt/packages"
+"""Where the links of `ENVIRONMENT` lead: the packages of the tests' environment."""
+
 RUN = """
 : "${MODEL_NAME:?}" "${SERVICE_TYPE:?}"
 if [ -x ./before-run ]; then ./before-run; fi
@@ -120,9 +123,10 @@ class Image:
 
     def binds(self) -> dict[str, Path]:
         """Folders of this machine by where they lie in the image."""
-        base, site = Path(sys.base_prefix).resolve(), _site_packages()
-        shared = {"/usr": Path("/usr")}
-        shared |= {str(p): p for p in (base, site) if not p.is_relative_to("/usr")}
+        base = Path(sys.base_prefix).resolve()
+        shared = {"/usr": Path("/usr"), PACKAGES: _site_packages()}
+        if not base.is_relative_to("/usr"):
+            shared[str(base)] = base
         return {**shared, ENVIRONMENT: self.packages, "/microservice": self.microservice}
 
 
@@ -171,7 +175,7 @@ def install(target: Path) -> Path:
         for top in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
             link = site / top
             if not link.is_symlink():
-                link.symlink_to(_site_packages() / top)
+                link.symlink_to(f"{PACKAGES}/{top}")
     _command(commands / "seldon-core-microservice", "seldon_core.microservice")
     _command(commands / "pip", "pip._internal.cli.main")
     return target
