@@ -1,4 +1,6 @@
-"""Make the contenders' environments: `.venv-bench-NAME` from `contenders/NAME.txt`, Python 3.11.
+"""Make the environments: `.venv-bench-NAME` from `contenders/NAME.txt`, with Python 3.11.
+
+`server` is the image's: the packages of requirements.txt and nothing else, with Python 3.12.
 
     python -m benchmarks.environments [NAME ...]
 
@@ -26,8 +28,8 @@ class MissingEnvironmentError(Exception):
 
 
 def names() -> list[str]:
-    """All contenders that need an environment of their own."""
-    return sorted(path.stem for path in CONTENDERS.glob("*.txt"))
+    """All environments."""
+    return ["server", *sorted(path.stem for path in CONTENDERS.glob("*.txt"))]
 
 
 def python_of(name: str) -> Path:
@@ -45,6 +47,10 @@ def python_of(name: str) -> Path:
 def make(name: str, python: str) -> str:
     """Make one environment anew; "made", or the last lines of what failed."""
     folder = ROOT / f".venv-bench-{name}"
+    if name == "server":
+        command = [str(ROOT / "scripts" / "make_venv.sh"), folder.name, "requirements.txt"]
+        subprocess.run(command, cwd=ROOT, check=True)
+        return "made"
     subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
     done = subprocess.run(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +67,7 @@ def seldon(name: str, interface: str, **environment: str) -> Target:
     http, grpc, metrics = free_ports(3)
     base = f"http://127.0.0.1:{http}"
     server = Server(
-        [str(Path(sys.executable).with_name("seldon-core-microservice")), interface],
+        [str(python_of("server").with_name("seldon-core-microservice")), interface],
         ready=f"{base}/health/status",
         environment={
             **image_environment(),
@@ -115,7 +114,7 @@ def infinity(name: str, export: Path) -> Target:
         [
             str(python_of("infinity").with_name("infinity_emb")), "v2", "--model-id", str(export),
             "--served-model-name", "base", "--engine", "optimum", "--device", "cpu",
-            "--port", str(port), "--host", "127.0.0.1",
+            "--port", str(port), "--host", "127.0.0.1", "--no-model-warmup",
         ],
         ready=f"{base}/health",
         environment={"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"},
@@ -156,7 +155,7 @@ def mlserver(name: str, export: Path) -> Target:
     server = Server(
         [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)],
         ready=f"{base}/v2/models/base/ready",
-        environment={"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+        environment={"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0"},
     )
     return Target(
         name,

@@ -80,8 +80,10 @@ class Classifier:
 
         Raises:
             RequestError: a text can't be tokenized, or is too long and truncation is "error".
+            OverloadedError: too much waits for the model already.
             InferenceError: the model failed.
         """
+        self._scheduler.refuse_overload()
         start = time.perf_counter()
         tokenized = self.tokenizer.encode(texts, truncation or self.settings.truncation)
         return self._score(tokenized, time.perf_counter() - start)
@@ -94,8 +96,10 @@ class Classifier:
 
         Raises:
             TokenIdError: an id is outside the vocabulary, or a row is empty or too long.
+            OverloadedError: too much waits for the model already.
             InferenceError: the model failed.
         """
+        self._scheduler.refuse_overload()
         start = time.perf_counter()
         tokenized = [self._check_ids(position, row) for position, row in enumerate(rows)]
         return self._score(tokenized, time.perf_counter() - start)

@@ -102,6 +102,15 @@ class Scheduler:
         self._tokens = 0
         self._speed = _FIRST_GUESS
 
+    def refuse_overload(self) -> None:
+        """Refuse a caller for whom there is no room, before anything is done for it.
+
+        Raises:
+            OverloadedError: too many callers wait already.
+        """
+        with self._lock:
+            self._refuse_callers()
+
     def run(self, sequences: Sequence[Sequence[int]]) -> tuple[Logits, Share]:
         """Run all sequences of one caller.
 
@@ -130,7 +139,8 @@ class Scheduler:
     def _enter(self, job: _Job) -> bool:
         """Queue a job; whether the caller has the model now."""
         with self._lock:
-            self._refuse_overload(sum(map(len, job.sequences)))
+            self._refuse_callers()
+            self._refuse_tokens(sum(map(len, job.sequences)))
             self._jobs += 1
             for position, sequence in enumerate(job.sequences):
                 bisect.insort(self._items, (len(sequence), self._jobs, position, job), key=_order)
@@ -142,22 +152,28 @@ class Scheduler:
             self._busy = True
             return True
 
-    def _refuse_overload(self, tokens: int) -> None:
-        callers = len(self._waiting)
-        retry_after = max(1, math.ceil(self._tokens / self._speed))
+    def _refuse_callers(self) -> None:
+        callers, retry_after = len(self._waiting), self._retry_after()
         if callers >= self._max_queue:
             raise OverloadedError(
                 f"{callers} requests are waiting, the limit is {self._max_queue} "
                 f"(setting max_queue); try again in {retry_after} s",
                 retry_after,
             )
+
+    def _refuse_tokens(self, tokens: int) -> None:
         if self._tokens and self._tokens + tokens > self._max_queue_tokens:
+            retry_after = self._retry_after()
             raise OverloadedError(
                 f"{self._tokens} tokens are waiting and this request has {tokens}, the limit is "
                 f"{self._max_queue_tokens} (setting max_queue_tokens); try again in "
                 f"{retry_after} s",
                 retry_after,
             )
+
+    def _retry_after(self) -> int:
+        """Seconds until what waits is done, at least 1."""
+        return max(1, math.ceil(self._tokens / self._speed))
 
     def _lead(self, job: _Job) -> None:
         """Run batches until this job is complete, then pass the model on."""

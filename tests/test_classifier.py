@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,11 +15,27 @@ from hypothesis import strategies as st
 from roberta_sentiment import cpu
 from roberta_sentiment.artifact import Artifact, open_artifact
 from roberta_sentiment.classifier import Classifier, load_classifier, softmax
-from roberta_sentiment.errors import GraphError, TokenIdError
+from roberta_sentiment.errors import GraphError, OverloadedError, TokenIdError
 from roberta_sentiment.settings import Settings
 from tests import toy
 
 sentences = st.lists(st.sampled_from(toy.WORDS), min_size=1, max_size=60).map(" ".join)
+
+
+def test_a_full_queue_refuses_before_anything_is_tokenized(
+    toy_classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under overload most requests are refused, and each must cost next to nothing."""
+    scheduler = Mock(refuse_overload=Mock(side_effect=OverloadedError("full", 1)))
+    tokenizer = Mock()
+    monkeypatch.setattr(toy_classifier, "tokenizer", tokenizer)
+    monkeypatch.setattr(toy_classifier, "_scheduler", scheduler)
+    with pytest.raises(OverloadedError):
+        toy_classifier.classify(["good"])
+    with pytest.raises(OverloadedError):
+        toy_classifier.classify_ids([[0, 2]])
+    assert [] == tokenizer.mock_calls
+    scheduler.run.assert_not_called()
 
 
 def test_scores_are_those_of_the_words(toy_classifier: Classifier) -> None:

@@ -67,7 +67,7 @@ def test_the_numbers_of_processes_are_the_image_s() -> None:
     variables = image_environment()
     named = dict(re.findall(r"`((?:GUNICORN|GRPC|PREPARE)_\w+)` \((\d+)[;)]", page))
     assert {"GUNICORN_WORKERS", "GRPC_WORKERS", "GUNICORN_THREADS", "GRPC_THREADS",
-            "PREPARE_SECONDS"} == named.keys()  # fmt: skip
+            "GUNICORN_KEEPALIVE", "PREPARE_SECONDS"} == named.keys()  # fmt: skip
     assert named.items() <= variables.items()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from seldon_core.proto import prediction_pb2
 from seldon_core.seldon_client import SeldonClient
 
 from roberta_sentiment.classifier import Classifier
+from scripts.serve import image_environment
 from tests.node.test_payload import BAD, json_values
 from tests.service import Service
 from tests.wire import to_proto
@@ -267,6 +269,25 @@ def test_http_errors(
     assert code == answer.status_code, answer.text
     assert words in answer.json()["status"]["info"]
     assert code == answer.json()["status"]["code"]
+
+
+def test_an_idle_connection_is_kept(service: Service) -> None:
+    """The executor sends on one it has not used for 90 s; the wrapper would close it after 2."""
+    assert int(image_environment()["GUNICORN_KEEPALIVE"]) > 90
+    with requests.Session() as session:
+        ports = set()
+        for pause in (0, 2.5):
+            time.sleep(pause)
+            url = f"http://127.0.0.1:{service.http}/health/ping"
+            with session.get(url, timeout=10, stream=True) as answer:
+                ports.add(_local_port(answer))
+                assert "pong" == answer.text
+    assert 1 == len(ports)
+
+
+def _local_port(answer: requests.Response) -> int:
+    connection: Any = answer.raw.connection
+    return int(connection.sock.getsockname()[1])
 
 
 def test_limits_are_413(service: Service) -> None:

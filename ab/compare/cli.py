@@ -32,6 +32,9 @@ def command(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File for all figures and disagreements.")
     ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="File for a page with plots and disagreements.")
+    ] = None,
     labels: Annotated[str, typer.Option(help="Names of the classes.")] = "negative,positive",
     limit: Annotated[int | None, typer.Option(help="Reviews at most.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Of the order of the reviews.")] = 13,
@@ -47,8 +50,9 @@ def command(
     shown: Annotated[int, typer.Option(help="Disagreements on the screen.", min=0)] = 10,
 ) -> None:
     """Compare two models that both judge every text, from two endpoints or two records."""
-    if json_file and not json_file.parent.is_dir():
-        raise AnalysisError(f"the directory of {json_file} does not exist")
+    for file in (json_file, html_file):
+        if file and not file.parent.is_dir():
+            raise AnalysisError(f"the directory of {file} does not exist")
     names = tuple(each.strip() for each in labels.split(","))
     found = shuffled(read_reviews(reviews, names), seed, limit) if reviews else []
     if "://" in a and "://" in b:
@@ -62,6 +66,10 @@ def command(
     result = compare(*sides, {review.id: review.text for review in found}, alpha, margin)
     if json_file:
         write_file(json_file, json.dumps(as_json(result), indent=2, allow_nan=False) + "\n")
+    if html_file:
+        from ab.compare.page import render
+
+        write_file(html_file, render(result))
     show(result, Console(highlight=False, markup=False), shown)
 
 

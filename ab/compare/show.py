@@ -76,7 +76,7 @@ def show(comparison: Comparison, console: Console, limit: int) -> None:
         console.print(_disagreements(comparison, limit))
         more = len(comparison.disagreements) - limit
         if more > 0:
-            console.print(f"{more:,} more; --json writes them all")
+            console.print(f"{more:,} more; --json and --html write them all")
     console.print(f"\n{verdict(comparison)}", style="bold")
 
 
@@ -92,13 +92,18 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 def _disagreements(comparison: Comparison, limit: int) -> Table:
     table = Table("review", "truth", comparison.a, comparison.b, "text")
-    known_first = sorted(comparison.disagreements, key=lambda each: each.truth is None)
-    for each in known_first[:limit]:
-        table.add_row(*_cells(each))
+    for each in known_first(comparison)[:limit]:
+        table.add_row(*cells(each))
     return table
 
 
-def _cells(each: Disagreement) -> tuple[str, str, str, str, str]:
+def known_first(comparison: Comparison) -> list[Disagreement]:
+    """The texts that the models label differently; those with a truth come first."""
+    return sorted(comparison.disagreements, key=lambda each: each.truth is None)
+
+
+def cells(each: Disagreement) -> tuple[str, str, str, str, str]:
+    """Review, truth, what A and B said, text."""
     return (
         each.id,
         each.truth or "?",

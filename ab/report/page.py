@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from ab import html
 from ab.report import picture, rows
 from ab.report.analysis import Analysis
 from ab.report.verdict import judge, warnings
@@ -19,8 +18,8 @@ def render(analysis: Analysis, record: Mapping[str, str]) -> str:
         analysis: of the record.
         record: its `name` and `sha256`.
     """
-    template = _environment().get_template("page.html.jinja")
-    return template.render(
+    return html.render(
+        Path(__file__).parent,
         analysis=analysis,
         record=record,
         names=[model.name for model in analysis.models],
@@ -38,15 +37,3 @@ def render(analysis: Analysis, record: Mapping[str, str]) -> str:
             "confusion": [picture.confusion(analysis, m) for m in analysis.models],
         },
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["thousands"] = "{:,}".format
-    return environment

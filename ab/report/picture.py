@@ -1,33 +1,19 @@
-"""The plots, each an `<svg>` element by itself, the same for the same figures."""
+"""The plots of the report."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
 
+from ab.plot import COLOURS, bar, svg
 from ab.report.analysis import Analysis, Duel, ModelFigures
 from ab.stats.interval import Interval
 
-COLOURS = ("#33658a", "#e07a5f", "#5b8c5a", "#8d6a9f")
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.parse_math": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 _LINEAR_UP_TO = 5.0
-_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 def accuracy(analysis: Analysis) -> str:
@@ -36,13 +22,13 @@ def accuracy(analysis: Analysis) -> str:
 
     def draw(axes: Axes) -> None:
         for place, model in enumerate(models):
-            _bar(axes, model.accuracy, place, _colour(analysis, model))
+            bar(axes, model.accuracy, place, _colour(analysis, model))
         axes.set_yticks(range(len(models)), [model.name for model in models])
         axes.set_ylim(len(models) - 0.5, -0.5)
         axes.set_xlabel("accuracy, with its 95 % interval")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
 
-    return _svg("accuracy", draw, height=1.1 + 0.4 * len(models))
+    return svg("accuracy", draw, height=1.1 + 0.4 * len(models))
 
 
 def sequence(duel: Duel, margin: float) -> str:
@@ -67,7 +53,7 @@ def sequence(duel: Duel, margin: float) -> str:
         axes.set_ylabel(f"{duel.b} minus {duel.a},\npercentage points")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
 
-    return _svg(f"sequence {duel.b}", draw, height=3.4)
+    return svg(f"sequence {duel.b}", draw, height=3.4)
 
 
 def reliability(analysis: Analysis) -> str:
@@ -91,7 +77,7 @@ def reliability(analysis: Analysis) -> str:
         axes.set_ylabel("share of right answers")
         axes.legend(loc="lower right", frameon=False)
 
-    return _svg("reliability", draw, height=3.4)
+    return svg("reliability", draw, height=3.4)
 
 
 def latency(analysis: Analysis) -> str:
@@ -103,7 +89,7 @@ def latency(analysis: Analysis) -> str:
         for i, model in enumerate(analysis.models):
             for place, rank in enumerate(ranks):
                 y = place + (i - (len(analysis.models) - 1) / 2) * width
-                _bar(axes, _in_millis(model.latency_s[rank]), y, _colour(analysis, model))
+                bar(axes, _in_millis(model.latency_s[rank]), y, _colour(analysis, model))
             axes.plot([], [], "o", color=_colour(analysis, model), label=model.name)
         axes.set_yticks(range(len(ranks)), [f"p{rank}" for rank in ranks])
         axes.set_ylim(len(ranks) - 0.5, -0.5)
@@ -112,7 +98,7 @@ def latency(analysis: Analysis) -> str:
         )
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
 
-    return _svg("latency", draw, height=1.2 + 0.55 * len(ranks))
+    return svg("latency", draw, height=1.2 + 0.55 * len(ranks))
 
 
 def confusion(analysis: Analysis, model: ModelFigures) -> str:
@@ -132,29 +118,7 @@ def confusion(analysis: Analysis, model: ModelFigures) -> str:
         axes.set(title=model.name, xlabel="predicted", ylabel="true")
 
     side = 1.4 + 0.7 * len(analysis.labels)
-    return _svg(f"confusion {model.name}", draw, height=side, width=1.5 * side)
-
-
-def _svg(name: str, draw: Callable[[Axes], None], height: float, width: float = 7.5) -> str:
-    """One plot. The name keeps its inner ids apart from those of the other plots in a page."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure.subplots())
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata=_NO_METADATA)
-    content = text.getvalue()
-    return content[content.index("<svg") :]
-
-
-def _bar(axes: Axes, interval: Interval, place: float, colour: str) -> None:
-    """A dot with its interval; an open end has no cap."""
-    value = interval.value
-    if value is None:
-        return
-    low = value if interval.low is None else interval.low
-    high = value if interval.high is None else interval.high
-    errors: Any = [[value - low], [high - value]]
-    axes.errorbar([value], [place], xerr=errors, fmt="o", color=colour, capsize=4)
+    return svg(f"confusion {model.name}", draw, height=side, width=1.5 * side)
 
 
 def _scale(axes: Axes, millis: Sequence[float]) -> None:

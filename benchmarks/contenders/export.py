@@ -25,6 +25,9 @@ HEAD_GAIN = 25.0
 """Widens the logits of random weights to those of a trained model, for the accuracy column."""
 
 
+LABELS = ("negative", "positive")
+
+
 def main() -> None:
     """Write `checkpoint` and `export` into the directory."""
     target, layers, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -35,6 +38,8 @@ def main() -> None:
         type_vocab_size=1,
         layer_norm_eps=1e-5,
         num_hidden_layers=layers,
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: i for i, label in enumerate(LABELS)},
     )
     model = RobertaForSequenceClassification(config)
     model.eval()  # type: ignore[no-untyped-call]

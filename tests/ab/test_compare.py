@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from ab.__main__ import app
 from ab.compare.analysis import Comparison, compare
+from ab.compare.page import render
 from ab.compare.show import verdict
 from ab.compare.side import Side, of_record
 from ab.errors import AnalysisError, DataError
@@ -139,7 +142,8 @@ def test_two_services_are_asked_for_every_text(
     """The result must be what both models say inside Python."""
     ports = [s.http if scheme == "http" else s.grpc for s in (toy_service, service)]
     urls = [f"{scheme}://127.0.0.1:{port}" for port in ports]
-    result = invoke(*urls, "--reviews", reviews_file, "--json", tmp_path / "c.json")
+    files = ("--json", tmp_path / "c.json", "--html", tmp_path / "c.html")
+    result = invoke(*urls, "--reviews", reviews_file, *files)
     assert 0 == result.exit_code, result.output + str(result.exception)
     document = json.loads((tmp_path / "c.json").read_text())
 
@@ -158,6 +162,21 @@ def test_two_services_are_asked_for_every_text(
     assert len(REVIEWS) == document["texts"]
     assert document["verdict"] in " ".join(result.output.split())
     assert document["a"] != document["b"]
+
+    page = html.unescape((tmp_path / "c.html").read_text())
+    assert document["verdict"] in page
+    assert all(f"<td>{text}</td>" in page for text, *_ in expected)
+    assert 2 == page.count("<svg")
+    assert not re.search(r'src=|href="[^#]|url\(http|<script', page)
+
+
+def test_a_text_is_no_part_of_the_page_s_code(tmp_path: Path) -> None:
+    """Reviews come from strangers."""
+    a = side(tmp_path, "a", [3], text="<script>alert(1)</script>")
+    b = side(tmp_path, "b", [], text="<script>alert(1)</script>")
+    page = render(compared(a, b))
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
 
 
 def test_a_dead_endpoint_is_named_in_a_sentence(tmp_path: Path, service: Service) -> None:
