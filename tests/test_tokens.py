@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -139,3 +141,33 @@ def test_vocab_and_merges_give_the_same_ids(tmp_path: Path) -> None:
     (directory / "tokenizer.json").unlink()
     slow = load_tokenizer(open_artifact(directory), max_tokens=0, overlap=8)
     assert fast.encode(AWKWARD, "end") == slow.encode(AWKWARD, "end")
+
+
+def test_threads_do_not_keep_words_of_their_own() -> None:
+    """Every request thread tokenizes; 96 large caches would be most of the memory of a pod."""
+    tokenizer = load_tokenizer(open_artifact(DEFAULT_MODEL), max_tokens=0, overlap=128)
+    threads, words = 16, 9000
+    done, leave = threading.Barrier(threads + 1), threading.Event()
+
+    def work(number: int) -> None:
+        for start in range(0, words, 300):
+            text = " ".join(f"w{number}x{i}" for i in range(start, start + 300))
+            tokenizer.encode([text], "end")
+        done.wait()
+        leave.wait()
+
+    before = _resident_mb()
+    pool = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for thread in pool:
+        thread.start()
+    done.wait()
+    grown = _resident_mb() - before
+    leave.set()
+    for thread in pool:
+        thread.join()
+    assert grown < 1.5 * threads
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
