@@ -18,6 +18,7 @@ import requests
 from roberta_sentiment.artifact import DEFAULT_MODEL
 from tests import toy
 from tests.nodes.flaky import SWITCH
+from tests.nodes.slow import BEGUN
 from tests.service import Service
 from tests.wire import to_proto
 
@@ -160,7 +161,7 @@ def test_running_requests_are_answered_before_the_end(toy_service_path: Path) ->
         ]
         for thread in threads:
             thread.start()
-        service.wait_for(lambda: busy(service) == 2, "both requests to arrive")
+        service.wait_for(lambda: service.log().count(BEGUN) == 2, "both requests to arrive")
         service.process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join()

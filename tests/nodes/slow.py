@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ from Model import Model
 from seldon_node import payload
 
 PAUSE_S = 1.5
+BEGUN = "a slow request has begun"
 
 
 class Slow(Model):
@@ -16,5 +18,6 @@ class Slow(Model):
 
     def _predict(self, request: payload.Request) -> Any:
         if any("slowly" in text for text in request.texts):
+            logging.getLogger(__name__).warning(BEGUN)
             time.sleep(PAUSE_S)
         return super()._predict(request)
