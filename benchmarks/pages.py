@@ -17,6 +17,7 @@ from benchmarks.machine import RESULTS, ROOT
 PAGES = ("docs/performance.md", "docs/sizing.md")
 _BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- /table -->", re.DOTALL)
 _MISSING = "-"
+_SOAK_ROWS = 8
 Result = dict[str, Any]
 
 
@@ -248,6 +249,25 @@ def _overhead() -> str:
     )
 
 
+def _soak() -> str:
+    """Some samples of the curve, the last among them."""
+    result = read("soak")
+    samples = result["samples"]
+    chosen = [*samples[:: max(1, len(samples) // _SOAK_ROWS)], samples[-1]]
+    rows = [
+        (round(s["s"] / 60, 1), s["pss_mb"], s["largest_rss_mb"], s["requests_per_s"], s["p99_ms"])
+        for s in chosen
+    ]
+    outcomes = ", ".join(f"{n:,} times {name}" for name, n in result["outcomes"].items())
+    slope = result["growth"]["slope_of_second_half_mb_per_hour"]
+    header = ("minutes", "memory (PSS), MB", "largest process (RSS), MB", "req/s", "p99 ms")
+    return (
+        table(header, rows)
+        + f"\nAnswers: {outcomes}. Slope of the second half: {slope} MB an hour.\n\n"
+        + origin(result)
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "in_process": _in_process,
     "ratios": _ratios,
@@ -268,6 +288,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation_fp32": _ablation("ablation_sentences", "fp32"),
     "ablation_int8_mixed": _ablation("ablation_mixed", "int8"),
     "overhead": _overhead,
+    "soak": _soak,
 }
 
 
