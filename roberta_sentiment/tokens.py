@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from roberta_sentiment.artifact import Artifact
 from roberta_sentiment.errors import ArtifactError, TextError, TextTooLongError
@@ -138,7 +138,8 @@ def _read_backend(artifact: Artifact) -> Tokenizer:
             backend = Tokenizer.from_file(str(path))
         else:
             backend = _through_transformers(artifact)
-        backend.model._resize_cache(_WORDS_KEPT)
+        if isinstance(backend.model, (models.BPE, models.Unigram)):  # the others keep no words
+            backend.model._resize_cache(_WORDS_KEPT)
         return backend
     except Exception as error:  # the tokenizers library raises plain Exception
         raise ArtifactError(f"the tokenizer in {artifact.path} can't be read: {error}") from error

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tokenizers import ByteLevelBPETokenizer, processors
+from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, processors
 
 from roberta_sentiment.artifact import DEFAULT_MODEL, open_artifact
 from roberta_sentiment.errors import ArtifactError, TextError, TextTooLongError
@@ -106,6 +106,19 @@ def test_a_foreign_tokenizer_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ArtifactError, match="do not belong together"):
         load_tokenizer(open_artifact(directory), max_tokens=0, overlap=8)
+
+
+def test_a_tokenizer_that_keeps_no_words_is_read(tmp_path: Path) -> None:
+    """tokenizer.json may hold another model than BPE, without a cache to make small."""
+    directory = toy.write(tmp_path / "model")
+    vocabulary = toy.vocabulary()
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    words.post_processor = processors.RobertaProcessing(("</s>", EOS), ("<s>", BOS))
+    words.save(str(directory / "tokenizer.json"))
+    (text,) = load_tokenizer(open_artifact(directory), max_tokens=0, overlap=8).encode(
+        ["good"], "end"
+    )
+    assert ([BOS, vocabulary["good"], EOS],) == text.windows
 
 
 AWKWARD = [
