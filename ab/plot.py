@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from ab.stats.interval import Interval
 
@@ -45,3 +46,17 @@ def bar(axes: Axes, interval: Interval, place: float, colour: str) -> None:
     high = value if interval.high is None else interval.high
     errors: Any = [[max(0.0, value - low)], [max(0.0, high - value)]]
     axes.errorbar([value], [place], xerr=errors, fmt="o", color=colour, capsize=4)
+
+
+def accuracy(models: Sequence[tuple[str, Interval, str]]) -> str:
+    """Accuracy of every model with its interval: name, interval and colour of each."""
+
+    def draw(axes: Axes) -> None:
+        for place, (_, interval, colour) in enumerate(models):
+            bar(axes, interval, place, colour)
+        axes.set_yticks(range(len(models)), [name for name, *_ in models])
+        axes.set_ylim(len(models) - 0.5, -0.5)
+        axes.set_xlabel("accuracy, with its 95 % interval")
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+
+    return svg("accuracy", draw, height=1.1 + 0.4 * len(models))

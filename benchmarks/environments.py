@@ -17,10 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.machine import RESULTS, ROOT, write
+from benchmarks.machine import RESULTS, ROOT, errors_in, write
 
 CONTENDERS = Path(__file__).resolve().parent / "contenders"
-_LINES_KEPT = 6
 
 
 class MissingEnvironmentError(Exception):
@@ -45,12 +44,8 @@ def python_of(name: str) -> Path:
 
 
 def make(name: str, python: str) -> str:
-    """Make one environment anew; "made", or the last lines of what failed."""
+    """Make a contender's environment anew; "made", or the last lines of what failed."""
     folder = ROOT / f".venv-bench-{name}"
-    if name == "server":
-        command = [str(ROOT / "scripts" / "make_venv.sh"), folder.name, "requirements.txt"]
-        subprocess.run(command, cwd=ROOT, check=True)
-        return "made"
     subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
     done = subprocess.run(
@@ -59,8 +54,14 @@ def make(name: str, python: str) -> str:
     if done.returncode == 0:
         return "made"
     shutil.rmtree(folder)
-    said = [line for line in done.stderr.splitlines() if "ERROR" in line or "error" in line]
-    return " | ".join(said[-_LINES_KEPT:])
+    return errors_in(done.stderr)
+
+
+def make_server() -> str:
+    """Make the image's environment anew."""
+    command = [str(ROOT / "scripts" / "make_venv.sh"), ".venv-bench-server", "requirements.txt"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return "made"
 
 
 def main() -> None:
@@ -71,7 +72,7 @@ def main() -> None:
     known = RESULTS / "environments.json"
     results = json.loads(known.read_text(encoding="utf-8"))["results"] if known.exists() else {}
     for name in sys.argv[1:] or names():
-        results[name] = make(name, python)
+        results[name] = make_server() if name == "server" else make(name, python)
         print(f"{name}: {results[name]}", flush=True)
     write("environments", {"results": results})
 

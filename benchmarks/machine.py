@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+_LINES_KEPT = 6
+_ERROR = re.compile(r"\bERROR\b|[eE]rror:")
 _PACKAGES = ("onnxruntime", "tokenizers", "numpy", "seldon-core", "grpcio", "gunicorn")
 
 
@@ -31,11 +34,23 @@ def describe() -> dict[str, Any]:
 
 
 def write(name: str, result: dict[str, Any]) -> Path:
-    """Write a result with its origin to benchmarks/results; return its path."""
+    """Write a result with its origin to benchmarks/results; return its path.
+
+    Messages may name files; where this machine keeps them is nobody's business.
+    """
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({**describe(), **result}, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps({**describe(), **result}, indent=2) + "\n"
+    for folder, name in ((ROOT, "."), (Path.home(), "~")):
+        text = text.replace(f"{folder}/", f"{name}/")
+    path.write_text(text, encoding="utf-8")
     return path
+
+
+def errors_in(log: str) -> str:
+    """The last lines of a log that name an error, else its last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return " | ".join([line for line in lines if _ERROR.search(line)][-_LINES_KEPT:] or lines[-1:])
 
 
 def _module() -> str:

@@ -57,7 +57,7 @@ def start_all(
             target.ask("This film is so good")
             running.append(target)
         except (MissingEnvironmentError, ServerError, OSError, LookupError, ValueError) as error:
-            failed[name] = str(error)[-600:]
+            failed[name] = machine.errors_in(str(error))
         print(f"{name}: {failed.get(name, 'ready')}", file=sys.stderr, flush=True)
     return running, failed
 

@@ -63,7 +63,7 @@ class Server:
             ended = self.process.poll() is not None
             if ended or time.perf_counter() - self.started > self._limit_s:
                 self._log.seek(0)
-                raise ServerError(self._log.read().decode("utf-8", "replace")[-800:])
+                raise ServerError(self._log.read().decode("utf-8", "replace"))
             time.sleep(0.02)
         return time.perf_counter() - self.started
 

@@ -171,7 +171,4 @@ def mlserver(name: str, export: Path) -> Target:
 def _labelled(found: list[dict[str, Any]]) -> float:
     """The positive class's probability from a list of labels with scores."""
     scores = {str(entry["label"]): float(entry["score"]) for entry in found}
-    for label in ("LABEL_1", "positive"):
-        if label in scores:
-            return scores[label]
-    return 1 - next(iter(scores.values()), math.nan)
+    return scores.get("positive", 1 - next(iter(scores.values()), math.nan))

@@ -153,8 +153,9 @@ class Scheduler:
             return True
 
     def _refuse_callers(self) -> None:
-        callers, retry_after = len(self._waiting), self._retry_after()
+        callers = len(self._waiting)
         if callers >= self._max_queue:
+            retry_after = self._retry_after()
             raise OverloadedError(
                 f"{callers} requests are waiting, the limit is {self._max_queue} "
                 f"(setting max_queue); try again in {retry_after} s",

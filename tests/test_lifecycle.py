@@ -171,17 +171,6 @@ def test_running_requests_are_answered_before_the_end(toy_service_path: Path) ->
         assert [] == service.processes()
 
 
-def busy(service: Service) -> int:
-    """Connections established to the two service ports, seen from the server."""
-    ports = {service.http, service.grpc}
-    count = 0
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
-            local, state = line.split()[1], line.split()[3]
-            count += state == "01" and int(local.rpartition(":")[2], 16) in ports
-    return count
-
-
 def test_a_killed_rest_worker_comes_back(toy_service: Service) -> None:
     """gunicorn replaces it; the service answers again without help."""
     holders = listening_on(toy_service.http)

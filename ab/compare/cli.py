@@ -17,7 +17,7 @@ from ab.compare.side import Side, of_record
 from ab.data import Review, read_reviews, shuffled
 from ab.errors import AnalysisError
 from ab.report.analysis import Terms
-from ab.report.cli import write_file
+from ab.report.cli import require_directories, write_file
 
 
 def command(
@@ -50,9 +50,7 @@ def command(
     shown: Annotated[int, typer.Option(help="Disagreements on the screen.", min=0)] = 10,
 ) -> None:
     """Compare two models that both judge every text, from two endpoints or two records."""
-    for file in (json_file, html_file):
-        if file and not file.parent.is_dir():
-            raise AnalysisError(f"the directory of {file} does not exist")
+    require_directories(json_file, html_file)
     names = tuple(each.strip() for each in labels.split(","))
     found = shuffled(read_reviews(reviews, names), seed, limit) if reviews else []
     if "://" in a and "://" in b:

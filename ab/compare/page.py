@@ -18,7 +18,5 @@ def render(comparison: Comparison) -> str:
         verdict=verdict(comparison),
         rows=rows(comparison),
         disagreements=[cells(each) for each in known_first(comparison)],
-        pictures=[picture.accuracy(comparison), picture.pairs(comparison)]
-        if comparison.pairs.n
-        else [],
+        pictures={"accuracy": picture.accuracy(comparison), "pairs": picture.pairs(comparison)},
     )

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
 
+from ab import plot
 from ab.compare.analysis import Comparison
-from ab.plot import COLOURS, bar, svg
+from ab.plot import COLOURS, svg
 
 
 def accuracy(comparison: Comparison) -> str:
     """Accuracy of both models with its interval."""
     c = comparison
-
-    def draw(axes: Axes) -> None:
-        for place, interval in enumerate((c.accuracy_a, c.accuracy_b)):
-            bar(axes, interval, place, COLOURS[place])
-        axes.set_yticks((0, 1), (c.a, c.b))
-        axes.set_ylim(1.5, -0.5)
-        axes.set_xlabel("accuracy, with its 95 % interval")
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
-
-    return svg("accuracy", draw, height=1.9)
+    return plot.accuracy([(c.a, c.accuracy_a, COLOURS[0]), (c.b, c.accuracy_b, COLOURS[1])])
 
 
 def pairs(comparison: Comparison) -> str:

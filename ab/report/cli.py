@@ -45,9 +45,7 @@ def command(
     ] = Terms.power,
 ) -> None:
     """Tell which model of a record is better, how sure that is, and what else matters."""
-    for file in (json_file, html_file):
-        if file and not file.parent.is_dir():
-            raise AnalysisError(f"the directory of {file} does not exist")
+    require_directories(json_file, html_file)
     content = read_record(record)
     terms = Terms(margin, alpha, power)
     analysis = analyse(content, terms, parse_models(models or []))
@@ -60,6 +58,17 @@ def command(
 
         write_file(html_file, render(analysis, origin))
     show(analysis, Console(highlight=False, markup=False))
+
+
+def require_directories(*files: Path | None) -> None:
+    """Make sure, before any work, that files can be written.
+
+    Raises:
+        AnalysisError: the directory of one does not exist.
+    """
+    for file in files:
+        if file and not file.parent.is_dir():
+            raise AnalysisError(f"the directory of {file} does not exist")
 
 
 def write_file(path: Path, content: str) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
+from ab import plot
 from ab.plot import COLOURS, bar, svg
 from ab.report.analysis import Analysis, Duel, ModelFigures
 from ab.stats.interval import Interval
@@ -18,17 +19,13 @@ _LINEAR_UP_TO = 5.0
 
 def accuracy(analysis: Analysis) -> str:
     """Accuracy of every model with its interval."""
-    models = [m for m in analysis.models if m.accuracy.value is not None]
-
-    def draw(axes: Axes) -> None:
-        for place, model in enumerate(models):
-            bar(axes, model.accuracy, place, _colour(analysis, model))
-        axes.set_yticks(range(len(models)), [model.name for model in models])
-        axes.set_ylim(len(models) - 0.5, -0.5)
-        axes.set_xlabel("accuracy, with its 95 % interval")
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
-
-    return svg("accuracy", draw, height=1.1 + 0.4 * len(models))
+    return plot.accuracy(
+        [
+            (model.name, model.accuracy, _colour(analysis, model))
+            for model in analysis.models
+            if model.accuracy.value is not None
+        ]
+    )
 
 
 def sequence(duel: Duel, margin: float) -> str:

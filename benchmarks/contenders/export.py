@@ -24,7 +24,6 @@ FILES = (
 HEAD_GAIN = 25.0
 """Widens the logits of random weights to those of a trained model, for the accuracy column."""
 
-
 LABELS = ("negative", "positive")
 
 

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import requests
@@ -14,7 +15,6 @@ from seldon_core.proto.prediction_pb2_grpc import SeldonStub
 
 from tests.rehearsal.cluster import containers, production, service_of
 from tests.service import Service
-from tests.test_lifecycle import busy
 from tests.wire import to_proto
 
 CALLERS = 3
@@ -141,3 +141,14 @@ def answer_of(service: Service) -> Callable[[], int]:
         return status[0]
 
     return wait
+
+
+def busy(service: Service) -> int:
+    """Connections established to the two service ports, seen from the server."""
+    ports = {service.http, service.grpc}
+    count = 0
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
+            local, state = line.split()[1], line.split()[3]
+            count += state == "01" and int(local.rpartition(":")[2], 16) in ports
+    return count
