@@ -15,17 +15,13 @@ from benchmarks import machine, models, texts
 from benchmarks.contender import Contender, Row, play
 
 BUDGETS = (64, 128, 256, 384, 512, 768, 1024, 2048, 4096)
-RUN_TOKENS = (0, 4, 8, 16, 24, 32, 64, 512)
+ATTENTION_PAIRS = (0, 500, 1_500, 3_000, 6_000, 12_000, 24_000, 300_000)
 TEXTS = 256
 _SPIN = "session.intra_op."
 SESSION: dict[str, dict[str, str]] = {
-    "spinning": {f"{_SPIN}allow_spinning": "1"},
-    "spinning inside a run": {f"{_SPIN}allow_spinning": "1", "session.force_spinning_stop": "1"},
-    "spinning 50 microseconds": {
-        f"{_SPIN}allow_spinning": "1",
-        f"{_SPIN}spin_duration_us": "50",
-        "session.force_spinning_stop": "1",
-    },
+    "asleep between operators": {f"{_SPIN}allow_spinning": "0"},
+    "spinning between runs too": {"session.force_spinning_stop": "0"},
+    "spinning 50 microseconds": {f"{_SPIN}spin_duration_us": "50"},
     "smaller blocks of work": {"session.dynamic_block_base": "4"},
 }
 
@@ -57,6 +53,7 @@ def main() -> None:
                 Row("ours, alone", ours, {"alone": True}, found),
                 Row("ours", ours, {}, found),
                 Row("ours, not the optimised file", ours, {"optimized": False}, found),
+                Row("ours, one run at a time", ours, {"side_by_side": False}, found),
                 *(
                     Row(f"ours{how}, {name}", ours, {**alone, "configuration": entries}, found)
                     for name, entries in SESSION.items()
@@ -68,7 +65,10 @@ def main() -> None:
             if asked.sweeps:
                 sweeps = [
                     Row(f"batch_tokens {n}", ours, {"batch_tokens": n}, found) for n in BUDGETS
-                ] + [Row(f"RUN_TOKENS {n}", ours, {"run_tokens": n}, found) for n in RUN_TOKENS]
+                ] + [
+                    Row(f"ATTENTION_PAIRS {n}", ours, {"attention_pairs": n}, found)
+                    for n in ATTENTION_PAIRS
+                ]
             rows = steps + sweeps
             play(rows, asked.rounds)
             result[precision] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -107,12 +108,13 @@ def plain(name: str, model: Path, threads: int = 1) -> Target:
 
 
 def infinity(name: str, export: Path) -> Target:
-    """infinity-emb on the exported ONNX file."""
+    """infinity-emb on a copy of the exported ONNX file, beside which it writes."""
     (port,) = free_ports(1)
+    model = shutil.copytree(export, Path(tempfile.mkdtemp(prefix="infinity-")) / "model")
     base = f"http://127.0.0.1:{port}"
     server = Server(
         [
-            str(python_of("infinity").with_name("infinity_emb")), "v2", "--model-id", str(export),
+            str(python_of("infinity").with_name("infinity_emb")), "v2", "--model-id", str(model),
             "--served-model-name", "base", "--engine", "optimum", "--device", "cpu",
             "--port", str(port), "--host", "127.0.0.1", "--no-model-warmup",
         ],

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-RUN_TOKENS = 24
+RUN_TOKENS = 10
 """What one more run of the model costs, in tokens; padding beyond it is dearer than a new run."""
+ATTENTION_PAIRS = 6_000
+"""Pairs of tokens that the attention may see in vain for a sequence that spares a run."""
+
+
+class Padding(enum.Enum):
+    """What padding costs a graph."""
+
+    FORBIDDEN = "the graph has no mask, padding changes answers"
+    EVERYWHERE = "every operator works on padding"
+    ATTENTION = "only the attention works on padding"
 
 
 def fits(
-    length: int, longest: int, rows: int, *, budget: int, equal_lengths: bool, most: int | None
+    length: int, longest: int, rows: int, *, budget: int, padding: Padding, most: int | None
 ) -> bool:
     """Whether a sequence may join a batch of longer ones.
 
@@ -21,14 +32,16 @@ def fits(
         longest: tokens of the batch's longest sequence.
         rows: sequences in the batch.
         budget: most tokens in a batch, padding included.
-        equal_lengths: only sequences of one length share a batch (a graph without a mask).
+        padding: what it costs.
         most: most sequences in a batch.
     """
-    return (
-        longest * (rows + 1) <= budget
-        and longest - length <= (0 if equal_lengths else RUN_TOKENS)
-        and (most is None or rows < most)
-    )
+    if longest * (rows + 1) > budget or (most is not None and rows >= most):
+        return False
+    if padding is Padding.FORBIDDEN:
+        return length == longest
+    if padding is Padding.EVERYWHERE:
+        return longest - length <= RUN_TOKENS
+    return longest**2 - length**2 <= ATTENTION_PAIRS
 
 
 def pad(

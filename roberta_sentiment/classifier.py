@@ -13,9 +13,8 @@ from roberta_sentiment import cpu
 from roberta_sentiment.artifact import Artifact
 from roberta_sentiment.errors import GraphError, TokenIdError
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
-from roberta_sentiment.prepared import open_prepared
+from roberta_sentiment.prepared import Prepared, open_prepared
 from roberta_sentiment.scheduler import Scheduler
-from roberta_sentiment.session import Session
 from roberta_sentiment.settings import Settings, Truncation
 from roberta_sentiment.tokens import RobertaTokenizer, TokenizedText, load_tokenizer
 
@@ -37,7 +36,7 @@ class Classifier:
     Args:
         artifact: where both come from.
         tokenizer: from texts to ids.
-        session: from ids to logits.
+        prepared: from ids to logits.
         settings: limits and policies.
 
     Raises:
@@ -45,9 +44,13 @@ class Classifier:
     """
 
     def __init__(
-        self, artifact: Artifact, tokenizer: RobertaTokenizer, session: Session, settings: Settings
+        self,
+        artifact: Artifact,
+        tokenizer: RobertaTokenizer,
+        prepared: Prepared,
+        settings: Settings,
     ) -> None:
-        classes = session.signature.classes
+        classes = prepared.session.signature.classes
         if classes is not None and classes != len(artifact.labels):
             raise GraphError(
                 f"the graph gives {classes} scores, but config.json names "
@@ -57,7 +60,9 @@ class Classifier:
         self.tokenizer = tokenizer
         self.settings = settings
         self._scheduler = Scheduler(
-            session,
+            prepared.session,
+            single=prepared.single,
+            places=available_threads(settings),
             classes=len(artifact.labels),
             pad_id=artifact.pad_id,
             budget=settings.batch_tokens,
@@ -158,8 +163,13 @@ def load_classifier(artifact: Artifact, settings: Settings) -> Classifier:
             "this CPU has no VNNI: eight-bit products can saturate, and scores may be off; compare "
             "with `evaluate`, or serve the model in float32"
         )
-    prepared = open_prepared(artifact, threads=settings.threads or cpu.available_cpus())
-    return Classifier(artifact, tokenizer, prepared.session, settings)
+    prepared = open_prepared(artifact, threads=available_threads(settings))
+    return Classifier(artifact, tokenizer, prepared, settings)
+
+
+def available_threads(settings: Settings) -> int:
+    """Threads that work on the model: as set, or the CPUs of this container."""
+    return settings.threads or cpu.available_cpus()
 
 
 def _mean_by_owner(

@@ -28,11 +28,15 @@ class Prepared:
     """A session and the file it came from.
 
     Attributes:
+        session: all threads work on one run.
         kind: "as it is", "masked" or "optimized".
+        single: the same model with one thread a run, for runs side by side. None where it would
+            need the memory of the weights again, or where there is one thread only.
     """
 
     session: Session
     kind: str
+    single: Session | None = None
 
 
 def open_prepared(
@@ -46,7 +50,7 @@ def open_prepared(
 
     Args:
         artifact: the model.
-        threads: of one run.
+        threads: that work on the model.
         roots: directories with derived files; by default beside the model and a temporary one.
 
     Raises:
@@ -55,7 +59,12 @@ def open_prepared(
     cache = Cache(default_roots(artifact.path) if roots is None else roots)
     found = cache.find(optimized_key(artifact.sha256))
     if found:
-        return Prepared(open_session(found / FILE, threads=threads, optimized=True), OPTIMIZED)
+        whole, single = (
+            open_session(found / FILE, threads=n, optimized=True) if n else None
+            for n in (threads, 1 if threads > 1 else 0)
+        )
+        assert whole is not None
+        return Prepared(whole, OPTIMIZED, single)
     found = cache.find(_masked_key(artifact.sha256))
     if found:
         return Prepared(open_session(found / FILE, threads=threads), MASKED)

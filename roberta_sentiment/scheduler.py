@@ -1,8 +1,13 @@
 """One model for many callers: what waits together runs together.
 
-There is no thread of its own. The first caller runs the model; callers that arrive meanwhile wait,
-and their sequences join the next batches. A caller whose answers are complete passes the model on.
-A lone caller therefore never waits for anybody.
+A sequence that is alone runs with all threads. As soon as more wait, runs go side by side, one
+thread each: they need no barrier after every operator, and answer up to half as many requests more.
+
+The callers run the model themselves. One that finds a free place runs what waits; callers that
+arrive meanwhile wait, and their sequences join the next batches. A caller whose answers are
+complete passes its place on. A lone caller therefore never waits for anybody. Where a place is free
+and sequences wait, but no caller does, a thread of the pool takes it: a large request uses all
+places.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +42,7 @@ class Share:
         batches, padding: runs of the model and tokens of padding that this caller began; those
             that others began are counted with them.
         queue_s: seconds without a run that held a sequence of this caller.
-        infer_s: seconds of the runs that held one.
+        infer_s: seconds of the runs that held one, added up.
     """
 
     batches: int
@@ -54,6 +60,7 @@ class _Job:
         self.left = len(sequences)
         self.error: SentimentError | None = None
         self.wake = threading.Event()
+        self.called = False
         self.batches = self.padding = 0
         self.infer_s = 0.0
 
@@ -66,7 +73,9 @@ class Scheduler:
     """Runs sequences of concurrent callers on one session.
 
     Args:
-        session: the model.
+        session: the model, all threads for one run.
+        single: the same, one thread a run; without it runs never go side by side.
+        places: runs of `single` side by side.
         classes: width of its output.
         pad_id: id of the padding token.
         budget: most tokens in a batch, padding included; a longer sequence runs alone.
@@ -79,6 +88,8 @@ class Scheduler:
         self,
         session: Session,
         *,
+        single: Session | None = None,
+        places: int = 1,
         classes: int,
         pad_id: int,
         budget: int,
@@ -87,6 +98,11 @@ class Scheduler:
         alone: bool = False,
     ) -> None:
         self._session = session
+        self._single = single or session
+        self._places = places if single else 1
+        self._free = self._places
+        self._called = 0
+        self._helpers = ThreadPoolExecutor(max(1, self._places - 1), "roberta-run")
         self._classes = classes
         self._pad_id = pad_id
         self._budget = budget
@@ -97,7 +113,6 @@ class Scheduler:
         self._items: list[_Item] = []
         self._turns: deque[tuple[int, _Job]] = deque()
         self._waiting: set[_Job] = set()
-        self._busy = False
         self._jobs = 0
         self._tokens = 0
         self._speed = _FIRST_GUESS
@@ -126,10 +141,9 @@ class Scheduler:
         """
         start = time.perf_counter()
         job = _Job(sequences, self._classes)
-        if not self._enter(job):
-            job.wake.wait()
-        if job.left:
-            self._lead(job)
+        if not (self._enter(job) and self._lead(job)):
+            while self._wait(job) and not self._lead(job):
+                pass
         if job.error:
             raise job.error
         elapsed = time.perf_counter() - start
@@ -137,7 +151,7 @@ class Scheduler:
         return job.logits, share
 
     def _enter(self, job: _Job) -> bool:
-        """Queue a job; whether the caller has the model now."""
+        """Queue a job; whether its caller has a place now."""
         with self._lock:
             self._refuse_callers()
             self._refuse_tokens(sum(map(len, job.sequences)))
@@ -146,10 +160,10 @@ class Scheduler:
                 bisect.insort(self._items, (len(sequence), self._jobs, position, job), key=_order)
                 self._tokens += len(sequence)
             self._turns.append((self._jobs, job))
-            if self._busy:
+            if not self._free:
                 self._waiting.add(job)
                 return False
-            self._busy = True
+            self._free -= 1
             return True
 
     def _refuse_callers(self) -> None:
@@ -176,37 +190,101 @@ class Scheduler:
         """Seconds until what waits is done, at least 1."""
         return max(1, math.ceil(self._tokens / self._speed))
 
-    def _lead(self, job: _Job) -> None:
-        """Run batches until this job is complete, then pass the model on."""
+    def _wait(self, job: _Job) -> bool:
+        """Wait until a job is complete, or its caller has a place; whether it has one."""
+        job.wake.wait()
+        with self._lock:
+            job.wake.clear()
+            called, job.called = job.called, False
+            self._called -= called
+        return called
+
+    def _lead(self, job: _Job | None) -> bool:
+        """Run batches until a job is complete or nothing waits, then pass the place on.
+
+        Returns:
+            Whether the job is complete; if not, the rest of it is running elsewhere.
+        """
         try:
-            while job.left:
+            while job is None or job.left:
                 with self._lock:
+                    whole = self._is_alone()
                     batch = self._next_batch()
-                self._run_batch(batch)
+                    if whole:
+                        self._free = 0
+                    else:
+                        self._call_others()
+                if not batch:
+                    break
+                try:
+                    self._run_batch(batch, self._session if whole else self._single)
+                finally:
+                    if whole:
+                        with self._lock:
+                            self._free = self._places - 1
         finally:
             with self._lock:
-                self._pass_on()
+                self._free += 1
+                self._call_others()
+                if job and job.left:
+                    self._waiting.add(job)
+                complete = not (job and job.left)
+        return complete
 
-    def _pass_on(self) -> None:
-        """Wake the caller whose turn is next, or free the model."""
-        for _, job in self._turns:
-            if job in self._waiting:
+    def _help(self) -> None:
+        with self._lock:
+            self._called -= 1
+        self._lead(None)
+
+    def _is_alone(self) -> bool:
+        """Whether one sequence waits and nothing runs."""
+        return len(self._items) == 1 and self._free == self._places - 1
+
+    def _call_others(self) -> None:
+        """Give free places to callers that wait, else to helpers, while there is work for them."""
+        waiting = [job for _, job in self._turns if job in self._waiting]
+        while self._free and len(self._items) > self._called:
+            self._free -= 1
+            self._called += 1
+            if waiting:
+                job = waiting.pop(0)
                 self._waiting.discard(job)
+                job.called = True
                 job.wake.set()
+            elif not self._ask_helper():
+                self._free += 1
+                self._called -= 1
                 return
-        self._busy = False
+
+    def _ask_helper(self) -> bool:
+        """Let a thread of the pool take a place; false where the process is ending."""
+        try:
+            self._helpers.submit(self._help)
+        except RuntimeError:
+            return False
+        return True
 
     def _next_batch(self) -> list[_Item]:
-        """Take the longest sequence of the caller whose turn it is, and its neighbours."""
+        """Take the longest sequence of the caller whose turn it is, and its neighbours.
+
+        The batch holds this place's share of what waits, within the budget; it is empty if nothing
+        waits.
+        """
+        if not self._turns:
+            return []
         number, job = self._turns.popleft()
-        at = max(i for i, item in enumerate(self._items) if item[3] is job)
-        top = self._top(at)
-        bottom = at
-        while bottom > 0 and self._fits(bottom - 1, top, top - bottom + 1):
+        share = self._tokens / (1 + self._free + self._called)
+        bottom = top = max(i for i, item in enumerate(self._items) if item[3] is job)
+        tokens = self._items[top][0]
+        while self._may_join(top + 1, bottom, top, share - tokens):
+            top += 1
+            tokens += self._items[top][0]
+        while self._may_join(bottom - 1, bottom, top, share - tokens):
             bottom -= 1
+            tokens += self._items[bottom][0]
         batch = self._items[bottom : top + 1][::-1]
         del self._items[bottom : top + 1]
-        self._tokens -= sum(item[0] for item in batch)
+        self._tokens -= tokens
         taken = {item[3] for item in batch}
         remaining = {item[3] for item in self._items if item[3] in taken}
         self._turns = deque(
@@ -216,49 +294,48 @@ class Scheduler:
             self._turns.append((number, job))
         return batch
 
-    def _top(self, at: int) -> int:
-        """The longest sequence that may share a batch with number `at` and all between them."""
-        top = at
-        while top + 1 < len(self._items) and self._fits(at, top + 1, top + 1 - at):
-            top += 1
-        return top
-
-    def _fits(self, at: int, top: int, rows: int) -> bool:
-        """Whether sequence `at` may join `rows` others, the longest of which is `top`."""
+    def _may_join(self, at: int, bottom: int, top: int, left: float) -> bool:
+        """Whether sequence `at`, a neighbour, may join a batch that has so many tokens left."""
+        if not 0 <= at < len(self._items) or self._items[at][0] / 2 > left:
+            return False
         return batching.fits(
-            self._items[at][0],
-            self._items[top][0],
-            rows,
+            self._items[min(at, bottom)][0],
+            self._items[max(at, top)][0],
+            top + 1 - bottom,
             budget=self._budget,
-            equal_lengths=not self._session.has_mask,
+            padding=self._session.padding,
             most=self._most,
         )
 
-    def _run_batch(self, batch: list[_Item]) -> None:
+    def _run_batch(self, batch: list[_Item], session: Session) -> None:
         """Run a batch; what fails for several callers is run again for each of them."""
         start = time.perf_counter()
         try:
-            logits, padding = self._run([job.sequences[position] for _, _, position, job in batch])
+            sequences = [job.sequences[position] for _, _, position, job in batch]
+            ids, lengths = batching.pad(sequences, self._pad_id)
+            logits = session.run(ids, lengths)
         except InferenceError as error:
             jobs = {job for *_, job in batch}
             if len(jobs) == 1:
                 self._deliver(batch, None, error, time.perf_counter() - start)
                 return
             for job in jobs:
-                self._run_batch([item for item in batch if item[3] is job])
+                self._run_batch([item for item in batch if item[3] is job], session)
             return
         except BaseException:
             failed = InferenceError("the model was interrupted; send the request again")
             self._deliver(batch, None, failed, time.perf_counter() - start)
             raise
-        first = batch[0][3]
-        first.batches += 1
-        first.padding += padding
-        self._deliver(batch, logits, None, time.perf_counter() - start)
-
-    def _run(self, sequences: list[Sequence[int]]) -> tuple[Logits, int]:
-        ids, lengths = batching.pad(sequences, self._pad_id)
-        return self._session.run(ids, lengths), int(ids.size - lengths.sum())
+        seconds = time.perf_counter() - start
+        tokens = int(lengths.sum())
+        at_once = 1 if session is self._session else self._places
+        with self._lock:
+            first = batch[0][3]
+            first.batches += 1
+            first.padding += ids.size - tokens
+            speed = at_once * tokens / max(seconds, 1e-6)
+            self._speed = _MEMORY * self._speed + (1 - _MEMORY) * speed
+        self._deliver(batch, logits, None, seconds)
 
     def _deliver(
         self,
@@ -281,9 +358,6 @@ class Scheduler:
                 if not job.left and job in self._waiting:
                     self._waiting.discard(job)
                     job.wake.set()
-            if logits is not None and seconds > 0:
-                tokens = sum(length for length, *_ in batch)
-                self._speed = _MEMORY * self._speed + (1 - _MEMORY) * tokens / seconds
 
     def _drop(self, job: _Job) -> None:
         """Forget the rest of a job that has failed."""

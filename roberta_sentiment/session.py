@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from roberta_sentiment.batching import Padding
 from roberta_sentiment.errors import GraphError, InferenceError
 
 Logits = npt.NDArray[np.float32]
@@ -21,11 +22,16 @@ _MASK_NAMES = ("attention_mask", "input_mask")
 _TYPE_NAMES = ("token_type_ids", "segment_ids")
 _OUTPUT_NAMES = ("logits", "output")
 CONFIGURATION: Mapping[str, str] = {
-    "session.intra_op.allow_spinning": "0",
+    # Threads wait for each other awake during a run, and asleep between two runs.
+    "session.intra_op.allow_spinning": "1",
+    "session.force_spinning_stop": "1",
     # The fused kernel is 8 times as slow as the two that it stands for (ONNX Runtime 1.32).
     "optimization.disable_specified_optimizers": "SkipLayerNormFusion",
 }
 """Entries of every session, by ONNX Runtime's keys."""
+
+PACKED = "roberta_sentiment.packed"
+"""Entry in the metadata of a graph that leaves padding out of everything but the attention."""
 
 _DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
@@ -35,6 +41,7 @@ class InferenceSession(Protocol):
 
     def get_inputs(self) -> list[Any]: ...
     def get_outputs(self) -> list[Any]: ...
+    def get_modelmeta(self) -> Any: ...
     def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]: ...
 
 
@@ -63,11 +70,19 @@ class Session:
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
         self.signature = read_signature(session)
+        self._packed = PACKED in session.get_modelmeta().custom_metadata_map
 
     @property
     def has_mask(self) -> bool:
         """Whether padding is hidden from the model; if not, only equal lengths run together."""
         return self.signature.mask is not None
+
+    @property
+    def padding(self) -> Padding:
+        """What padding costs this graph."""
+        if not self.has_mask:
+            return Padding.FORBIDDEN
+        return Padding.ATTENTION if self._packed else Padding.EVERYWHERE
 
     def run(self, ids: Ids, lengths: npt.NDArray[np.int64]) -> Logits:
         """Run one batch.

@@ -73,7 +73,8 @@ class Settings:
         "exceed it.", minimum=1,
     )  # fmt: skip
     threads: int = _setting(
-        0, "Threads of one run of the model. 0: the CPUs this container may use.",
+        0, "Threads that work on the model: all on one text, or one each on runs side by side. "
+        "0: the CPUs this container may use.",
         minimum=0, maximum=1024,
     )  # fmt: skip
 

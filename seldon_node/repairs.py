@@ -12,6 +12,7 @@ upstream is deleted here; until then SELDON_REPAIRS_OFF (names, comma-separated)
 from __future__ import annotations
 
 import bisect
+import copy
 import functools
 import logging
 import multiprocessing
@@ -19,6 +20,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.managers import SyncManager
 from typing import Any, NoReturn
@@ -139,25 +141,27 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
 # Metrics ------------------------------------------------------------------------------------
 
 
+_PAUSE_S = 0.02
+"""Least time between two hand-overs to the metrics store."""
+
+
 def _repair_metrics() -> None:
     """Count every increment, count a reward of 0, and survive the loss of the store.
 
     The store keeps a dictionary for each process, which only threads of that process change. So
-    a lock and a copy inside the process are enough; an update writes to the store, and never reads.
+    a lock and a copy inside the process are enough. A thread hands the copy to the store, which is
+    another process, so that no request waits for it.
     """
-    copy = _ProcessCopy()
+    making = threading.Lock()
 
     def update(self: Any, custom_metrics: list[dict[str, Any]], method: str) -> None:
         if not custom_metrics:
             return
-        with copy.lock:
-            data = copy.of_this_process()
-            for metric in custom_metrics:
-                _add(data, metric, method)
-            try:
-                self.data[self.worker_id_func()] = data
-            except (OSError, EOFError) as error:
-                logger.error("the metrics store does not answer: %r", error)
+        with making:
+            counted = self.__dict__.get("counted")
+            if counted is None or counted.pid != os.getpid():
+                counted = self.counted = _Counted(self)
+        counted.add(custom_metrics, method)
 
     def update_reward(self: Any, reward: float) -> None:
         if wrapper_metrics.legacy_mode or not 0 <= reward <= feedback.LARGEST_REWARD:
@@ -172,18 +176,34 @@ def _repair_metrics() -> None:
     wrapper_metrics.SeldonMetrics.update_reward = update_reward
 
 
-class _ProcessCopy:
-    """What this process has counted since it was forked."""
+class _Counted:
+    """What this process has counted since it was forked, and the thread that hands it over."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._pid = 0
+    def __init__(self, store: Any) -> None:
+        self.pid = os.getpid()
+        self._store = store
+        self._lock = threading.Lock()
         self._data: dict[Any, Any] = {}
+        self._changed = threading.Event()
+        threading.Thread(target=self._hand_over, name="metrics", daemon=True).start()
 
-    def of_this_process(self) -> dict[Any, Any]:
-        if self._pid != os.getpid():
-            self._pid, self._data = os.getpid(), {}
-        return self._data
+    def add(self, metrics: list[dict[str, Any]], method: str) -> None:
+        """Count; the store has it a moment later."""
+        with self._lock:
+            for metric in metrics:
+                _add(self._data, metric, method)
+        self._changed.set()
+
+    def _hand_over(self) -> None:
+        while self._changed.wait():
+            self._changed.clear()
+            with self._lock:
+                data = copy.deepcopy(self._data)
+            try:
+                self._store.data[self._store.worker_id_func()] = data
+            except (OSError, EOFError) as error:
+                logger.error("the metrics store does not answer: %r", error)
+            time.sleep(_PAUSE_S)
 
 
 def _add(data: dict[Any, Any], metric: dict[str, Any], method: str) -> None:

@@ -23,6 +23,8 @@ from scripts.serve import image_environment
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = Path(sys.executable).with_name("seldon-core-microservice")
 START_LIMIT_S = 60
+SETTLE_S = 0.25
+"""Counts take a moment to the metrics page; no request waits for them."""
 
 
 class Service:
@@ -109,7 +111,8 @@ class Service:
         return self.stub().Predict(message, timeout=60)
 
     def scrape(self) -> str:
-        """The metrics page."""
+        """The metrics page, when everything counted so far has reached it."""
+        time.sleep(SETTLE_S)
         path = self._environment.get("PREDICTIVE_UNIT_METRICS_ENDPOINT", "/metrics")
         return requests.get(f"http://127.0.0.1:{self.metrics}{path}", timeout=10).text
 

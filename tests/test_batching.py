@@ -5,27 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from roberta_sentiment.batching import RUN_TOKENS, fits, pad
+from roberta_sentiment.batching import RUN_TOKENS, Padding, fits, pad
+
+EVERYWHERE, FORBIDDEN, ATTENTION = Padding.EVERYWHERE, Padding.FORBIDDEN, Padding.ATTENTION
 
 
 @pytest.mark.parametrize(
-    ("expected", "length", "longest", "rows", "equal_lengths", "most"),
+    ("expected", "length", "longest", "rows", "padding", "most"),
     [
-        pytest.param(True, 100, 100, 1, False, None, id="within the budget"),
-        pytest.param(False, 100, 100, 2, False, None, id="over the budget"),
-        pytest.param(True, 100 - RUN_TOKENS, 100, 1, False, None, id="padding pays"),
-        pytest.param(False, 99 - RUN_TOKENS, 100, 1, False, None, id="padding costs more"),
-        pytest.param(False, 99, 100, 1, True, None, id="no mask, another length"),
-        pytest.param(True, 100, 100, 1, True, None, id="no mask, the same length"),
-        pytest.param(False, 10, 10, 1, False, 1, id="one at a time"),
+        pytest.param(True, 100, 100, 1, EVERYWHERE, None, id="within the budget"),
+        pytest.param(False, 100, 100, 2, EVERYWHERE, None, id="over the budget"),
+        pytest.param(True, 100 - RUN_TOKENS, 100, 1, EVERYWHERE, None, id="padding pays"),
+        pytest.param(False, 99 - RUN_TOKENS, 100, 1, EVERYWHERE, None, id="padding costs more"),
+        pytest.param(True, 1, 70, 1, ATTENTION, None, id="a short attention costs little"),
+        pytest.param(False, 1, 120, 1, ATTENTION, None, id="a long attention costs more"),
+        pytest.param(False, 70, 70, 3, ATTENTION, None, id="padding counts in the budget"),
+        pytest.param(False, 99, 100, 1, FORBIDDEN, None, id="no mask, another length"),
+        pytest.param(True, 100, 100, 1, FORBIDDEN, None, id="no mask, the same length"),
+        pytest.param(False, 10, 10, 1, EVERYWHERE, 1, id="one at a time"),
     ],
 )
 def test_who_may_join(
-    *, expected: bool, length: int, longest: int, rows: int, equal_lengths: bool, most: int | None
+    *, expected: bool, length: int, longest: int, rows: int, padding: Padding, most: int | None
 ) -> None:
     """Each rule alone decides."""
-    joins = fits(length, longest, rows, budget=250, equal_lengths=equal_lengths, most=most)
-    assert expected == joins
+    assert expected == fits(length, longest, rows, budget=250, padding=padding, most=most)
 
 
 def test_padding_is_on_the_right() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from seldon_core.proto import prediction_pb2
 
 from seldon_node import repairs
 from tests import toy
-from tests.service import Service
+from tests.service import SETTLE_S, Service
 from tests.test_lifecycle import grpc_answers, listening_on
 from tests.wire import to_proto
 
@@ -109,6 +110,7 @@ def _count_with(update: Any) -> float:
         thread.start()
     for thread in threads:
         thread.join()
+    time.sleep(SETTLE_S)
     ((_, entry),) = ((k, v) for k, v in store.data[1].items() if k[1] == "test_race")
     return float(entry["value"])
 
@@ -117,6 +119,34 @@ def test_threads_lose_no_increment() -> None:
     """2704: two threads that read before either writes lose one of two increments."""
     assert 1 == _count_with(repairs.original("metrics")), WHY
     assert 2 == _count_with(wrapper_metrics.SeldonMetrics.update)
+
+
+def test_no_request_waits_for_the_store() -> None:
+    """The store is another process: under load, each of its answers costs a turn of the CPU."""
+    gate, writing = threading.Event(), threading.Event()
+
+    class Slow(dict[int, Any]):
+        def __setitem__(self, worker: int, counted: Any) -> None:
+            writing.set()
+            gate.wait(30)
+            super().__setitem__(worker, counted)
+
+    class Store:
+        data = Slow()
+
+        def worker_id_func(self) -> int:
+            return 1
+
+    store = Store()
+    metric = {"type": "COUNTER", "key": "slow", "value": 1}
+    for _ in range(3):
+        wrapper_metrics.SeldonMetrics.update(store, [metric], "predict")
+        assert writing.wait(30)
+    assert not store.data
+    gate.set()
+    time.sleep(SETTLE_S)
+    ((_, entry),) = store.data[1].items()
+    assert 3 == entry["value"]
 
 
 def test_timers_agree_with_the_wrapper() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roberta_sentiment.batching import RUN_TOKENS
+from roberta_sentiment.batching import RUN_TOKENS, Padding
 from roberta_sentiment.errors import InferenceError, OverloadedError
 from roberta_sentiment.scheduler import Scheduler
 
@@ -29,7 +29,7 @@ class Counting:
     """
 
     def __init__(self, *, mask: bool = True, gate: threading.Event | None = None) -> None:
-        self.has_mask = mask
+        self.padding = Padding.EVERYWHERE if mask else Padding.FORBIDDEN
         self.batches: list[list[int]] = []
         self.began = threading.Semaphore(0)
         self._gate = gate
@@ -59,13 +59,14 @@ lengths_lists = st.lists(st.integers(1, 512), min_size=1, max_size=100)
 
 
 @settings(deadline=None)
-@given(lengths_lists, st.integers(1, 2000), st.booleans())
+@given(lengths_lists, st.integers(1, 2000), st.booleans(), st.integers(1, 3))
 def test_one_caller_gets_every_answer_within_the_budget(
-    lengths: list[int], budget: int, mask: bool
+    lengths: list[int], budget: int, mask: bool, places: int
 ) -> None:
     """A lost or doubled position is a wrong answer; the budget bounds memory."""
     session = Counting(mask=mask)
-    logits, share = scheduler(session, budget=budget).run(rows(lengths))
+    shared = scheduler(session, single=session, places=places, budget=budget)
+    logits, share = shared.run(rows(lengths))
     np.testing.assert_array_equal([[n, 2 * n] for n in lengths], logits)
     assert sorted(lengths) == sorted(n for batch in session.batches for n in batch)
     for batch in session.batches:
@@ -73,6 +74,53 @@ def test_one_caller_gets_every_answer_within_the_budget(
         assert max(batch) - min(batch) <= (RUN_TOKENS if mask else 0)
     assert len(session.batches) == share.batches
     assert sum(max(b) * len(b) - sum(b) for b in session.batches) == share.padding
+
+
+def test_a_lone_sequence_runs_with_all_threads() -> None:
+    """Nothing else could use them."""
+    whole, single = Counting(), Counting()
+    shared = scheduler(whole, single=single, places=2)
+    for _ in range(2):
+        shared.run(rows([7]))
+    assert ([[7], [7]], []) == (whole.batches, single.batches)
+
+
+def test_a_large_request_runs_side_by_side_in_equal_shares() -> None:
+    """Two runs have begun before either has ended, one of them outside the caller's thread."""
+    gate = threading.Event()
+    whole, single = Counting(), Counting(gate=gate)
+    shared = scheduler(whole, single=single, places=2)
+    pool, calls = start(1, lambda _: shared.run(rows([9] * 8)))
+    single.began.acquire()
+    assert single.began.acquire(timeout=30)
+    gate.set()
+    np.testing.assert_array_equal([[9, 18]] * 8, calls[0].result()[0])
+    assert ([], [[9] * 4] * 2) == (whole.batches, single.batches)
+    pool.shutdown()
+
+
+def test_what_waited_for_a_lone_run_goes_side_by_side() -> None:
+    """Callers that wait take the places themselves."""
+    first_gate, gate = threading.Event(), threading.Event()
+    whole, single = Counting(gate=first_gate), Counting(gate=gate)
+    shared = scheduler(whole, single=single, places=2)
+    pool, first = start(1, lambda _: shared.run(rows([9])))
+    whole.began.acquire()
+    others, calls = start(6, lambda i: shared.run(rows([20 + i], token=3 + i)))
+    queued(shared, 6)
+    first_gate.set()
+    single.began.acquire()
+    assert single.began.acquire(timeout=30)
+    late, last = start(1, lambda _: shared.run(rows([5])))
+    queued(shared, 5)
+    gate.set()
+    for i, call in enumerate(calls):
+        np.testing.assert_array_equal([[20 + i, (20 + i) * (3 + i)]], call.result()[0])
+    np.testing.assert_array_equal([[5, 10]], last[0].result()[0])
+    assert [3, 3] == [len(batch) for batch in single.batches[:2]]
+    first[0].result()
+    for executor in (pool, others, late):
+        executor.shutdown()
 
 
 def test_the_longest_come_first() -> None:
@@ -239,15 +287,19 @@ def test_an_interrupted_caller_passes_the_model_on() -> None:
     other.shutdown()
 
 
-def test_many_callers_get_their_own_answers() -> None:
+@pytest.mark.parametrize("places", [1, 2, 5])
+def test_many_callers_get_their_own_answers(places: int) -> None:
     """16 threads with random requests, over and over: every number is the caller's own."""
     session = Counting()
-    shared = scheduler(session)
+    shared = scheduler(session, single=Counting(), places=places)
 
     def caller(seed: int) -> None:
         draw = np.random.default_rng(seed)
         for _ in range(50):
             lengths = draw.integers(1, 100, draw.integers(1, 10)).tolist()
+            if not draw.integers(10):
+                with pytest.raises(InferenceError):
+                    shared.run([*rows(lengths, token=seed + 2), [POISON]])
             logits, _ = shared.run(rows(lengths, token=seed + 2))
             np.testing.assert_array_equal([[n, n * (seed + 2)] for n in lengths], logits)
 
@@ -256,5 +308,8 @@ def test_many_callers_get_their_own_answers() -> None:
         call.result(timeout=60)
     assert not shared._items
     assert not shared._turns
-    assert not shared._busy
     pool.shutdown()
+    shared._helpers.shutdown()
+    assert places == shared._free
+    assert not shared._called
+    assert not shared._waiting

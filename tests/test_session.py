@@ -111,6 +111,9 @@ class Broken:
         outputs: list[Any] = self._inner.get_outputs()
         return outputs
 
+    def get_modelmeta(self) -> Any:
+        return self._inner.get_modelmeta()
+
     def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
         if isinstance(self._result, Exception):
             raise self._result

@@ -22,6 +22,8 @@ from ab.errors import EndpointError
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 40.0
+_SETTLE_S = 0.5
+"""Counts take a moment to the metrics page."""
 
 _LOG_LINES = 15
 
@@ -98,7 +100,8 @@ class Microservice:
             time.sleep(0.05)
 
     def scrape(self) -> str:
-        """Its page of metrics."""
+        """Its page of metrics, when everything counted so far has reached it."""
+        time.sleep(_SETTLE_S)
         return requests.get(f"http://127.0.0.1:{self.metrics}/metrics", timeout=10).text
 
     def __enter__(self) -> Self:

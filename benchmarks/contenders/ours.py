@@ -28,33 +28,40 @@ def main() -> None:
     artifact = open_artifact(Path(sys.argv[1]))
 
     @functools.cache
-    def load(batch_tokens: int, threads: int, optimized: bool, entries: Entries) -> Classifier:
+    def load(
+        batch_tokens: int, threads: int, optimized: bool, side_by_side: bool, entries: Entries
+    ) -> Classifier:
         settings = dataclasses.replace(DEFAULTS, batch_tokens=batch_tokens, threads=threads)
-        roots, opened = prepared.default_roots, prepared.open_session
+        roots, opened, shipped = prepared.default_roots, prepared.open_session, prepared.Prepared
         if not optimized:
             prepared.default_roots = lambda model: []
         prepared.open_session = _opened(opened, dict(entries))
+        if not side_by_side:
+            prepared.Prepared = lambda session, kind, single=None: shipped(session, kind)
         try:
             return load_classifier(artifact, settings)
         finally:
             prepared.default_roots, prepared.open_session = roots, opened
+            prepared.Prepared = shipped
 
     def classify(
         texts: list[str],
         alone: bool = False,
         batch_tokens: int = DEFAULTS.batch_tokens,
-        run_tokens: int = batching.RUN_TOKENS,
+        attention_pairs: int = batching.ATTENTION_PAIRS,
         threads: int = 0,
         optimized: bool = True,
+        side_by_side: bool = True,
         configuration: dict[str, str] = {},  # noqa: B006
     ) -> list[list[float]]:
-        classifier = load(batch_tokens, threads, optimized, tuple(configuration.items()))
-        usual, batching.RUN_TOKENS = batching.RUN_TOKENS, run_tokens
+        entries = tuple(configuration.items())
+        classifier = load(batch_tokens, threads, optimized, side_by_side, entries)
+        usual, batching.ATTENTION_PAIRS = batching.ATTENTION_PAIRS, attention_pairs
         try:
             groups = [[text] for text in texts] if alone else [texts]
             return [row for group in groups for row in classifier.classify(group).logits.tolist()]
         finally:
-            batching.RUN_TOKENS = usual
+            batching.ATTENTION_PAIRS = usual
 
     serve(classify, ("onnxruntime", "tokenizers"), batch_tokens=DEFAULTS.batch_tokens)
 

@@ -1,8 +1,8 @@
 """A RoBERTa classifier as one lean ONNX graph with fused operators.
 
-It computes what the exported graph computes, with less work: one multiplication for query, key and
-value, ONNX Runtime's fused attention, and a last layer that is computed for the
-token `<s>` alone, because nothing else of it is read.
+It computes what the exported graph computes, with less work: no padding but inside the attention,
+one multiplication for query, key and value, ONNX Runtime's fused attention, and a last layer that
+is computed for the token `<s>` alone, because nothing else of it is read.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from roberta_sentiment.graph.weights import PRODUCER, Array, Weights
+from roberta_sentiment.session import PACKED
 
 OPSET = 18
 MICROSOFT = "com.microsoft"
@@ -64,19 +65,21 @@ class Draft:
         ]
         outputs = [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", classes])]
         outputs += [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in also]
-        return helper.make_model(
+        model = helper.make_model(
             helper.make_graph(self._nodes, "roberta", inputs, outputs, self._constants),
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
             ir_version=8,
             producer_name=PRODUCER,
         )
+        helper.set_model_props(model, {PACKED: "1"})
+        return model
 
 
 class Precision(Protocol):
     """How tables and linear layers are stored and computed."""
 
-    def embed(self, draft: Draft, table: Array) -> str:
-        """Rows of `table`, (vocabulary, hidden), for the ids: (batch, length, hidden)."""
+    def embed(self, draft: Draft, table: Array, ids: str) -> str:
+        """Rows of `table`, (vocabulary, hidden), for ids (tokens,): (tokens, hidden)."""
         ...
 
     def linear(self, draft: Draft, name: str, x: str, weight: Array, bias: Array) -> str:
@@ -87,8 +90,8 @@ class Precision(Protocol):
 class Float32(Precision):
     """Everything in float32."""
 
-    def embed(self, draft: Draft, table: Array) -> str:
-        return draft.op("Gather", [draft.constant(table, "words"), IDS])
+    def embed(self, draft: Draft, table: Array, ids: str) -> str:
+        return draft.op("Gather", [draft.constant(table, "words"), ids])
 
     def linear(self, draft: Draft, name: str, x: str, weight: Array, bias: Array) -> str:
         product = draft.op("MatMul", [x, draft.constant(weight, f"{name}.weight")])
@@ -111,20 +114,73 @@ def build(
     """
     precision = precision or Float32()
     draft = Draft()
-    x = _embeddings(draft, weights, precision)
-    mask = draft.op("Cast", [MASK], to=TensorProto.INT32)
+    packing = Packing(draft)
+    x = _embeddings(draft, weights, precision, packing)
     layers = weights.architecture.layers
     for layer in range(layers):
-        x = _layer(draft, weights, precision, x, mask, layer, first_only=layer == layers - 1)
+        x = _layer(draft, weights, precision, packing, x, layer, first_only=layer == layers - 1)
     return draft.finish(_head(draft, weights, x), weights.classes, also or ())
 
 
-def _embeddings(draft: Draft, weights: Weights, precision: Precision) -> str:
-    words = precision.embed(draft, weights.words)
-    length = draft.op("Shape", [IDS], start=1, end=2)
-    zero = draft.constant([0])
+class Packing:
+    """Where the tokens of a padded batch stand when padding is left out, and the way back.
+
+    A padded batch is (batch, length), a packed one (tokens,): all rows one after another without
+    padding. Everything but the attention works on packed tokens.
+
+    Attributes:
+        kept: (tokens,) int64, each token's place in the flattened padded batch.
+        padded: (batch, length) int64, each place's token; padding takes its left neighbour's.
+        first: (batch,) int64, the tokens `<s>`.
+        length: (1,) int64.
+        mask: (batch, length) int32, 0 for padding.
+    """
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._flat = draft.constant([-1])
+        one = draft.constant([1])
+        flat = draft.op("Reshape", [MASK, self._flat])
+        self.kept = draft.op("Reshape", [draft.op("NonZero", [flat]), self._flat])
+        counted = draft.op("CumSum", [flat, draft.constant(0)])
+        places = draft.op("Sub", [counted, one])
+        self.padded = draft.op("Reshape", [places, draft.op("Shape", [MASK])])
+        self.first = draft.op("Gather", [self.padded, draft.constant(0)], axis=1)
+        self.length = draft.op("Shape", [IDS], start=1, end=2)
+        self.mask = draft.op("Cast", [MASK], to=TensorProto.INT32)
+        self._parts: dict[tuple[int, int], str] = {}
+
+    def ids(self) -> str:
+        """Token ids, (tokens,)."""
+        return self._draft.op("Gather", [self._draft.op("Reshape", [IDS, self._flat]), self.kept])
+
+    def positions(self) -> str:
+        """Place of each token in its row, (tokens,)."""
+        return self._draft.op("Mod", [self.kept, self.length])
+
+    def unpack(self, x: str, width: int, parts: int) -> list[str]:
+        """Equal parts of packed rows, (tokens, parts * width), as (batch, length, width) each."""
+        rows = self._draft.op("Reshape", [x, self._draft.constant([-1, width])])
+        return [
+            self._draft.op("Gather", [rows, self._rows_of(part, parts)]) for part in range(parts)
+        ]
+
+    def pack(self, x: str, width: int) -> str:
+        """(batch, length, width) without padding: (tokens, width)."""
+        rows = self._draft.op("Reshape", [x, self._draft.constant([-1, width])])
+        return self._draft.op("Gather", [rows, self.kept])
+
+    def _rows_of(self, part: int, parts: int) -> str:
+        if (part, parts) not in self._parts:
+            scaled = self._draft.op("Mul", [self.padded, self._draft.constant([parts])])
+            self._parts[part, parts] = self._draft.op("Add", [scaled, self._draft.constant([part])])
+        return self._parts[part, parts]
+
+
+def _embeddings(draft: Draft, weights: Weights, precision: Precision, packing: Packing) -> str:
+    words = precision.embed(draft, weights.words, packing.ids())
     table = draft.constant(weights.positions, "positions")
-    positions = draft.op("Slice", [table, zero, length, zero])
+    positions = draft.op("Gather", [table, packing.positions()])
     return _normalised(
         draft, weights, "roberta.embeddings.LayerNorm", draft.op("Add", [words, positions])
     )
@@ -142,13 +198,14 @@ def _layer(
     draft: Draft,
     weights: Weights,
     precision: Precision,
+    packing: Packing,
     x: str,
-    mask: str,
     layer: int,
     *,
     first_only: bool,
 ) -> str:
-    """One encoder layer; with `first_only` its output holds the first token alone."""
+    """One encoder layer on packed tokens; with `first_only` its output holds the first of each."""
+    hidden = weights.words.shape[1]
     at = f"roberta.encoder.layer.{layer}"
     own = f"{at}.attention.self"
 
@@ -160,21 +217,25 @@ def _layer(
 
     if first_only:
         both = linear(f"{own}.key_value", x, f"{own}.key", f"{own}.value")
-        key, value = draft.ops("Split", [both], 2, axis=-1, num_outputs=2)
-        zero, one = draft.constant([0]), draft.constant([1])
-        x = draft.op("Slice", [x, zero, one, one])
+        key, value = packing.unpack(both, hidden, 2)
+        x = draft.op("Gather", [x, packing.first])
         query = linear(f"{own}.query", x, f"{own}.query")
+        query = draft.op("Unsqueeze", [query, draft.constant([1])])
     else:
         parts = [f"{own}.{part}" for part in ("query", "key", "value")]
         all_three = linear(f"{own}.query_key_value", x, *parts)
-        query, key, value = draft.ops("Split", [all_three], 3, axis=-1, num_outputs=3)
+        query, key, value = packing.unpack(all_three, hidden, 3)
     context = draft.op(
         "MultiHeadAttention",
-        [query, key, value, "", mask],
+        [query, key, value, "", packing.mask],
         domain=MICROSOFT,
         num_heads=weights.architecture.heads,
         mask_filter_value=_HIDDEN,
     )
+    if first_only:
+        context = draft.op("Squeeze", [context, draft.constant([1])])
+    else:
+        context = packing.pack(context, hidden)
     output = f"{at}.attention.output"
     attended = normalised(
         f"{output}.LayerNorm", linear(f"{output}.dense", context, f"{output}.dense"), x
@@ -186,10 +247,9 @@ def _layer(
 
 
 def _head(draft: Draft, weights: Weights, x: str) -> str:
-    """The classification head on the first token, (batch, 1, hidden) -> (batch, classes)."""
-    first = draft.op("Squeeze", [x, draft.constant([1])])
+    """The classification head on the first tokens, (batch, hidden) -> (batch, classes)."""
     dense = _named(draft, "classifier.dense", weights.linear("classifier.dense"))
-    hidden = draft.op("Tanh", [draft.op("Gemm", [first, *dense])])
+    hidden = draft.op("Tanh", [draft.op("Gemm", [x, *dense])])
     out = _named(draft, "classifier.out_proj", weights.linear("classifier.out_proj"))
     return draft.op("Gemm", [hidden, *out])
 

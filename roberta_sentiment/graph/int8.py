@@ -27,6 +27,10 @@ TAILS = (0.0, 1e-5, 3e-5, 1e-4, 3e-4)
 """Part of the activations that is cut off, both ends together."""
 ROWS_PER_LAYER = 8_192
 """Activations kept for the search, rows of one token."""
+_WITH_VALUES = (".query_key_value", ".key_value")
+"""Layers whose last columns are the attention's values; the attention mixes tokens, not columns, so
+what divides its output may as well divide these columns."""
+_AFTER_VALUES = ".attention.output.dense"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,20 +75,26 @@ class StaticInt8(Precision):
         self._scales = scales
         self.products = 0
 
-    def embed(self, draft: Draft, table: Array) -> str:
+    def embed(self, draft: Draft, table: Array, ids: str) -> str:
         steps = _steps(np.abs(table).max(axis=1, keepdims=True))
         rows = np.rint(table / steps).astype(np.int8)
-        found = draft.op("Gather", [draft.constant(rows, "words"), IDS])
-        scale = draft.op("Gather", [draft.constant(steps, "words.scale"), IDS])
+        found = draft.op("Gather", [draft.constant(rows, "words"), ids])
+        scale = draft.op("Gather", [draft.constant(steps, "words.scale"), ids])
         return draft.op("Mul", [draft.op("Cast", [found], to=TensorProto.FLOAT), scale])
 
     def linear(self, draft: Draft, name: str, x: str, weight: Array, bias: Array) -> str:
         chosen = self._scales[name]
-        if not np.all(chosen.smoothing == 1):
+        if not (np.all(chosen.smoothing == 1) or name.endswith(_AFTER_VALUES)):
             x = draft.op("Mul", [x, draft.constant(1 / chosen.smoothing)])
         scale = draft.constant(np.float32(chosen.scale))
         zero_point = draft.constant(np.uint8(chosen.zero_point))
         eight, steps = quantize_columns(weight * chosen.smoothing[:, None])
+        if name.endswith(_WITH_VALUES):
+            divisors = np.ones_like(steps)
+            after = name.rpartition(".attention.self.")[0] + _AFTER_VALUES
+            smoothing = self._scales[after].smoothing
+            divisors[-len(smoothing) :] = smoothing
+            steps, bias = steps / divisors, bias / divisors
         self.products += 1
         return draft.op(
             "MatMulIntegerToFloat",

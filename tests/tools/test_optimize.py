@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from roberta_sentiment.artifact import open_artifact
+from roberta_sentiment.batching import Padding
 from roberta_sentiment.errors import ArtifactError
 from roberta_sentiment.prepared import FILE, open_prepared, optimized_key
 from roberta_sentiment.tools.optimize import optimize
@@ -23,6 +24,21 @@ def test_the_published_graph_keeps_its_answers(tmp_path: Path) -> None:
     assert "optimized" == prepared.kind
     ids, mask = zoo.padded()
     np.testing.assert_allclose(zoo.LOGITS, prepared.session.run(ids, mask.sum(axis=1)), atol=1e-4)
+
+
+def test_the_saved_graph_says_that_it_leaves_padding_out(tmp_path: Path) -> None:
+    """Batches of the saved file are planned by it, and ONNX Runtime could drop the entry."""
+    artifact = open_artifact(zoo.write(tmp_path / "model"))
+    optimize(artifact, [tmp_path / "cache"])
+    prepared = open_prepared(artifact, threads=2, roots=[tmp_path / "cache"])
+    assert prepared.single is not None
+    assert [Padding.ATTENTION] * 2 == [prepared.session.padding, prepared.single.padding]
+
+
+def test_a_file_without_shared_pages_is_opened_once(tmp_path: Path) -> None:
+    """A second session would hold the weights again."""
+    artifact = open_artifact(zoo.write(tmp_path / "model"))
+    assert open_prepared(artifact, threads=2, roots=[tmp_path / "cache"]).single is None
 
 
 def test_weights_lie_outside_the_graph(tmp_path: Path) -> None:
