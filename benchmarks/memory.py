@@ -72,16 +72,16 @@ def child(model: Path) -> None:
 
 
 def of_processes(model: Path) -> dict[str, Any]:
-    """What the model costs the first process, and the last of several, MB."""
+    """What the model costs the first process, which maps its file twice, and the last one, MB."""
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(Process(model)) for _ in range(PROCESSES)]
         first, last = processes[0], processes[-1]
         own = last.now()
-        total = first.after["rss"] - first.before["rss"]
+        total = first.after["pss"] - first.before["pss"]
         further = own["private"] - last.before["private"]
         return {
             "first_mb": round(total, 1),
-            "first_loaded_mb": round(first.loaded["rss"] - first.before["rss"], 1),
+            "first_loaded_mb": round(first.loaded["pss"] - first.before["pss"], 1),
             "further_private_mb": round(further, 1),
             "further_share": round(further / total, 3),
             "first_process_peak_mb": first.after["peak"],
