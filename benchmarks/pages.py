@@ -286,7 +286,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "per_core": _per_core,
     "ablation_int8": _ablation("ablation_sentences", "int8"),
     "ablation_fp32": _ablation("ablation_sentences", "fp32"),
-    "ablation_int8_mixed": _ablation("ablation_mixed", "int8"),
     "overhead": _overhead,
     "soak": _soak,
 }

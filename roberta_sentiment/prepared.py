@@ -59,11 +59,8 @@ def open_prepared(
     cache = Cache(default_roots(artifact.path) if roots is None else roots)
     found = cache.find(optimized_key(artifact.sha256))
     if found:
-        whole, single = (
-            open_session(found / FILE, threads=n, optimized=True) if n else None
-            for n in (threads, 1 if threads > 1 else 0)
-        )
-        assert whole is not None
+        whole = open_session(found / FILE, threads=threads, optimized=True)
+        single = open_session(found / FILE, threads=1, optimized=True) if threads > 1 else None
         return Prepared(whole, OPTIMIZED, single)
     found = cache.find(_masked_key(artifact.sha256))
     if found:

@@ -50,7 +50,7 @@ def command(
         int, typer.Option(help="Tokens that neighbouring windows share (truncation windows).")
     ] = 128,
     threads: Annotated[
-        int, typer.Option(help="Threads of one run of the model; 0: the CPUs there are.")
+        int, typer.Option(help="Threads that work on the model; 0: the CPUs there are.")
     ] = 0,
     limit: Annotated[int, typer.Option(help="Texts to read; 0: all.", min=0)] = 0,
     latency_texts: Annotated[
