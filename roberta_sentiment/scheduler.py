@@ -1,25 +1,25 @@
 """One model for many callers: what waits together runs together.
 
-A sequence that is alone runs with all threads. As soon as more wait, runs go side by side, one
-thread each: they need no barrier after every operator, and answer up to half as many requests more.
+A sequence that comes while nothing runs is run by its caller with all threads: it waits for nobody.
+What comes meanwhile waits. The pool's threads take it in batches that run side by side, one thread
+each: such runs need no barrier after every operator, and answer up to half as many requests more.
 
-The callers run the model themselves. One that finds a free place runs what waits; callers that
-arrive meanwhile wait, and their sequences join the next batches. A caller whose answers are
-complete passes its place on. A lone caller therefore never waits for anybody. Where a place is free
-and sequences wait, but no caller does, a thread of the pool takes it: a large request uses all
-places.
+The pool's threads yield the CPU to those that read requests and write answers. Those need it for a
+moment only, and whoever waits behind them joins the next batch.
 """
 
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
 import math
+import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ _FIRST_GUESS = 2_000.0
 """Tokens a second, before anything was measured."""
 _MEMORY = 0.9
 """Weight of the past in the measured speed."""
+_NICENESS = 5
+"""Of the threads that run batches, on top of the process's own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +61,7 @@ class _Job:
         self.logits = np.empty((len(sequences), classes), dtype=np.float32)
         self.left = len(sequences)
         self.error: SentimentError | None = None
-        self.wake = threading.Event()
-        self.called = False
+        self.done = threading.Event()
         self.batches = self.padding = 0
         self.infer_s = 0.0
 
@@ -101,8 +102,7 @@ class Scheduler:
         self._single = single or session
         self._places = places if single else 1
         self._free = self._places
-        self._called = 0
-        self._helpers = ThreadPoolExecutor(max(1, self._places - 1), "roberta-run")
+        self._threads: list[threading.Thread] = []
         self._classes = classes
         self._pad_id = pad_id
         self._budget = budget
@@ -110,6 +110,7 @@ class Scheduler:
         self._max_queue_tokens = max_queue_tokens
         self._most = 1 if alone else None
         self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
         self._items: list[_Item] = []
         self._turns: deque[tuple[int, _Job]] = deque()
         self._waiting: set[_Job] = set()
@@ -141,9 +142,10 @@ class Scheduler:
         """
         start = time.perf_counter()
         job = _Job(sequences, self._classes)
-        if not (self._enter(job) and self._lead(job)):
-            while self._wait(job) and not self._lead(job):
-                pass
+        if self._enter(job):
+            self._run_alone(job)
+        else:
+            job.done.wait()
         if job.error:
             raise job.error
         elapsed = time.perf_counter() - start
@@ -151,20 +153,21 @@ class Scheduler:
         return job.logits, share
 
     def _enter(self, job: _Job) -> bool:
-        """Queue a job; whether its caller has a place now."""
+        """Take all places for a lone sequence, else queue the job; whether it has the places."""
         with self._lock:
             self._refuse_callers()
             self._refuse_tokens(sum(map(len, job.sequences)))
+            if len(job.sequences) == 1 and not self._items and self._free == self._places:
+                self._free = 0
+                return True
             self._jobs += 1
             for position, sequence in enumerate(job.sequences):
                 bisect.insort(self._items, (len(sequence), self._jobs, position, job), key=_order)
                 self._tokens += len(sequence)
             self._turns.append((self._jobs, job))
-            if not self._free:
-                self._waiting.add(job)
-                return False
-            self._free -= 1
-            return True
+            self._waiting.add(job)
+            self._call_threads()
+            return False
 
     def _refuse_callers(self) -> None:
         callers = len(self._waiting)
@@ -190,90 +193,49 @@ class Scheduler:
         """Seconds until what waits is done, at least 1."""
         return max(1, math.ceil(self._tokens / self._speed))
 
-    def _wait(self, job: _Job) -> bool:
-        """Wait until a job is complete, or its caller has a place; whether it has one."""
-        job.wake.wait()
-        with self._lock:
-            job.wake.clear()
-            called, job.called = job.called, False
-            self._called -= called
-        return called
-
-    def _lead(self, job: _Job | None) -> bool:
-        """Run batches until a job is complete or nothing waits, then pass the place on.
-
-        Returns:
-            Whether the job is complete; if not, the rest of it is running elsewhere.
-        """
+    def _run_alone(self, job: _Job) -> None:
+        """Run a job of one sequence in its caller's thread, with all places."""
         try:
-            while job is None or job.left:
-                with self._lock:
-                    whole = self._is_alone()
-                    batch = self._next_batch()
-                    if whole:
-                        self._free = 0
-                    else:
-                        self._call_others()
-                if not batch:
-                    break
-                try:
-                    self._run_batch(batch, self._session if whole else self._single)
-                finally:
-                    if whole:
-                        with self._lock:
-                            self._free = self._places - 1
+            self._run_batch([(len(job.sequences[0]), 0, 0, job)], self._session)
         finally:
+            self._give_back(self._places)
+
+    def _call_threads(self) -> None:
+        """Wake as many threads as there is work and room for; start them all the first time."""
+        if self._items and not self._threads:
+            for number in range(self._places):
+                name = f"roberta-run-{number}"
+                self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
+                self._threads[-1].start()
+        self._work.notify(min(self._free, len(self._items)))
+
+    def _serve(self) -> None:
+        """Run what waits, batch by batch, for ever."""
+        _be_nice()
+        while True:
             with self._lock:
-                self._free += 1
-                self._call_others()
-                if job and job.left:
-                    self._waiting.add(job)
-                complete = not (job and job.left)
-        return complete
+                while not (self._items and self._free):
+                    self._work.wait()
+                whole = len(self._items) == 1 and self._free == self._places
+                batch = self._next_batch()
+                taken = self._places if whole else 1
+                self._free -= taken
+            with contextlib.suppress(BaseException):  # the callers have been told
+                self._run_batch(batch, self._session if whole else self._single)
+            self._give_back(taken)
 
-    def _help(self) -> None:
+    def _give_back(self, places: int) -> None:
         with self._lock:
-            self._called -= 1
-        self._lead(None)
-
-    def _is_alone(self) -> bool:
-        """Whether one sequence waits and nothing runs."""
-        return len(self._items) == 1 and self._free == self._places - 1
-
-    def _call_others(self) -> None:
-        """Give free places to callers that wait, else to helpers, while there is work for them."""
-        waiting = [job for _, job in self._turns if job in self._waiting]
-        while self._free and len(self._items) > self._called:
-            self._free -= 1
-            self._called += 1
-            if waiting:
-                job = waiting.pop(0)
-                self._waiting.discard(job)
-                job.called = True
-                job.wake.set()
-            elif not self._ask_helper():
-                self._free += 1
-                self._called -= 1
-                return
-
-    def _ask_helper(self) -> bool:
-        """Let a thread of the pool take a place; false where the process is ending."""
-        try:
-            self._helpers.submit(self._help)
-        except RuntimeError:
-            return False
-        return True
+            self._free += places
+            self._call_threads()
 
     def _next_batch(self) -> list[_Item]:
         """Take the longest sequence of the caller whose turn it is, and its neighbours.
 
-        The batch holds this place's share of what waits, within the budget; it is empty if nothing
-        waits.
+        The batch holds a free place's share of what waits, within the budget.
         """
-        if not self._turns:
-            return []
         number, job = self._turns.popleft()
-        share = self._tokens / (1 + self._free + self._called)
+        share = self._tokens / self._free
         bottom = top = max(i for i, item in enumerate(self._items) if item[3] is job)
         tokens = self._items[top][0]
         while self._may_join(top + 1, bottom, top, share - tokens):
@@ -322,8 +284,9 @@ class Scheduler:
             for job in jobs:
                 self._run_batch([item for item in batch if item[3] is job], session)
             return
-        except BaseException:
+        except BaseException as error:
             failed = InferenceError("the model was interrupted; send the request again")
+            failed.__cause__ = error
             self._deliver(batch, None, failed, time.perf_counter() - start)
             raise
         seconds = time.perf_counter() - start
@@ -355,9 +318,9 @@ class Scheduler:
                 job.infer_s += seconds
                 if job.error:
                     self._drop(job)
-                if not job.left and job in self._waiting:
+                if not job.left:
                     self._waiting.discard(job)
-                    job.wake.set()
+                    job.done.set()
 
     def _drop(self, job: _Job) -> None:
         """Forget the rest of a job that has failed."""
@@ -370,3 +333,11 @@ class Scheduler:
 
 def _order(item: _Item) -> tuple[int, int]:
     return item[0], -item[1]
+
+
+def _be_nice() -> None:
+    """Let this thread alone yield the CPU to others; Linux keeps niceness by thread."""
+    if sys.platform == "linux":
+        own = threading.get_native_id()
+        nice = os.getpriority(os.PRIO_PROCESS, own) + _NICENESS
+        os.setpriority(os.PRIO_PROCESS, own, nice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ def test_health_is_red_before_the_warm_up(unloaded: Model) -> None:
     assert "not ready: the model is still loading" == str(caught.value)
     status = unloaded.predict_raw({"strData": "good"})["status"]
     assert (503, "NOT_READY") == (status["code"], status["reason"])
+
+
+def test_the_garbage_collector_leaves_the_model_alone(node: Model) -> None:
+    """Walking through all that was loaded at start would stop every request for a moment."""
+    assert all(found is not node._classifier for found in gc.get_objects())
 
 
 def test_health_is_green_after_it(node: Model) -> None:
