@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from roberta_sentiment.artifact import locate, open_artifact
+from roberta_sentiment.artifact import locate
 from roberta_sentiment.classifier import load_classifier
 from roberta_sentiment.errors import SentimentError, StartError
+from roberta_sentiment.prepared import check
 from roberta_sentiment.settings import Settings
 from seldon_node import metadata, repairs
 from seldon_node.node import SentimentNode
@@ -20,8 +21,8 @@ repairs.apply()
 class Model(SentimentNode):
     """A RoBERTa sentiment model from a model directory.
 
-    The constructor reads settings and checks the files; it starts no thread and opens no session,
-    because the wrapper forks its server processes afterwards. Each of them calls `load`.
+    The constructor reads settings and checks the files; it leaves no thread running and opens no
+    session, because the wrapper forks its server processes afterwards. Each of them calls `load`.
 
     Args:
         parameters: graph parameters of the deployment, see `roberta_sentiment.settings.Settings`.
@@ -34,7 +35,7 @@ class Model(SentimentNode):
         super().__init__()
         try:
             self.settings = Settings.read(parameters)
-            self._artifact = open_artifact(*locate(self.settings.model_uri))
+            self._artifact, self._optimized = check(*locate(self.settings.model_uri))
             self.labels = self._artifact.labels
         except StartError as error:
             raise SystemExit(f"cannot start: {error.message}") from None
@@ -61,7 +62,7 @@ class Model(SentimentNode):
         """
         try:
             self._artifact = self._artifact.unchanged()
-            self._open(load_classifier(self._artifact, self.settings))
+            self._open(load_classifier(self._artifact, self.settings, self._optimized))
         except SentimentError as error:
             logger.critical("cannot start: %s", error.message)
             raise SystemExit(repairs.BOOT_FAILED) from None

@@ -50,14 +50,14 @@ def batch_of(artifact: Artifact, rows: int, length: int) -> tuple[Any, Any]:
 
 def shares(artifact: Artifact, rows: int, length: int) -> dict[str, float]:
     """Part of the time in each kind of operator, from ONNX Runtime's profiler; the largest ones."""
-    directory = Cache(default_roots(artifact.path)).find(optimized_key(artifact.sha256))
-    assert directory is not None, f"{artifact.path} has no optimised file"
+    found = Cache(default_roots(artifact.path)).find(optimized_key(artifact.sha256))
+    assert found is not None, f"{artifact.path} has no optimised file"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cpus()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_profiling = True
     options.profile_file_prefix = str(Path(tempfile.mkdtemp()) / "profile")
-    session = onnxruntime.InferenceSession(str(directory / FILE), options)
+    session = onnxruntime.InferenceSession(str(found.path / FILE), options)
     ids, _ = batch_of(artifact, rows, length)
     for _ in range(20):
         session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})

@@ -120,7 +120,7 @@ class Artifact:
         Raises:
             ArtifactError: a file is missing or damaged by now.
         """
-        if _stamp(self.path) == self.stamp:
+        if stamp_of(self.path) == self.stamp:
             return self
         return open_artifact(self.path, self.source)
 
@@ -162,7 +162,7 @@ def open_artifact(path: Path, source: str = "given path") -> Artifact:
     if not path.is_dir():
         raise ArtifactError(f"the model directory {path} does not exist ({source})")
     manifest = _read_json(path / MANIFEST) if (path / MANIFEST).exists() else {}
-    stamp = _stamp(path)
+    stamp = stamp_of(path)
     checksums = _verify(path, manifest)
     onnx_path = _find_onnx(path, manifest)
     if not (path / "tokenizer.json").exists():
@@ -201,7 +201,18 @@ def sha256_of(path: Path) -> str:
         raise ArtifactError(f"{path} can't be read: {error.strerror}") from error
 
 
-def _stamp(path: Path) -> dict[str, tuple[int, int]]:
+def claimed_sha256(path: Path) -> str:
+    """Checksum of the graph as the manifest tells it, not verified; empty if it does not."""
+    try:
+        manifest = _read_json(path / MANIFEST)
+        claimed = manifest["files"][_find_onnx(path, manifest).name]["sha256"]
+    except (ArtifactError, LookupError, TypeError):
+        return ""
+    return str(claimed)
+
+
+def stamp_of(path: Path) -> dict[str, tuple[int, int]]:
+    """Size and modification time (ns) of each file of a directory."""
     entries = sorted(entry for entry in path.iterdir() if entry.is_file())
     return {e.name: (e.stat().st_size, e.stat().st_mtime_ns) for e in entries}
 

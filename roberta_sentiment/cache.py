@@ -7,6 +7,7 @@ files still has the checksum it had when it was made.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import logging
@@ -16,12 +17,34 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from roberta_sentiment.artifact import sha256_of
+from roberta_sentiment.artifact import sha256_of, stamp_of
 
 logger = logging.getLogger(__name__)
 
-ENTRY = "entry.json"
+INDEX = "entry.json"
 _DIGITS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Derived files that were intact when they were found.
+
+    Attributes:
+        path: their directory.
+        key: what they were made from and with.
+        stamp: size and modification time (ns) of each file at the time of the check.
+    """
+
+    path: Path
+    key: Mapping[str, str]
+    stamp: Mapping[str, tuple[int, int]]
+
+    def unchanged(self) -> bool:
+        """Whether no file was touched since the check."""
+        try:
+            return stamp_of(self.path) == self.stamp
+        except OSError:
+            return False
 
 
 class Cache:
@@ -35,17 +58,18 @@ class Cache:
     def __init__(self, roots: Sequence[Path]) -> None:
         self._roots = roots
 
-    def find(self, key: Mapping[str, str]) -> Path | None:
-        """The entry's directory, or nothing if there is none that is intact.
+    def find(self, key: Mapping[str, str]) -> Entry | None:
+        """The entry, or nothing if there is none that is intact.
 
         Args:
             key: what the files were made from and with: checksums, versions, features.
         """
         for root in self._roots:
             directory = root / _name(key)
+            stamp = stamp_of(directory) if directory.is_dir() else {}
             reason = _unfit(directory, key)
             if reason is None:
-                return directory
+                return Entry(directory, dict(key), stamp)
             if reason:
                 logger.warning("%s is not used: %s", directory, reason)
         return None
@@ -99,7 +123,7 @@ def _fill(target: Path, key: Mapping[str, str], write: Callable[[Path], None]) -
             for file in sorted(made.iterdir())
         }
         entry = json.dumps({"key": dict(key), "files": files}, indent=2) + "\n"
-        (made / ENTRY).write_text(entry, encoding="utf-8")
+        (made / INDEX).write_text(entry, encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)
         made.rename(target)
@@ -110,7 +134,7 @@ def _unfit(directory: Path, key: Mapping[str, str]) -> str | None:
     """Why an entry can't be used: empty if it does not exist, nothing if it can."""
     try:
         status = directory.stat()
-        entry = json.loads((directory / ENTRY).read_text(encoding="utf-8"))
+        entry = json.loads((directory / INDEX).read_text(encoding="utf-8"))
         files = entry["files"]
         if status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022:
             return "others can write to it"
@@ -123,5 +147,5 @@ def _unfit(directory: Path, key: Mapping[str, str]) -> str | None:
     except FileNotFoundError:
         return ""
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return f"its {ENTRY} can't be read"
+        return f"its {INDEX} can't be read"
     return None

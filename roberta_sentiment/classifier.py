@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from roberta_sentiment import cpu
 from roberta_sentiment.artifact import Artifact
+from roberta_sentiment.cache import Entry
 from roberta_sentiment.errors import GraphError, TokenIdError
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
 from roberta_sentiment.prepared import Prepared, open_prepared
@@ -149,8 +150,15 @@ class Classifier:
         )
 
 
-def load_classifier(artifact: Artifact, settings: Settings) -> Classifier:
+def load_classifier(
+    artifact: Artifact, settings: Settings, optimized: Entry | None = None
+) -> Classifier:
     """Load tokenizer and session of a model directory.
+
+    Args:
+        artifact: the model.
+        settings: limits and policies.
+        optimized: its optimised file, if that was found before.
 
     Raises:
         StartError: something in the directory does not fit.
@@ -163,7 +171,7 @@ def load_classifier(artifact: Artifact, settings: Settings) -> Classifier:
             "this CPU has no VNNI: eight-bit products can saturate, and scores may be off; compare "
             "with `evaluate`, or serve the model in float32"
         )
-    prepared = open_prepared(artifact, threads=available_threads(settings))
+    prepared = open_prepared(artifact, threads=available_threads(settings), optimized=optimized)
     return Classifier(artifact, tokenizer, prepared, settings)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnxruntime
 
 from roberta_sentiment import cpu
-from roberta_sentiment.artifact import Artifact
-from roberta_sentiment.cache import Cache, default_roots
+from roberta_sentiment.artifact import Artifact, claimed_sha256, open_artifact
+from roberta_sentiment.cache import Cache, Entry, default_roots
 from roberta_sentiment.errors import GraphError
 from roberta_sentiment.session import Session, open_session
 
@@ -39,8 +40,28 @@ class Prepared:
     single: Session | None = None
 
 
+def check(path: Path, source: str = "given path") -> tuple[Artifact, Entry | None]:
+    """Check a model directory and, at the same time, the optimised file made from it.
+
+    Returns:
+        The model, and its optimised file if there is an intact one.
+
+    Raises:
+        ArtifactError, ChecksumError: as `open_artifact`.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        claimed = claimed_sha256(path)
+        found = pool.submit(_find_optimized, path, claimed) if claimed else None
+        artifact = open_artifact(path, source)
+        return artifact, found.result() if found else _find_optimized(path, artifact.sha256)
+
+
 def open_prepared(
-    artifact: Artifact, *, threads: int, roots: Sequence[Path] | None = None
+    artifact: Artifact,
+    *,
+    threads: int,
+    roots: Sequence[Path] | None = None,
+    optimized: Entry | None = None,
 ) -> Prepared:
     """Open the best file there is for a model.
 
@@ -52,19 +73,23 @@ def open_prepared(
         artifact: the model.
         threads: that work on the model.
         roots: directories with derived files; by default beside the model and a temporary one.
+        optimized: an optimised file that was found before, to spare a second check.
 
     Raises:
         GraphError: the model can't be loaded.
     """
     cache = Cache(default_roots(artifact.path) if roots is None else roots)
-    found = cache.find(optimized_key(artifact.sha256))
+    key = optimized_key(artifact.sha256)
+    known = optimized if optimized and optimized.key == key and optimized.unchanged() else None
+    found = known or cache.find(key)
     if found:
-        whole = open_session(found / FILE, threads=threads, optimized=True)
-        single = open_session(found / FILE, threads=1, optimized=True) if threads > 1 else None
+        file = found.path / FILE
+        whole = open_session(file, threads=threads, optimized=True)
+        single = open_session(file, threads=1, optimized=True) if threads > 1 else None
         return Prepared(whole, OPTIMIZED, single)
     found = cache.find(_masked_key(artifact.sha256))
     if found:
-        return Prepared(open_session(found / FILE, threads=threads), MASKED)
+        return Prepared(open_session(found.path / FILE, threads=threads), MASKED)
     session = open_session(artifact.onnx_path, threads=threads)
     if session.has_mask:
         return Prepared(session, "as it is")
@@ -81,6 +106,10 @@ def optimized_key(sha256: str) -> dict[str, str]:
         "onnxruntime": onnxruntime.__version__,
         "cpu": " ".join(cpu.features()),
     }
+
+
+def _find_optimized(path: Path, sha256: str) -> Entry | None:
+    return Cache(default_roots(path)).find(optimized_key(sha256))
 
 
 def _masked_key(sha256: str) -> dict[str, str]:

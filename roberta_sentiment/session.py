@@ -138,6 +138,8 @@ def open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # A pattern is kept for each shape that has come, and texts have thousands of shapes.
+    options.enable_mem_pattern = False
     for key, value in configuration.items():
         options.add_session_config_entry(key, value)
     if optimized:

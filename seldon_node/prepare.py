@@ -63,7 +63,7 @@ def prepare(artifact: Artifact, cgroup: Path = Path("/sys/fs/cgroup")) -> str:
     roots = default_roots(artifact.path)
     found = Cache(roots).find(optimized_key(artifact.sha256))
     if found:
-        return str(found)
+        return str(found.path)
     _check_memory(artifact, cgroup)
     from roberta_sentiment.tools.optimize import optimize
 

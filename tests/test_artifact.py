@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roberta_sentiment.artifact import DEFAULT_MODEL, locate, open_artifact
+from roberta_sentiment.artifact import DEFAULT_MODEL, claimed_sha256, locate, open_artifact
 from roberta_sentiment.errors import ArtifactError
 from tests import toy
 
@@ -178,3 +178,10 @@ def test_a_change_after_the_check_is_noticed(directory: Path) -> None:
     flip_a_bit(directory)
     with pytest.raises(ArtifactError, match="damaged"):
         artifact.unchanged()
+
+
+def test_the_claimed_checksum_is_the_manifest_s(directory: Path, tmp_path: Path) -> None:
+    """It is what a check in advance goes by; without a manifest there is none, and no error."""
+    assert open_artifact(directory).sha256 == claimed_sha256(directory)
+    (directory / "manifest.json").write_text('{"files": []}')
+    assert "" == claimed_sha256(directory) == claimed_sha256(tmp_path / "absent")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
-from roberta_sentiment.cache import ENTRY, Cache
+from roberta_sentiment.cache import INDEX, Cache
 
 KEY = {"kind": "masked", "model": "a" * 64, "format": "1"}
 
@@ -20,7 +21,9 @@ def test_an_entry_is_found_again(tmp_path: Path) -> None:
     """The point of it."""
     stored = Cache([tmp_path]).store(KEY, fill)
     assert stored is not None
-    assert stored == Cache([tmp_path / "other", tmp_path]).find(KEY)
+    found = Cache([tmp_path / "other", tmp_path]).find(KEY)
+    assert found is not None
+    assert (stored, KEY) == (found.path, found.key)
     assert b"graph" == (stored / "model.onnx").read_bytes()
     assert [stored.name] == [path.name for path in tmp_path.iterdir()]
 
@@ -46,12 +49,25 @@ def test_a_changed_file_is_not_used(tmp_path: Path, content: bytes) -> None:
     assert Cache([tmp_path]).find(KEY) is None
 
 
+def test_an_entry_knows_whether_it_was_touched(tmp_path: Path) -> None:
+    """A server process that starts again later must not open what nobody has checked."""
+    stored = Cache([tmp_path]).store(KEY, fill)
+    found = Cache([tmp_path]).find(KEY)
+    assert stored is not None
+    assert found is not None
+    assert found.unchanged()
+    (stored / "model.onnx").write_bytes(b"another graph")
+    assert not found.unchanged()
+    shutil.rmtree(stored)
+    assert not found.unchanged()
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"key": 1, "files": 2}'])
 def test_a_spoilt_entry_is_not_used(tmp_path: Path, content: str) -> None:
     """Half a disk is no reason to stop."""
     stored = Cache([tmp_path]).store(KEY, fill)
     assert stored is not None
-    (stored / ENTRY).write_text(content)
+    (stored / INDEX).write_text(content)
     assert Cache([tmp_path]).find(KEY) is None
 
 
@@ -67,7 +83,9 @@ def test_a_new_entry_takes_the_place_of_a_stale_one(tmp_path: Path) -> None:
     """After an update of ONNX Runtime the file is made again."""
     Cache([tmp_path]).store(KEY, fill)
     newer = {**KEY, "format": "2"}
-    assert Cache([tmp_path]).store(newer, fill) == Cache([tmp_path]).find(newer)
+    stored, found = Cache([tmp_path]).store(newer, fill), Cache([tmp_path]).find(newer)
+    assert found is not None
+    assert stored == found.path
     assert Cache([tmp_path]).find(KEY) is None
 
 

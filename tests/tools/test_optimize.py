@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from roberta_sentiment.artifact import open_artifact
+from roberta_sentiment.artifact import open_artifact, sha256_of
 from roberta_sentiment.batching import Padding
+from roberta_sentiment.cache import default_roots
 from roberta_sentiment.errors import ArtifactError
-from roberta_sentiment.prepared import FILE, open_prepared, optimized_key
+from roberta_sentiment.prepared import FILE, check, open_prepared, optimized_key
 from roberta_sentiment.tools.optimize import optimize
 from tests import toy, zoo
 
@@ -39,6 +40,28 @@ def test_a_file_without_shared_pages_is_opened_once(tmp_path: Path) -> None:
     """A second session would hold the weights again."""
     artifact = open_artifact(zoo.write(tmp_path / "model"))
     assert open_prepared(artifact, threads=2, roots=[tmp_path / "cache"]).single is None
+
+
+def test_what_was_checked_before_the_fork_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every server process would otherwise spend its start on the same checksums."""
+    path = zoo.write(tmp_path / "model")
+    optimize(open_artifact(path), default_roots(path)[:1])
+    artifact, found = check(path)
+    assert found is not None
+    read: list[Path] = []
+
+    def watched(file: Path) -> str:
+        read.append(file)
+        return sha256_of(file)
+
+    monkeypatch.setattr("roberta_sentiment.cache.sha256_of", watched)
+    assert "optimized" == open_prepared(artifact, threads=1, optimized=found).kind
+    assert [] == read
+    (found.path / "model.data").write_bytes(b"damaged")
+    assert "masked" == open_prepared(artifact, threads=1, optimized=found).kind
+    assert found.path / "model.data" in read
 
 
 def test_weights_lie_outside_the_graph(tmp_path: Path) -> None:
