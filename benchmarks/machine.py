@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 _LINES_KEPT = 6
 _ERROR = re.compile(r"\bERROR\b|[eE]rror:")
+_CODE = (":/", ":(exclude)benchmarks/results", ":(exclude)*.md", ":(exclude)docs")
 _PACKAGES = ("onnxruntime", "tokenizers", "numpy", "seldon-core", "grpcio", "gunicorn")
 
 
@@ -59,9 +60,13 @@ def _module() -> str:
 
 
 def _commit() -> str:
-    run = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-    )
+    """The commit; "-dirty" if code differs from it. Results and pages change while we measure."""
+    commit = _git("describe", "--always")
+    return f"{commit}-dirty" if _git("status", "--short", "--", *_CODE) else commit
+
+
+def _git(*words: str) -> str:
+    run = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
     return run.stdout.strip()
 
 

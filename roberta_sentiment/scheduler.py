@@ -1,11 +1,12 @@
 """One model for many callers: what waits together runs together.
 
 A sequence that comes while nothing runs is run by its caller with all threads: it waits for nobody.
-What comes meanwhile waits. The pool's threads take it in batches that run side by side, one thread
-each: such runs need no barrier after every operator, and answer up to half as many requests more.
+What comes meanwhile waits. Threads of the scheduler take it in batches that run side by side, each
+on one CPU: such runs need no barrier after every operator, and answer up to half as many requests
+more.
 
-The pool's threads yield the CPU to those that read requests and write answers. Those need it for a
-moment only, and whoever waits behind them joins the next batch.
+Those threads yield the CPU to others, which read requests and write answers. That takes a moment
+only, and who is read in it joins the next batch.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ _Item = tuple[int, int, int, _Job]
 
 
 class Scheduler:
-    """Runs sequences of concurrent callers on one session.
+    """Runs sequences of concurrent callers on one session; its threads do not survive a fork.
 
     Args:
         session: the model, all threads for one run.
@@ -102,7 +103,6 @@ class Scheduler:
         self._single = single or session
         self._places = places if single else 1
         self._free = self._places
-        self._threads: list[threading.Thread] = []
         self._classes = classes
         self._pad_id = pad_id
         self._budget = budget
@@ -117,6 +117,9 @@ class Scheduler:
         self._jobs = 0
         self._tokens = 0
         self._speed = _FIRST_GUESS
+        for number in range(self._places):
+            name = f"roberta-run-{number}"
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
 
     def refuse_overload(self) -> None:
         """Refuse a caller for whom there is no room, before anything is done for it.
@@ -201,12 +204,7 @@ class Scheduler:
             self._give_back(self._places)
 
     def _call_threads(self) -> None:
-        """Wake as many threads as there is work and room for; start them all the first time."""
-        if self._items and not self._threads:
-            for number in range(self._places):
-                name = f"roberta-run-{number}"
-                self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
-                self._threads[-1].start()
+        """Wake as many threads as there is work and room for."""
         self._work.notify(min(self._free, len(self._items)))
 
     def _serve(self) -> None:
@@ -339,5 +337,6 @@ def _be_nice() -> None:
     """Let this thread alone yield the CPU to others; Linux keeps niceness by thread."""
     if sys.platform == "linux":
         own = threading.get_native_id()
-        nice = os.getpriority(os.PRIO_PROCESS, own) + _NICENESS
-        os.setpriority(os.PRIO_PROCESS, own, nice)
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            nice = os.getpriority(os.PRIO_PROCESS, own) + _NICENESS
+            os.setpriority(os.PRIO_PROCESS, own, nice)
