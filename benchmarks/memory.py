@@ -74,15 +74,15 @@ def child(model: Path) -> None:
     sys.stdin.read()
 
 
-def of_processes(model: Path) -> dict[str, Any]:
+def of_processes(model: Path, rounds: int = 1) -> dict[str, Any]:
     """What the model costs the first process, which maps its file twice, and a further one, MB.
 
     The run with the median share of several: how much memory two runs side by side take depends on
     which sequences meet.
     """
-    runs = sorted((once(model) for _ in range(ROUNDS)), key=lambda run: run["further_share"])
+    runs = sorted((once(model) for _ in range(rounds)), key=lambda run: run["further_share"])
     shares = [run["further_share"] for run in runs]
-    return {**runs[ROUNDS // 2], "further_shares": shares}
+    return {**runs[rounds // 2], "further_shares": shares}
 
 
 def once(model: Path) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def main() -> None:
     model_rows, service_rows = {}, {}
     for name, model in (("default", default), ("base int8", base.int8), ("base fp32", base.fp32)):
         bare = without_optimised_file(model)
-        model_rows[f"{name}, optimised file"] = of_processes(model)
+        model_rows[f"{name}, optimised file"] = of_processes(model, ROUNDS)
         model_rows[f"{name}, as it is"] = of_processes(bare)
         for workers in (1, 2, 4):
             service_rows[f"{name}, {workers} REST, 1 gRPC"] = of_service(

@@ -232,6 +232,14 @@ def _ablation(name: str, precision: str) -> Callable[[], str]:
     return render
 
 
+def _served_ablation(model: str) -> Callable[[], str]:
+    def render() -> str:
+        result = read(f"served_ablation_{model}")
+        return _by_concurrency(result, None) + "\n" + origin(result)
+
+    return render
+
+
 def _overhead() -> str:
     result = read("overhead")
     inside = [
@@ -286,6 +294,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "per_core": _per_core,
     "ablation_int8": _ablation("ablation_sentences", "int8"),
     "ablation_fp32": _ablation("ablation_sentences", "fp32"),
+    "served_ablation_base": _served_ablation("base"),
+    "served_ablation_default": _served_ablation("default"),
     "overhead": _overhead,
     "soak": _soak,
 }

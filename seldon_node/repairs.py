@@ -141,8 +141,8 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
 # Metrics ------------------------------------------------------------------------------------
 
 
-_PAUSE_S = 0.02
-"""Least time between two hand-overs to the metrics store."""
+_PAUSE_S = 0.25
+"""Least time between two hand-overs to the metrics store; each takes the CPU from a run."""
 
 
 def _repair_metrics() -> None:

@@ -23,7 +23,7 @@ from scripts.serve import image_environment
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = Path(sys.executable).with_name("seldon-core-microservice")
 START_LIMIT_S = 60
-SETTLE_S = 0.25
+SETTLE_S = 0.6
 """Counts take a moment to the metrics page; no request waits for them."""
 
 

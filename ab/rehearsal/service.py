@@ -22,7 +22,7 @@ from ab.errors import EndpointError
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 40.0
-_SETTLE_S = 0.5
+_SETTLE_S = 1.0
 """Counts take a moment to the metrics page."""
 
 _LOG_LINES = 15
