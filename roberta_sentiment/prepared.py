@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,13 +32,13 @@ class Prepared:
     Attributes:
         session: all threads work on one run.
         kind: "as it is", "masked" or "optimized".
-        single: the same model with one thread a run, for runs side by side. None where it would
-            need the memory of the weights again, or where there is one thread only.
+        open_single: opens the same model with one thread a run, for runs side by side. None where
+            it would need the memory of the weights again, or where there is one thread only.
     """
 
     session: Session
     kind: str
-    single: Session | None = None
+    open_single: Callable[[], Session] | None = None
 
 
 def check(path: Path, source: str = "given path") -> tuple[Artifact, Entry | None]:
@@ -85,8 +86,8 @@ def open_prepared(
     if found:
         file = found.path / FILE
         whole = open_session(file, threads=threads, optimized=True)
-        single = open_session(file, threads=1, optimized=True) if threads > 1 else None
-        return Prepared(whole, OPTIMIZED, single)
+        single = functools.partial(open_session, file, threads=1, optimized=True)
+        return Prepared(whole, OPTIMIZED, single if threads > 1 else None)
     found = cache.find(_masked_key(artifact.sha256))
     if found:
         return Prepared(open_session(found.path / FILE, threads=threads), MASKED)
