@@ -21,7 +21,6 @@ from benchmarks import load, machine, models, targets, texts
 from benchmarks.contender import Contender
 from benchmarks.environments import MissingEnvironmentError
 from benchmarks.server import ServerError, cpu_seconds
-from roberta_sentiment.artifact import DEFAULT_MODEL
 
 CONCURRENCY = (1, 4, 16, 64)
 TEXTS, CHECKED = 256, 64
@@ -34,7 +33,7 @@ def start_all(
 ) -> tuple[list[targets.Target], dict[str, str]]:
     """Start what can be started; the servers, and why others could not be."""
     base = models.base() if model == "base" else None
-    fp32, int8 = (base.fp32, base.int8) if base else (None, DEFAULT_MODEL)
+    fp32, int8 = (base.fp32, base.int8) if base else (None, models.default())
     wanted: dict[str, Any] = {
         "plain class, int8": lambda name: targets.plain(name, int8),
         "plain class, int8, 4 threads": lambda name: targets.plain(name, int8, 4),
@@ -188,7 +187,7 @@ def main() -> None:
     parser.add_argument("--name", default="")
     asked = parser.parse_args()
     found = getattr(texts, asked.texts)(TEXTS)
-    int8 = models.base().int8 if asked.model == "base" else DEFAULT_MODEL
+    int8 = models.base().int8 if asked.model == "base" else models.default()
     only = [word for word in asked.only.split(";") if word]
     with contextlib.ExitStack() as stack:
         running, failed = start_all(stack, asked.model, only)
