@@ -62,7 +62,7 @@ class Classifier:
         self.settings = settings
         self._scheduler = Scheduler(
             prepared.session,
-            open_single=prepared.open_single,
+            single=prepared.single,
             places=available_threads(settings),
             classes=len(artifact.labels),
             pad_id=artifact.pad_id,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,13 +31,13 @@ class Prepared:
     Attributes:
         session: all threads work on one run.
         kind: "as it is", "masked" or "optimized".
-        open_single: opens the same model with one thread a run, for runs side by side. None where
-            it would need the memory of the weights again, or where there is one thread only.
+        single: the same model with one thread a run, for runs side by side. None where it would
+            need the memory of the weights again, or where there is one thread only.
     """
 
     session: Session
     kind: str
-    open_single: Callable[[], Session] | None = None
+    single: Session | None = None
 
 
 def check(path: Path, source: str = "given path") -> tuple[Artifact, Entry | None]:
@@ -86,8 +85,8 @@ def open_prepared(
     if found:
         file = found.path / FILE
         whole = open_session(file, threads=threads, optimized=True)
-        single = functools.partial(open_session, file, threads=1, optimized=True)
-        return Prepared(whole, OPTIMIZED, single if threads > 1 else None)
+        single = open_session(file, threads=1, optimized=True) if threads > 1 else None
+        return Prepared(whole, OPTIMIZED, single)
     found = cache.find(_masked_key(artifact.sha256))
     if found:
         return Prepared(open_session(found.path / FILE, threads=threads), MASKED)

@@ -14,23 +14,20 @@ from __future__ import annotations
 import bisect
 import contextlib
 import dataclasses
-import logging
 import math
 import os
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from roberta_sentiment import batching
-from roberta_sentiment.errors import GraphError, InferenceError, OverloadedError, SentimentError
+from roberta_sentiment.errors import InferenceError, OverloadedError, SentimentError
 from roberta_sentiment.session import Logits, Session
-
-logger = logging.getLogger(__name__)
 
 _FIRST_GUESS = 2_000.0
 """Tokens a second, before anything was measured."""
@@ -79,9 +76,8 @@ class Scheduler:
 
     Args:
         session: the model, all threads for one run.
-        open_single: opens the same, one thread a run, behind the first answers; without it runs
-            never go side by side.
-        places: runs of it side by side.
+        single: the same, one thread a run; without it runs never go side by side.
+        places: runs of `single` side by side.
         classes: width of its output.
         pad_id: id of the padding token.
         budget: most tokens in a batch, padding included; a longer sequence runs alone.
@@ -94,7 +90,7 @@ class Scheduler:
         self,
         session: Session,
         *,
-        open_single: Callable[[], Session] | None = None,
+        single: Session | None = None,
         places: int = 1,
         classes: int,
         pad_id: int,
@@ -104,8 +100,9 @@ class Scheduler:
         alone: bool = False,
     ) -> None:
         self._session = session
-        self._single = session
-        self._places = self._free = 1
+        self._single = single or session
+        self._places = places if single else 1
+        self._free = self._places
         self._classes = classes
         self._pad_id = pad_id
         self._budget = budget
@@ -120,9 +117,9 @@ class Scheduler:
         self._jobs = 0
         self._tokens = 0
         self._speed = _FIRST_GUESS
-        self._start_thread()
-        if open_single:
-            threading.Thread(target=self._widen, args=(open_single, places)).start()
+        for number in range(self._places):
+            name = f"roberta-run-{number}"
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
 
     def refuse_overload(self) -> None:
         """Refuse a caller for whom there is no room, before anything is done for it.
@@ -148,8 +145,8 @@ class Scheduler:
         """
         start = time.perf_counter()
         job = _Job(sequences, self._classes)
-        if taken := self._enter(job):
-            self._run_alone(job, taken)
+        if self._enter(job):
+            self._run_alone(job)
         else:
             job.done.wait()
         if job.error:
@@ -158,14 +155,14 @@ class Scheduler:
         share = Share(job.batches, job.padding, max(0.0, elapsed - job.infer_s), job.infer_s)
         return job.logits, share
 
-    def _enter(self, job: _Job) -> int:
-        """Take all places for a lone sequence, else queue the job; the number of places taken."""
+    def _enter(self, job: _Job) -> bool:
+        """Take all places for a lone sequence, else queue the job; whether it has the places."""
         with self._lock:
             self._refuse_callers()
             self._refuse_tokens(sum(map(len, job.sequences)))
             if len(job.sequences) == 1 and not self._items and self._free == self._places:
                 self._free = 0
-                return self._places
+                return True
             self._jobs += 1
             for position, sequence in enumerate(job.sequences):
                 bisect.insort(self._items, (len(sequence), self._jobs, position, job), key=_order)
@@ -173,7 +170,7 @@ class Scheduler:
             self._turns.append((self._jobs, job))
             self._waiting.add(job)
             self._call_threads()
-            return 0
+            return False
 
     def _refuse_callers(self) -> None:
         callers = len(self._waiting)
@@ -199,34 +196,16 @@ class Scheduler:
         """Seconds until what waits is done, at least 1."""
         return max(1, math.ceil(self._tokens / self._speed))
 
-    def _run_alone(self, job: _Job, taken: int) -> None:
-        """Run a job of one sequence in its caller's thread, then give the places back."""
+    def _run_alone(self, job: _Job) -> None:
+        """Run a job of one sequence in its caller's thread, with all places."""
         try:
             self._run_batch([(len(job.sequences[0]), 0, 0, job)], self._session)
         finally:
-            self._give_back(taken)
+            self._give_back(self._places)
 
     def _call_threads(self) -> None:
         """Wake as many threads as there is work and room for."""
         self._work.notify(min(self._free, len(self._items)))
-
-    def _start_thread(self) -> None:
-        threading.Thread(target=self._serve, name="roberta-run", daemon=True).start()
-
-    def _widen(self, open_single: Callable[[], Session], places: int) -> None:
-        """Let runs go side by side from now on."""
-        _be_nice()
-        try:
-            single = open_single()
-        except GraphError as error:
-            logger.error("runs do not go side by side: %s", error.message)
-            return
-        with self._lock:
-            self._single = single
-            self._free += places - self._places
-            self._places = places
-        for _ in range(places - 1):
-            self._start_thread()
 
     def _serve(self) -> None:
         """Run what waits, batch by batch, for ever."""

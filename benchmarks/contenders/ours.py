@@ -37,7 +37,7 @@ def main() -> None:
             prepared.default_roots = lambda model: []
         prepared.open_session = _opened(opened, dict(entries))
         if not side_by_side:
-            prepared.Prepared = lambda session, kind, open_single=None: shipped(session, kind)
+            prepared.Prepared = lambda session, kind, single=None: shipped(session, kind)
         try:
             return load_classifier(artifact, settings)
         finally:

@@ -22,7 +22,7 @@ node: Any = _node
 
 def _one_run_at_a_time() -> None:
     shipped = prepared.Prepared
-    prepared.Prepared = lambda session, kind, open_single=None: shipped(session, kind)
+    prepared.Prepared = lambda session, kind, single=None: shipped(session, kind)
 
 
 def _one_text_a_run() -> None:

@@ -32,15 +32,14 @@ def test_the_saved_graph_says_that_it_leaves_padding_out(tmp_path: Path) -> None
     artifact = open_artifact(zoo.write(tmp_path / "model"))
     optimize(artifact, [tmp_path / "cache"])
     prepared = open_prepared(artifact, threads=2, roots=[tmp_path / "cache"])
-    assert prepared.open_single is not None
-    single = prepared.open_single()
-    assert [Padding.ATTENTION] * 2 == [prepared.session.padding, single.padding]
+    assert prepared.single is not None
+    assert [Padding.ATTENTION] * 2 == [prepared.session.padding, prepared.single.padding]
 
 
 def test_a_file_without_shared_pages_is_opened_once(tmp_path: Path) -> None:
     """A second session would hold the weights again."""
     artifact = open_artifact(zoo.write(tmp_path / "model"))
-    assert open_prepared(artifact, threads=2, roots=[tmp_path / "cache"]).open_single is None
+    assert open_prepared(artifact, threads=2, roots=[tmp_path / "cache"]).single is None
 
 
 def test_what_was_checked_before_the_fork_is_not_read_again(
