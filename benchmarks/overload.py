@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import time
 from collections import Counter
@@ -54,8 +55,12 @@ async def flood(port: int, found: Sequence[str], rate: float, seconds: float) ->
     """Open loop; request number i asks for text i modulo n and bears the number i."""
     numbers = range(int(rate * seconds))
     encoded = [load.Rest.encode(found[i % len(found)], f"request-{i}") for i in numbers]
-    async with load.Pool(lambda: load.Rest(port)) as pool:
-        return await load.open_loop(pool.send, encoded, rate=rate, seconds=seconds)
+    gc.disable()  # a collection here would be a stop of the client, and look like one of the server
+    try:
+        async with load.Pool(lambda: load.Rest(port)) as pool:
+            return await load.open_loop(pool.send, encoded, rate=rate, seconds=seconds)
+    finally:
+        gc.enable()
 
 
 def check(answers: Sequence[load.Answer], expected: Sequence[float]) -> dict[str, int]:
