@@ -28,7 +28,6 @@ COMMANDS = (
     "served --model default",
     "workers",
     "workers --model default",
-    "served_ablation",
     "served_ablation --model default",
     "overload",
     "overload --model default",

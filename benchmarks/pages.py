@@ -232,12 +232,9 @@ def _ablation(name: str, precision: str) -> Callable[[], str]:
     return render
 
 
-def _served_ablation(model: str) -> Callable[[], str]:
-    def render() -> str:
-        result = read(f"served_ablation_{model}")
-        return _by_concurrency(result, None) + "\n" + origin(result)
-
-    return render
+def _served_ablation() -> str:
+    result = read("served_ablation_default")
+    return _by_concurrency(result, None) + "\n" + origin(result)
 
 
 def _overhead() -> str:
@@ -294,8 +291,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "per_core": _per_core,
     "ablation_int8": _ablation("ablation_sentences", "int8"),
     "ablation_fp32": _ablation("ablation_sentences", "fp32"),
-    "served_ablation_base": _served_ablation("base"),
-    "served_ablation_default": _served_ablation("default"),
+    "served_ablation_default": _served_ablation,
     "overhead": _overhead,
     "soak": _soak,
 }

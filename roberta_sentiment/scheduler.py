@@ -112,7 +112,7 @@ class Scheduler:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._items: list[_Item] = []
-        self._turns: deque[tuple[int, _Job]] = deque()
+        self._turns: deque[_Job] = deque()
         self._waiting: set[_Job] = set()
         self._jobs = 0
         self._tokens = 0
@@ -167,7 +167,7 @@ class Scheduler:
             for position, sequence in enumerate(job.sequences):
                 bisect.insort(self._items, (len(sequence), self._jobs, position, job), key=_order)
                 self._tokens += len(sequence)
-            self._turns.append((self._jobs, job))
+            self._turns.append(job)
             self._waiting.add(job)
             self._call_threads()
             return False
@@ -232,7 +232,7 @@ class Scheduler:
 
         The batch holds a free place's share of what waits, within the budget.
         """
-        number, job = self._turns.popleft()
+        job = self._turns.popleft()
         share = self._tokens / self._free
         bottom = top = max(i for i, item in enumerate(self._items) if item[3] is job)
         tokens = self._items[top][0]
@@ -247,11 +247,9 @@ class Scheduler:
         self._tokens -= tokens
         taken = {item[3] for item in batch}
         remaining = {item[3] for item in self._items if item[3] in taken}
-        self._turns = deque(
-            turn for turn in self._turns if turn[1] not in taken or turn[1] in remaining
-        )
+        self._turns = deque(j for j in self._turns if j not in taken or j in remaining)
         if job in remaining:
-            self._turns.append((number, job))
+            self._turns.append(job)
         return batch
 
     def _may_join(self, at: int, bottom: int, top: int, left: float) -> bool:
@@ -325,7 +323,7 @@ class Scheduler:
         rest = [item for item in self._items if item[3] is job]
         self._items = [item for item in self._items if item[3] is not job]
         self._tokens -= sum(item[0] for item in rest)
-        self._turns = deque(turn for turn in self._turns if turn[1] is not job)
+        self._turns = deque(other for other in self._turns if other is not job)
         job.left = 0
 
 

@@ -144,13 +144,18 @@ def start(count: int, call: Callable[[int], Any]) -> tuple[ThreadPoolExecutor, l
     return pool, [pool.submit(call, i) for i in range(count)]
 
 
-def queued(scheduler: Scheduler, count: int) -> None:
-    """Wait until so many callers wait."""
+def until_equal(value: Callable[[], int], expected: int) -> None:
+    """Wait until other threads have brought a value to what is expected."""
     for _ in range(3000):
-        if len(scheduler._waiting) == count:
+        if value() == expected:
             return
         threading.Event().wait(0.01)
-    raise AssertionError(f"{len(scheduler._waiting)} callers wait, expected {count}")
+    raise AssertionError(f"{value()}, expected {expected}")
+
+
+def queued(scheduler: Scheduler, count: int) -> None:
+    """Wait until so many callers wait."""
+    until_equal(lambda: len(scheduler._waiting), count)
 
 
 def test_what_waits_together_runs_together() -> None:
@@ -331,8 +336,4 @@ def test_many_callers_get_their_own_answers(places: int) -> None:
     assert not shared._turns
     pool.shutdown()
     assert not shared._waiting
-    for _ in range(3000):
-        if shared._free == places:
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError(f"{shared._free} of {places} places are free")
+    until_equal(lambda: shared._free, places)
