@@ -41,10 +41,7 @@ class Entry:
 
     def unchanged(self) -> bool:
         """Whether no file was touched since the check."""
-        try:
-            return stamp_of(self.path) == self.stamp
-        except OSError:
-            return False
+        return bool(self.stamp) and _stamp_of(self.path) == self.stamp
 
 
 class Cache:
@@ -66,7 +63,7 @@ class Cache:
         """
         for root in self._roots:
             directory = root / _name(key)
-            stamp = stamp_of(directory) if directory.is_dir() else {}
+            stamp = _stamp_of(directory)
             reason = _unfit(directory, key)
             if reason is None:
                 return Entry(directory, dict(key), stamp)
@@ -95,6 +92,14 @@ class Cache:
 def default_roots(model: Path) -> list[Path]:
     """Beside the model, then a directory of this user's in the temporary directory."""
     return [model / ".cache", Path(tempfile.gettempdir()) / f"roberta-sentiment-{os.getuid()}"]
+
+
+def _stamp_of(directory: Path) -> dict[str, tuple[int, int]]:
+    """As `stamp_of`; empty where the directory is gone or can't be read."""
+    try:
+        return stamp_of(directory)
+    except OSError:
+        return {}
 
 
 def _name(key: Mapping[str, str]) -> str:

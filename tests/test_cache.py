@@ -71,6 +71,21 @@ def test_a_spoilt_entry_is_not_used(tmp_path: Path, content: str) -> None:
     assert Cache([tmp_path]).find(KEY) is None
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_an_entry_that_is_taken_away_meanwhile_is_no_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    """Another worker replaces it, or it is a stranger's: the start goes on without it."""
+
+    def gone(directory: Path) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise error
+
+    Cache([tmp_path]).store(KEY, fill)
+    monkeypatch.setattr("roberta_sentiment.cache.stamp_of", gone)
+    assert Cache([tmp_path]).find(KEY) is None
+
+
 def test_an_entry_that_others_can_write_is_not_used(tmp_path: Path) -> None:
     """A temporary directory is shared with strangers."""
     stored = Cache([tmp_path]).store(KEY, fill)
