@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 MASKED, OPTIMIZED = "masked", "optimized"
 FILE = "model.onnx"
-_MASK_FORMAT = "1"
-_OPTIMIZED_FORMAT = "2"
+_MASK_FORMAT = "2"
+_OPTIMIZED_FORMAT = "3"
 
 
 @dataclasses.dataclass(frozen=True)

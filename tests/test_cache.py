@@ -13,6 +13,10 @@ from roberta_sentiment.cache import INDEX, Cache
 KEY = {"kind": "masked", "model": "a" * 64, "format": "1"}
 
 
+def _write(file: Path, content: bytes | bytearray) -> None:
+    file.write_bytes(content)
+
+
 def fill(directory: Path) -> None:
     (directory / "model.onnx").write_bytes(b"graph")
 
@@ -46,6 +50,26 @@ def test_a_changed_file_is_not_used(tmp_path: Path, content: bytes) -> None:
     stored = Cache([tmp_path]).store(KEY, fill)
     assert stored is not None
     (stored / "model.onnx").write_bytes(content)
+    assert Cache([tmp_path]).find(KEY) is None
+
+
+@pytest.mark.parametrize("change", ["first", "middle", "last", "longer", "shorter"])
+def test_every_piece_of_a_large_file_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Pieces are checked at once; none may be forgotten, nor a byte between or after them."""
+    monkeypatch.setattr("roberta_sentiment.cache._PIECE", 2**21)
+    content = bytearray(3 * 2**21)
+    stored = Cache([tmp_path]).store(KEY, lambda made: _write(made / "model.data", content))
+    assert stored is not None
+    assert Cache([tmp_path]).find(KEY) is not None
+    if change == "longer":
+        content.append(0)
+    elif change == "shorter":
+        content.pop()
+    else:
+        content[{"first": 0, "middle": 2**21 + 2**20, "last": -1}[change]] ^= 1
+    _write(stored / "model.data", content)
     assert Cache([tmp_path]).find(KEY) is None
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from roberta_sentiment.artifact import open_artifact, sha256_of
+from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.batching import Padding
-from roberta_sentiment.cache import default_roots
+from roberta_sentiment.cache import checksums_of, default_roots
 from roberta_sentiment.errors import ArtifactError
 from roberta_sentiment.prepared import FILE, check, open_prepared, optimized_key
 from roberta_sentiment.tools.optimize import optimize
@@ -52,11 +52,11 @@ def test_what_was_checked_before_the_fork_is_not_read_again(
     assert found is not None
     read: list[Path] = []
 
-    def watched(file: Path) -> str:
+    def watched(file: Path) -> list[str]:
         read.append(file)
-        return sha256_of(file)
+        return checksums_of(file)
 
-    monkeypatch.setattr("roberta_sentiment.cache.sha256_of", watched)
+    monkeypatch.setattr("roberta_sentiment.cache.checksums_of", watched)
     assert "optimized" == open_prepared(artifact, threads=1, optimized=found).kind
     assert [] == read
     (found.path / "model.data").write_bytes(b"damaged")
