@@ -104,8 +104,7 @@ def parts() -> dict[str, float]:
     request = payload.parse(message, node.settings)
     predictions = Instant().classify([TEXT])
     tokenizer = load_tokenizer(open_artifact(models.default()), max_tokens=0, overlap=128)
-    tags = node._tags(predictions)
-    meta = answer.build_meta(None, tags)
+    meta = answer.build_meta(None)
     proto = answer.to_proto(answer.build(request, predictions, meta))
     incoming = type(proto)()
     incoming.data.ndarray.extend([TEXT])
@@ -116,7 +115,9 @@ def parts() -> dict[str, float]:
         "predict_raw over gRPC, ours": microseconds(lambda: node.predict_raw(incoming)),
         "parse the payload": microseconds(lambda: payload.parse(message, node.settings)),
         "tokenize": microseconds(lambda: tokenizer.encode([TEXT], "end")),
-        "tags and meta": microseconds(lambda: answer.build_meta(None, node._tags(predictions))),
+        "tags and meta": microseconds(
+            lambda: answer.build_meta(None)["tags"].update(node._tags(predictions))
+        ),
         "build the answer": microseconds(lambda: answer.build(request, predictions, meta)),
         "count the metrics": microseconds(
             lambda: node.recorder.record(metrics.of_predictions(predictions), "predict")

@@ -132,11 +132,10 @@ class Classifier:
 
     def _score(self, tokenized: Sequence[TokenizedText], tokenize_s: float) -> Predictions:
         sequences = [ids for text in tokenized for ids in text.windows]
-        owners = np.repeat(np.arange(len(tokenized)), [len(t.windows) for t in tokenized])
         logits, share = self._scheduler.run(sequences)
         return Predictions(
             labels=self.labels,
-            logits=_mean_by_owner(logits, owners, len(tokenized)),
+            logits=_mean_of_windows(logits, [len(text.windows) for text in tokenized]),
             tokens=[text.tokens for text in tokenized],
             truncated=[i for i, text in enumerate(tokenized) if text.truncated],
             work=Work(
@@ -180,13 +179,13 @@ def available_threads(settings: Settings) -> int:
     return settings.threads or cpu.available_cpus()
 
 
-def _mean_by_owner(
-    logits: npt.NDArray[np.float32], owners: npt.NDArray[np.int64], n: int
+def _mean_of_windows(
+    logits: npt.NDArray[np.float32], windows: Sequence[int]
 ) -> npt.NDArray[np.float32]:
-    """Average the logits of the windows of each text: (windows, k) to (n, k)."""
-    if len(owners) == n:
+    """Average the logits of the windows of each text: (sum of windows, k) to (texts, k)."""
+    if len(logits) == len(windows):
         return logits
-    sums = np.zeros((n, logits.shape[1]), dtype=np.float64)
-    np.add.at(sums, owners, logits)
-    counts = np.bincount(owners, minlength=n)[:, None]
-    return (sums / counts).astype(np.float32)
+    starts = np.cumsum([0, *windows[:-1]])
+    sums = np.add.reduceat(logits, starts, axis=0, dtype=np.float64)
+    means: npt.NDArray[np.float32] = (sums / np.array(windows)[:, None]).astype(np.float32)
+    return means

@@ -43,12 +43,11 @@ def build(request: Request, predictions: Predictions, meta: Message) -> Message:
     return {"data": data, "meta": meta}
 
 
-def build_meta(incoming: object, tags: Mapping[str, Any]) -> Message:
-    """Meta of an answer: the caller's puid, tags and path, with this node's added.
+def build_meta(incoming: object) -> Message:
+    """Meta of an answer: the caller's puid, tags and path, with this node in the path.
 
     Args:
         incoming: `meta` of the request, None if it had none.
-        tags: of this answer; they win over the caller's.
 
     Raises:
         PayloadError: `meta` is not of the form that Seldon gives it.
@@ -59,7 +58,7 @@ def build_meta(incoming: object, tags: Mapping[str, Any]) -> Message:
     given = _mapping(incoming, "tags")
     if not _is_finite(given):
         raise PayloadError("meta.tags holds a number that is not finite")
-    meta: Message = {"tags": {**given, **tags}}
+    meta: Message = {"tags": {**given}}
     path = {**_request_path(), **_mapping(incoming, "requestPath")}
     if path:
         meta["requestPath"] = path

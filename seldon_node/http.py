@@ -53,7 +53,12 @@ class StrictJSON(DefaultJSONProvider):
 
 
 class ExplainedRequest(Request):
-    """A request that says why its body is not JSON."""
+    """A request that says why its body is not JSON, and looks for no form in one that is."""
+
+    @property
+    def want_form_data_parsed(self) -> bool:
+        """Whether the body may hold a form, for which the wrapper looks first."""
+        return not self.is_json and super().want_form_data_parsed
 
     def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
         """Refuse the body.

@@ -158,10 +158,10 @@ class SentimentNode:
     def _answer(self, message: object) -> dict[str, Any]:
         try:
             incoming = message.get("meta") if isinstance(message, dict) else None
-            answer.build_meta(incoming, {})
+            meta = answer.build_meta(incoming)
             request = payload.parse(message, self.settings)
             predictions = self._predict(request)
-            meta = answer.build_meta(incoming, self._tags(predictions))
+            meta["tags"].update(self._tags(predictions))
             result = answer.build(request, predictions, meta)
         except RecursionError:
             return self._refuse(PayloadError("the message is nested too deeply"))

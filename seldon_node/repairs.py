@@ -12,7 +12,6 @@ upstream is deleted here; until then SELDON_REPAIRS_OFF (names, comma-separated)
 from __future__ import annotations
 
 import bisect
-import copy
 import functools
 import logging
 import multiprocessing
@@ -21,8 +20,9 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from multiprocessing.managers import SyncManager
+from multiprocessing.managers import RemoteError, SyncManager
 from typing import Any, NoReturn
 
 import grpc
@@ -148,9 +148,9 @@ _PAUSE_S = 0.25
 def _repair_metrics() -> None:
     """Count every increment, count a reward of 0, and survive the loss of the store.
 
-    The store keeps a dictionary for each process, which only threads of that process change. So
-    a lock and a copy inside the process are enough. A thread hands the copy to the store, which is
-    another process, so that no request waits for it.
+    The store keeps a dictionary for each process. One thread of that process adds up what requests
+    leave to it and hands the sums to the store, which is another process. So no increment meets
+    another, and no request waits.
     """
     making = threading.Lock()
 
@@ -177,31 +177,31 @@ def _repair_metrics() -> None:
 
 
 class _Counted:
-    """What this process has counted since it was forked, and the thread that hands it over."""
+    """What this process has counted since it was forked, known to one thread alone."""
 
     def __init__(self, store: Any) -> None:
         self.pid = os.getpid()
         self._store = store
-        self._lock = threading.Lock()
-        self._data: dict[Any, Any] = {}
+        self._waiting: deque[tuple[list[dict[str, Any]], str]] = deque()
+        self._sums: dict[Any, Any] = {}
         self._changed = threading.Event()
         threading.Thread(target=self._hand_over, name="metrics", daemon=True).start()
 
     def add(self, metrics: list[dict[str, Any]], method: str) -> None:
         """Count; the store has it a moment later."""
-        with self._lock:
-            for metric in metrics:
-                _add(self._data, metric, method)
+        self._waiting.append((metrics, method))
         self._changed.set()
 
     def _hand_over(self) -> None:
         while self._changed.wait():
             self._changed.clear()
-            with self._lock:
-                data = copy.deepcopy(self._data)
+            while self._waiting:
+                metrics, method = self._waiting.popleft()
+                for metric in metrics:
+                    _add(self._sums, metric, method)
             try:
-                self._store.data[self._store.worker_id_func()] = data
-            except (OSError, EOFError) as error:
+                self._store.data[self._store.worker_id_func()] = self._sums
+            except (OSError, EOFError, RemoteError) as error:
                 logger.error("the metrics store does not answer: %r", error)
             time.sleep(_PAUSE_S)
 
