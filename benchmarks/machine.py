@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def describe() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
+        "python_profile_guided": "--enable-optimizations"
+        in str(sysconfig.get_config_var("CONFIG_ARGS")),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
 

@@ -70,13 +70,14 @@ def base(layers: int = LAYERS) -> Base:
         _export(found, layers)
         _quantize_dynamic(found)
         _make_ours(found)
+    for model in (found.fp32, found.int8):
+        _optimize(model)
     return found
 
 
 def default() -> Path:
     """The embedded model, copied beside its optimised file."""
     from roberta_sentiment.artifact import DEFAULT_MODEL, open_artifact
-    from roberta_sentiment.tools.optimize import optimize
 
     sha256 = open_artifact(DEFAULT_MODEL).sha256
     found = _FOLDER / f"default-{sha256[:12]}"
@@ -84,9 +85,19 @@ def default() -> Path:
         scratch = _FOLDER / f"new-{found.name}"
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.copytree(DEFAULT_MODEL, scratch, ignore=shutil.ignore_patterns(".*"))
-        optimize(open_artifact(scratch), [scratch / ".cache"])
         scratch.rename(found)
+    _optimize(found)
     return found
+
+
+def _optimize(model: Path) -> None:
+    """Make the optimised file, unless there is one that fits this code and this machine."""
+    from roberta_sentiment.prepared import check
+    from roberta_sentiment.tools.optimize import optimize
+
+    artifact, found = check(model)
+    if found is None:
+        optimize(artifact, [model / ".cache"])
 
 
 def _export(models: Base, layers: int) -> None:
@@ -127,11 +138,9 @@ def _make_ours(models: Base) -> None:
     from roberta_sentiment.settings import Settings
     from roberta_sentiment.tokens import load_tokenizer
     from roberta_sentiment.tools.manifest import write_manifest
-    from roberta_sentiment.tools.optimize import optimize
 
     shutil.copytree(models.export, models.fp32)
     artifact = open_artifact(models.fp32)
-    optimize(artifact, [models.fp32 / ".cache"])
     tokenizer = load_tokenizer(artifact, max_tokens=0, overlap=Settings().window_overlap)
     texts = tokenizer.encode(sentences(CALIBRATION_TEXTS, seed=1), "end")
     weights = from_onnx(onnx.load(str(artifact.onnx_path)), artifact.config)
@@ -148,7 +157,6 @@ def _make_ours(models: Base) -> None:
         licence="Apache-2.0",
         origin="random weights",
     )
-    optimize(open_artifact(scratch), [scratch / ".cache"])
     scratch.rename(models.int8)
 
 
