@@ -193,8 +193,10 @@ class Pod:
         if self._visitor is not None:
             self._visitor.kill()
             self._visitor.communicate()
-        self.process.kill()
-        self.process.wait()
+        if self.process.poll() is None:
+            # Of the process, not of unshare: a change of user makes the kernel forget --kill-child.
+            os.kill(self.main_process(), signal.SIGKILL)
+            self.process.wait()
 
 
 def _lay_out(root: Path, annotations: str) -> None:

@@ -218,7 +218,10 @@ def test_sigterm_ends_it_cleanly(
 
 
 def test_a_model_from_modeluri(tmp_path: Path, image: builder.Image) -> None:
-    """The initializer's copy at /mnt/models is served, read-only, in the place of the embedded."""
+    """The initializer's copy at /mnt/models is served, read-only, in the place of the embedded.
+
+    A pod that is not stopped leaves no process behind, which would slow what is tested after it.
+    """
     model = toy.write(tmp_path / "toy", positions=514)
     (document,) = deployments(builder.ROOT / "deploy" / "model-uri-s3.yaml")
     (container,) = containers(document)
@@ -229,6 +232,8 @@ def test_a_model_from_modeluri(tmp_path: Path, image: builder.Image) -> None:
         assert "model_uri" == metadata["custom"]["source"]
         assert "models" == json.loads(answer["text"])["meta"]["tags"]["model_name"]
         assert [] == list(model.glob(".*"))
+        inside = started.processes()
+    assert [] == [pid for pid in inside if Path(f"/proc/{pid}/ns").exists()]
 
 
 def test_rest_only_needs_one_process_less(tmp_path: Path, image: builder.Image) -> None:
