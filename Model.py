@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from roberta_sentiment.affinity import keep_thread_on, serving_cpus
 from roberta_sentiment.artifact import locate
 from roberta_sentiment.classifier import load_classifier
 from roberta_sentiment.errors import SentimentError, StartError
@@ -37,6 +38,7 @@ class Model(SentimentNode):
             self.settings = Settings.read(parameters)
             self._artifact, self._optimized = check(*locate(self.settings.model_uri))
             self.labels = self._artifact.labels
+            self._cpus = serving_cpus(exclusive=self.settings.exclusive_cpus)
         except StartError as error:
             raise SystemExit(f"cannot start: {error.message}") from None
         self.identity = {
@@ -62,7 +64,10 @@ class Model(SentimentNode):
         """
         try:
             self._artifact = self._artifact.unchanged()
-            self._open(load_classifier(self._artifact, self.settings, self._optimized))
+            cpu = self._cpus.claim() if self._cpus else None
+            self._open(load_classifier(self._artifact, self.settings, self._optimized, cpu))
+            if cpu is not None:
+                keep_thread_on(cpu)
         except SentimentError as error:
             logger.critical("cannot start: %s", error.message)
             raise SystemExit(repairs.BOOT_FAILED) from None

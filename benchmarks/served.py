@@ -25,6 +25,7 @@ from benchmarks.server import ServerError, cpu_seconds
 CONCURRENCY = (1, 4, 16, 64)
 TEXTS, CHECKED = 256, 64
 _IDLE_S, _IDLE_SHARE, _IDLE_TRIES = 0.25, 0.1, 240
+EXCLUSIVE = {"SENTIMENT_EXCLUSIVE_CPUS": "true"}
 Measured = dict[str, Any]
 
 
@@ -37,6 +38,7 @@ def start_all(
     wanted: dict[str, Any] = {
         "plain class, int8": lambda name: targets.plain(name, int8),
         "plain class, int8, 4 threads": lambda name: targets.plain(name, int8, 4),
+        "ours, int8, exclusive CPUs": lambda name: targets.ours(name, int8, **EXCLUSIVE),
         "ours, int8": lambda name: targets.ours(name, int8),
     }
     if base and fp32:
@@ -168,12 +170,13 @@ def differences(running: Sequence[targets.Target], found: Sequence[str]) -> dict
 def ratios(table: Sequence[Measured]) -> dict[str, float]:
     """Ours against each other server of the same precision, at each concurrency."""
     rate = {(row["server"], row["concurrency"]): row["requests_per_s"] for row in table}
-    found = {}
-    for (name, concurrency), value in rate.items():
-        mine = rate.get((f"ours, {'fp32' if 'fp32' in name else 'int8'}", concurrency))
-        if mine and value and not name.startswith("ours"):
-            found[f"ours to {name}, at {concurrency}"] = round(mine / value, 2)
-    return found
+    ours = {name for name, _ in rate if name.startswith("ours")}
+    return {
+        f"{mine} to {name}, at {concurrency}": round(rate[mine, concurrency] / value, 2)
+        for (name, concurrency), value in rate.items()
+        for mine in sorted(ours)
+        if name not in ours and value and ("fp32" in name) == ("fp32" in mine)
+    }
 
 
 def main() -> None:

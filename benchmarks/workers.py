@@ -22,6 +22,12 @@ SETTINGS: dict[str, dict[str, str]] = {
         "SENTIMENT_THREADS": "1",
         "GUNICORN_THREADS": "1",
     },
+    "exclusive CPUs": served.EXCLUSIVE,
+    "2 workers, 1 run thread each, exclusive CPUs": {
+        "GUNICORN_WORKERS": "2",
+        "SENTIMENT_THREADS": "1",
+        **served.EXCLUSIVE,
+    },
     "8 request threads": {"GUNICORN_THREADS": "8"},
     "16 request threads": {"GUNICORN_THREADS": "16"},
 }

@@ -150,7 +150,10 @@ class Classifier:
 
 
 def load_classifier(
-    artifact: Artifact, settings: Settings, optimized: Entry | None = None
+    artifact: Artifact,
+    settings: Settings,
+    optimized: Entry | None = None,
+    serving_cpu: int | None = None,
 ) -> Classifier:
     """Load tokenizer and session of a model directory.
 
@@ -158,6 +161,7 @@ def load_classifier(
         artifact: the model.
         settings: limits and policies.
         optimized: its optimised file, if that was found before.
+        serving_cpu: CPU of the threads that serve requests, if they stay on one.
 
     Raises:
         StartError: something in the directory does not fit.
@@ -170,7 +174,12 @@ def load_classifier(
             "this CPU has no VNNI: eight-bit products can saturate, and scores may be off; compare "
             "with `evaluate`, or serve the model in float32"
         )
-    prepared = open_prepared(artifact, threads=available_threads(settings), optimized=optimized)
+    prepared = open_prepared(
+        artifact,
+        threads=available_threads(settings),
+        optimized=optimized,
+        serving_cpu=serving_cpu,
+    )
     return Classifier(artifact, tokenizer, prepared, settings)
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
+CGROUP = Path("/sys/fs/cgroup")
 _CPUINFO = Path("/proc/cpuinfo")
 _KERNEL_FEATURES = {
     "amx_bf16", "amx_int8", "asimddp", "avx", "avx2", "avx512_bf16", "avx512_vnni", "avx512f",
@@ -15,7 +15,7 @@ _KERNEL_FEATURES = {
 }  # fmt: skip
 
 
-def available_cpus(cgroup: Path = _CGROUP) -> int:
+def available_cpus(cgroup: Path = CGROUP) -> int:
     """CPUs that this process may use, at least 1.
 
     The smaller of the affinity mask and the cgroup quota, rounded up: a quota of 1.5 CPUs gives 2.

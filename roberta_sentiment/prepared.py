@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def open_prepared(
     threads: int,
     roots: Sequence[Path] | None = None,
     optimized: Entry | None = None,
+    serving_cpu: int | None = None,
 ) -> Prepared:
     """Open the best file there is for a model.
 
@@ -74,6 +76,7 @@ def open_prepared(
         threads: that work on the model.
         roots: directories with derived files; by default beside the model and a temporary one.
         optimized: an optimised file that was found before, to spare a second check.
+        serving_cpu: CPU of the threads that serve requests, if they stay on one.
 
     Raises:
         GraphError: the model can't be loaded.
@@ -82,18 +85,19 @@ def open_prepared(
     key = optimized_key(artifact.sha256)
     known = optimized if optimized and optimized.key == key and optimized.unchanged() else None
     found = known or cache.find(key)
+    open_whole = functools.partial(open_session, threads=threads, caller_cpu=serving_cpu)
     if found:
         file = found.path / FILE
-        whole = open_session(file, threads=threads, optimized=True)
+        whole = open_whole(file, optimized=True)
         single = open_session(file, threads=1, optimized=True) if threads > 1 else None
         return Prepared(whole, OPTIMIZED, single)
     found = cache.find(_masked_key(artifact.sha256))
     if found:
-        return Prepared(open_session(found.path / FILE, threads=threads), MASKED)
-    session = open_session(artifact.onnx_path, threads=threads)
+        return Prepared(open_whole(found.path / FILE), MASKED)
+    session = open_whole(artifact.onnx_path)
     if session.has_mask:
         return Prepared(session, "as it is")
-    masked = _open_masked(artifact, cache, threads)
+    masked = _open_masked(artifact, cache, open_whole)
     return Prepared(masked, MASKED) if masked else Prepared(session, "as it is")
 
 
@@ -116,7 +120,9 @@ def _masked_key(sha256: str) -> dict[str, str]:
     return {"kind": MASKED, "format": _MASK_FORMAT, "model": sha256}
 
 
-def _open_masked(artifact: Artifact, cache: Cache, threads: int) -> Session | None:
+def _open_masked(
+    artifact: Artifact, cache: Cache, open_whole: Callable[[Path | bytes], Session]
+) -> Session | None:
     import onnx
 
     from roberta_sentiment.graph.mask import add_mask
@@ -137,4 +143,4 @@ def _open_masked(artifact: Artifact, cache: Cache, threads: int) -> Session | No
         logger.warning("%s can't be edited (%s)", artifact.onnx_path, type(error).__name__)
         return None
     logger.info("an attention mask was put into the graph; kept in %s", kept or "memory")
-    return open_session(source, threads=threads)
+    return open_whole(source)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -122,6 +124,7 @@ def open_session(
     threads: int,
     optimized: bool = False,
     configuration: Mapping[str, str] = CONFIGURATION,
+    caller_cpu: int | None = None,
 ) -> Session:
     """Load a graph into ONNX Runtime.
 
@@ -130,6 +133,7 @@ def open_session(
         threads: threads of one run.
         optimized: the file was saved by ONNX Runtime after all its optimisations.
         configuration: of the session, by ONNX Runtime's keys.
+        caller_cpu: CPU of the threads that call `run`, which the session's own then leave alone.
 
     Raises:
         GraphError: ONNX Runtime can't load the file, or it is no classification graph.
@@ -140,7 +144,7 @@ def open_session(
     options.log_severity_level = 3
     # A pattern is kept for each shape that has come, and texts have thousands of shapes.
     options.enable_mem_pattern = False
-    for key, value in configuration.items():
+    for key, value in {**configuration, **_affinities(threads, caller_cpu)}.items():
         options.add_session_config_entry(key, value)
     if optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -151,6 +155,15 @@ def open_session(
         name = "the edited graph" if isinstance(model, bytes) else model
         raise GraphError(f"ONNX Runtime can't load {name}: {_first_line(error)}") from error
     return Session(session)
+
+
+def _affinities(threads: int, caller_cpu: int | None) -> dict[str, str]:
+    """The entry that keeps each of a session's own threads on a CPU; it counts CPUs from 1."""
+    others = sorted(os.sched_getaffinity(0) - {caller_cpu})
+    if caller_cpu is None or threads == 1 or not others:
+        return {}
+    cpus = itertools.islice(itertools.cycle(others), threads - 1)
+    return {"session.intra_op_thread_affinities": ";".join(str(cpu + 1) for cpu in cpus)}
 
 
 def read_signature(session: InferenceSession) -> Signature:

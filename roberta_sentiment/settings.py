@@ -77,6 +77,10 @@ class Settings:
         "0: the CPUs this container may use.",
         minimum=0, maximum=1024,
     )  # fmt: skip
+    exclusive_cpus: bool = _setting(
+        False, "Whether the container has its CPUs to itself (docs/sizing.md): threads that serve "
+        "requests then stay on one of them.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -185,7 +189,8 @@ def markdown_table() -> str:
     """The settings as a Markdown table, for the README."""
     lines = ["| parameter | environment | default | meaning |", "|---|---|---|---|"]
     for field in dataclasses.fields(Settings):
-        default = f"`{field.default}`" if field.default != "" else "empty"
+        value = str(field.default).lower() if field.type == "bool" else field.default
+        default = f"`{value}`" if value != "" else "empty"
         variable = _variables(field)[0]
         lines.append(f"| `{field.name}` | `{variable}` | {default} | {field.metadata['doc']} |")
     return "\n".join(lines) + "\n"

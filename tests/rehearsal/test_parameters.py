@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import grpc
 import pytest
 import requests
 
+from roberta_sentiment.affinity import serving_cpus
 from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.cpu import available_cpus
 from roberta_sentiment.settings import Settings
@@ -163,7 +165,7 @@ def sees_batch_tokens(service: Service, _: Path) -> None:
 def sees_threads(service: Service, _: Path) -> None:
     """The pool of the model has them all but the one that asks."""
     (worker,) = listening_on(service.grpc)
-    assert len(list(Path(f"/proc/{worker}/task").iterdir())) >= int(VALUES["threads"])
+    assert len(threads_of(worker)) >= int(VALUES["threads"])
 
 
 def sees_max_queue(_: Service, __: Path) -> None:
@@ -175,6 +177,40 @@ def sees_max_queue(_: Service, __: Path) -> None:
 def sees_max_queue_tokens(_: Service, __: Path) -> None:
     with started(manifest_with(max_queue_tokens="1000")) as service:
         assert any("(setting max_queue_tokens)" in info for info in refused_under_load(service))
+
+
+def sees_exclusive_cpus(unchanged: Service, _: Path) -> None:
+    """Each protocol has a CPU for its requests; the threads of the model go where they like."""
+    if serving_cpus(exclusive=True) is None:
+        pytest.skip("this machine has one CPU, or shares its CPUs by a quota")
+    everywhere = os.sched_getaffinity(0)
+    assert [everywhere] * 2 == [cpus_of(worker) for worker in workers(unchanged)]
+    with started(manifest_with(exclusive_cpus="true")) as service:
+        assert 200 == service.post({"strData": "good"}).status_code
+        service.predict(to_proto({"strData": "good"}))
+        rest, grpc_worker = workers(service)
+        assert 2 == len(cpus_of(rest) | cpus_of(grpc_worker))
+        for worker in (rest, grpc_worker):
+            found = [cpus_of(thread) for thread in threads_of(worker)]
+            assert found.count(cpus_of(worker)) > 1
+            assert everywhere in found
+
+
+def workers(service: Service) -> list[int]:
+    """Pids of the process that serves REST, and of that which serves gRPC.
+
+    Of the two that listen for REST, gunicorn's arbiter has one thread.
+    """
+    ports = service.http, service.grpc
+    return [max(listening_on(port), key=lambda pid: len(threads_of(pid))) for port in ports]
+
+
+def threads_of(process: int) -> list[int]:
+    return [int(task.name) for task in Path(f"/proc/{process}/task").iterdir()]
+
+
+def cpus_of(thread: int) -> set[int]:
+    return os.sched_getaffinity(thread)
 
 
 def refused_under_load(service: Service) -> list[str]:
