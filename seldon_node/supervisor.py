@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import logging
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -18,6 +19,10 @@ BOOT_FAILED = 3
 
 GRACE_S = 30.0
 """Seconds that running requests get after SIGTERM; as long as gunicorn gives its workers."""
+
+KILL_S = GRACE_S + 2.0
+"""Seconds after SIGTERM when what still runs is killed; gunicorn has killed its workers by then,
+which would outlive it."""
 
 _LONGEST_PAUSE_S = 5.0
 _STABLE_S = 10.0
@@ -128,11 +133,11 @@ class Supervisor:
         running = [s.process for s in self._servers if s.process is not None]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + GRACE_S
+        deadline = time.monotonic() + KILL_S
         for process in running:
             process.join(max(0.0, deadline - time.monotonic()))
             if process.exitcode is None:
-                logger.error("%s did not stop in %.0f s, killing it", process.name, GRACE_S)
+                logger.error("%s did not stop in %.0f s, killing it", process.name, KILL_S)
                 process.kill()
                 process.join()
 
@@ -143,7 +148,11 @@ def end_with_parent() -> None:
 
 
 def _child(target: Callable[[], None]) -> None:
-    """What runs in a forked server process."""
+    """What runs in a forked server process.
+
+    A Ctrl-C reaches the supervisor alone, which ends the servers in good order.
+    """
+    os.setpgid(0, 0)
     end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -147,8 +147,17 @@ def test_a_signal_ends_every_process(toy_service: Service, number: int) -> None:
     assert [] == toy_service.processes()
 
 
-def test_running_requests_are_answered_before_the_end(toy_service_path: Path) -> None:
-    """A rolling update must not cost an answer, on either protocol."""
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param(lambda pid: os.kill(pid, signal.SIGTERM), id="SIGTERM"),
+        pytest.param(lambda pid: os.killpg(pid, signal.SIGINT), id="Ctrl-C"),
+    ],
+)
+def test_running_requests_are_answered_before_the_end(
+    toy_service_path: Path, end: Callable[[int], None]
+) -> None:
+    """A rolling update must not cost an answer, on either protocol; nor Ctrl-C."""
     with Service("tests.nodes.slow.Slow", MODEL_URI=str(toy_service_path)).start() as service:
         service.wait_for(lambda: grpc_answers(service), "gRPC")
         slowly = {"strData": "slowly good"}
@@ -162,13 +171,25 @@ def test_running_requests_are_answered_before_the_end(toy_service_path: Path) ->
         for thread in threads:
             thread.start()
         service.wait_for(lambda: service.log().count(BEGUN) == 2, "both requests to arrive")
-        service.process.send_signal(signal.SIGTERM)
+        end(service.process.pid)
         for thread in threads:
             thread.join()
         assert 0 == service.process.wait(10)
         assert 200 == answers["rest"]
         assert ["negative", "positive"] == list(answers["grpc"])  # type: ignore[call-overload]
         assert [] == service.processes()
+
+
+def test_ctrl_c_reaches_no_server(toy_service: Service) -> None:
+    """A terminal sends it to a group of processes, of which a server must not be one.
+
+    gunicorn's worker waits for a lock when it gets SIGINT; if it holds that lock, because it is
+    just handing a request to its threads, it waits for ever.
+    """
+    ports = toy_service.http, toy_service.grpc, toy_service.metrics
+    servers = {pid for port in ports for pid in listening_on(port)}
+    assert len(servers) >= len(ports)
+    assert os.getpgid(toy_service.process.pid) not in set(map(os.getpgid, servers))
 
 
 def test_a_killed_rest_worker_comes_back(toy_service: Service) -> None:

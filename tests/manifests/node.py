@@ -13,7 +13,7 @@ from roberta_sentiment.artifact import MOUNTED_MODEL
 from roberta_sentiment.errors import SettingsError
 from roberta_sentiment.settings import Settings
 from scripts.serve import image_environment
-from seldon_node.supervisor import GRACE_S
+from seldon_node.supervisor import KILL_S
 from tests.manifests.document import (
     Fields,
     environment,
@@ -109,8 +109,8 @@ def grace_covers_the_end(document: Fields) -> Iterator[str]:
     for _, container, pod in _ours(document):
         grace = pod["spec"].get("terminationGracePeriodSeconds", 20)
         pause = prestop_seconds(container)
-        if not pause or grace < pause + GRACE_S:
-            yield f"{container['name']}: grace {grace} s, preStop {pause} s, requests {GRACE_S} s"
+        if not pause or grace < pause + KILL_S:
+            yield f"{container['name']}: grace {grace} s, preStop {pause} s, end {KILL_S:.0f} s"
 
 
 def prestop_seconds(container: Fields) -> int:
