@@ -43,14 +43,18 @@ def serving_cpus(*, exclusive: bool, cgroup: Path = CGROUP) -> ServingCpus | Non
         exclusive: whether the container has its CPUs to itself, as the operator says.
         cgroup: where the cgroup file system is mounted.
     """
-    cpus, used = len(os.sched_getaffinity(0)), available_cpus(cgroup)
-    if exclusive and used < cpus:
+    cpus = len(os.sched_getaffinity(0))
+    if not exclusive or cpus == 1:
+        return None
+    used = available_cpus(cgroup)
+    if used < cpus:
         logger.warning(
             "exclusive_cpus is ignored: this container may use %d CPUs but run on %d, so others "
             "run there too; ask for whole CPUs on a node whose kubelet hands them out",
             used, cpus,
         )  # fmt: skip
-    return ServingCpus() if exclusive and 1 < cpus == used else None
+        return None
+    return ServingCpus()
 
 
 def keep_thread_on(cpu: int) -> None:

@@ -159,8 +159,10 @@ def open_session(
 
 def _affinities(threads: int, caller_cpu: int | None) -> dict[str, str]:
     """The entry that keeps each of a session's own threads on a CPU; it counts CPUs from 1."""
+    if caller_cpu is None:
+        return {}
     others = sorted(os.sched_getaffinity(0) - {caller_cpu})
-    if caller_cpu is None or threads == 1 or not others:
+    if threads == 1 or not others:
         return {}
     cpus = itertools.islice(itertools.cycle(others), threads - 1)
     return {"session.intra_op_thread_affinities": ";".join(str(cpu + 1) for cpu in cpus)}

@@ -189,7 +189,7 @@ def markdown_table() -> str:
     """The settings as a Markdown table, for the README."""
     lines = ["| parameter | environment | default | meaning |", "|---|---|---|---|"]
     for field in dataclasses.fields(Settings):
-        value = str(field.default).lower() if field.type == "bool" else field.default
+        value = str(field.default).lower() if isinstance(field.default, bool) else field.default
         default = f"`{value}`" if value != "" else "empty"
         variable = _variables(field)[0]
         lines.append(f"| `{field.name}` | `{variable}` | {default} | {field.metadata['doc']} |")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from roberta_sentiment.artifact import Artifact, locate, open_artifact
 from roberta_sentiment.cache import Cache, default_roots
+from roberta_sentiment.cpu import CGROUP
 from roberta_sentiment.errors import ArtifactError, SentimentError
 from roberta_sentiment.prepared import optimized_key
 from roberta_sentiment.settings import Settings
@@ -49,7 +50,7 @@ def model_to_serve(environ: Mapping[str, str]) -> Artifact:
     return open_artifact(*locate(Settings.read(uris, environ).model_uri))
 
 
-def prepare(artifact: Artifact, cgroup: Path = Path("/sys/fs/cgroup")) -> str:
+def prepare(artifact: Artifact, cgroup: Path = CGROUP) -> str:
     """Make its optimised file in the temporary directory unless there is one; say where it is.
 
     Args:

@@ -184,15 +184,15 @@ def sees_exclusive_cpus(unchanged: Service, _: Path) -> None:
     if serving_cpus(exclusive=True) is None:
         pytest.skip("this machine has one CPU, or shares its CPUs by a quota")
     everywhere = os.sched_getaffinity(0)
-    assert [everywhere] * 2 == [cpus_of(worker) for worker in workers(unchanged)]
+    assert [everywhere] * 2 == [os.sched_getaffinity(worker) for worker in workers(unchanged)]
     with started(manifest_with(exclusive_cpus="true")) as service:
         assert 200 == service.post({"strData": "good"}).status_code
         service.predict(to_proto({"strData": "good"}))
         rest, grpc_worker = workers(service)
-        assert 2 == len(cpus_of(rest) | cpus_of(grpc_worker))
+        assert 2 == len(os.sched_getaffinity(rest) | os.sched_getaffinity(grpc_worker))
         for worker in (rest, grpc_worker):
-            found = [cpus_of(thread) for thread in threads_of(worker)]
-            assert found.count(cpus_of(worker)) > 1
+            found = [os.sched_getaffinity(thread) for thread in threads_of(worker)]
+            assert found.count(os.sched_getaffinity(worker)) > 1
             assert everywhere in found
 
 
@@ -207,10 +207,6 @@ def workers(service: Service) -> list[int]:
 
 def threads_of(process: int) -> list[int]:
     return [int(task.name) for task in Path(f"/proc/{process}/task").iterdir()]
-
-
-def cpus_of(thread: int) -> set[int]:
-    return os.sched_getaffinity(thread)
 
 
 def refused_under_load(service: Service) -> list[str]:
