@@ -48,11 +48,11 @@ class Model(SentimentNode):
         }
         logger.info("settings: %s", self.settings)
         logger.info(
-            "model: %s from %s (%s), sha256 %s",
+            "model: %s version %s from %s (%s)",
             self.identity["model_name"],
-            self._artifact.path,
+            self._artifact.version,
+            self._artifact.onnx_path,
             self._artifact.source,
-            self._artifact.sha256,
         )
 
     def load(self) -> None:
@@ -63,9 +63,11 @@ class Model(SentimentNode):
                 and come up half loaded.
         """
         try:
-            self._artifact = self._artifact.unchanged()
+            self._artifact.recheck()
             cpu = self._cpus.claim() if self._cpus else None
-            self._open(load_classifier(self._artifact, self.settings, self._optimized, cpu))
+            classifier = load_classifier(self._artifact, self.settings, self._optimized, cpu)
+            self._artifact.recheck()
+            self._open(classifier)
             if cpu is not None:
                 keep_thread_on(cpu)
         except SentimentError as error:

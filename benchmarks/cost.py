@@ -50,7 +50,7 @@ def batch_of(artifact: Artifact, rows: int, length: int) -> tuple[Any, Any]:
 
 def shares(artifact: Artifact, rows: int, length: int) -> dict[str, float]:
     """Part of the time in each kind of operator, from ONNX Runtime's profiler; the largest ones."""
-    found = Cache(default_roots(artifact.path)).find(optimized_key(artifact.sha256))
+    found = Cache(default_roots()).find(optimized_key(artifact.digest))
     assert found is not None, f"{artifact.path} has no optimised file"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cpus()

@@ -76,28 +76,22 @@ def base(layers: int = LAYERS) -> Base:
 
 
 def default() -> Path:
-    """The embedded model, copied beside its optimised file."""
-    from roberta_sentiment.artifact import DEFAULT_MODEL, open_artifact
+    """The embedded model, with its optimised file where servers look for it."""
+    from roberta_sentiment.artifact import DEFAULT_MODEL
 
-    sha256 = open_artifact(DEFAULT_MODEL).sha256
-    found = _FOLDER / f"default-{sha256[:12]}"
-    if not found.exists():
-        scratch = _FOLDER / f"new-{found.name}"
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.copytree(DEFAULT_MODEL, scratch, ignore=shutil.ignore_patterns(".*"))
-        scratch.rename(found)
-    _optimize(found)
-    return found
+    _optimize(DEFAULT_MODEL)
+    return DEFAULT_MODEL
 
 
 def _optimize(model: Path) -> None:
     """Make the optimised file, unless there is one that fits this code and this machine."""
+    from roberta_sentiment.cache import default_roots
     from roberta_sentiment.prepared import check
     from roberta_sentiment.tools.optimize import optimize
 
     artifact, found = check(model)
     if found is None:
-        optimize(artifact, [model / ".cache"])
+        optimize(artifact, default_roots())
 
 
 def _export(models: Base, layers: int) -> None:

@@ -1,7 +1,8 @@
 """A model directory: where it is, whether it is intact, and what its files say about the model.
 
-The layout is that of Hugging Face and Optimum: one `*.onnx` file, `tokenizer.json` or `vocab.json`
-with `merges.txt`, `tokenizer_config.json`, `config.json`, and optionally `manifest.json`.
+The layout is that of Hugging Face and Optimum: a graph at the top or in the folder `onnx`,
+`tokenizer.json` or `vocab.json` with `merges.txt`, `tokenizer_config.json`, `config.json`, and
+optionally `manifest.json`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +19,25 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from roberta_sentiment.errors import ArtifactError, ChecksumError
+from roberta_sentiment.layout import (
+    CONFIG,
+    GRAPH_FOLDER,
+    MANIFEST,
+    TOKENIZER_FILES,
+    deciding_files,
+    find_graph,
+    is_plain_name,
+)
 
-MANIFEST = "manifest.json"
 MOUNTED_MODEL = Path("/mnt/models")
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "default"
 
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ASKED_FOR_MODEL = "MLSERVER_MODEL_URI"
+"""Seldon's operator sets it where the graph node has a modelUri."""
+
+Stamp = Mapping[str, tuple[int, ...]]
+"""Size, times of modification and of change (ns) and inode of files, by their paths."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,22 +45,25 @@ class Artifact:
     """A model directory whose files are present and, where a manifest says so, intact.
 
     Attributes:
-        path: the directory.
+        path: the directory with configuration and tokenizer.
         source: where its place was set, in words, for the log and the metadata.
         onnx_path: the graph.
-        sha256: checksum of the graph, 64 hexadecimal digits.
+        files: every file that decides an answer, by its name: the graph, its weights kept outside,
+            the configuration, the tokenizer.
+        checksums: their SHA-256, 64 hexadecimal digits each.
         config: `config.json`.
         manifest: `manifest.json`, empty when there is none.
-        stamp: size and modification time (ns) of each file at the time of the check.
+        stamp: of the files at the time of the check.
     """
 
     path: Path
     source: str
     onnx_path: Path
-    sha256: str
+    files: Mapping[str, Path]
+    checksums: Mapping[str, str]
     config: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    stamp: Mapping[str, tuple[int, int]]
+    stamp: Stamp
 
     @property
     def name(self) -> str:
@@ -52,9 +71,28 @@ class Artifact:
         return str(self.manifest.get("name") or self.path.resolve().name)
 
     @property
+    def sha256(self) -> str:
+        """Checksum of the graph, 64 hexadecimal digits."""
+        return self.checksums[self.onnx_path.name]
+
+    @cached_property
+    def digest(self) -> str:
+        """Checksum over every file that decides an answer, 64 hexadecimal digits."""
+        return _digest(self.onnx_path.name, self.checksums)
+
+    @property
     def version(self) -> str:
-        """The first 12 digits of the graph's checksum."""
-        return self.sha256[:12]
+        """The first 12 digits of the digest."""
+        return self.digest[:12]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Size of the graph and of its weights kept outside."""
+        return sum(
+            file.stat().st_size
+            for name, file in self.files.items()
+            if name not in (CONFIG, *TOKENIZER_FILES)
+        )
 
     @property
     def precision(self) -> str:
@@ -114,40 +152,48 @@ class Artifact:
     def _where(self, name: str) -> str:
         return str(self.path / name)
 
-    def unchanged(self) -> Artifact:
-        """The same artifact if no file was touched since the check, else one checked anew.
+    def recheck(self) -> None:
+        """Check again, unless no file was touched since the last check.
 
         Raises:
-            ArtifactError: a file is missing or damaged by now.
+            ArtifactError: a file is missing, damaged or another one by now.
         """
-        if stamp_of(self.path) == self.stamp:
-            return self
-        return open_artifact(self.path, self.source)
+        if _stamp(self.path, self.files) == self.stamp:
+            return
+        now = open_artifact(self.onnx_path, self.source)
+        if now.digest != self.digest:
+            raise ArtifactError(
+                f"{self.path} has changed since the start: version {self.version} was checked, "
+                f"{now.version} is there now; restart to serve it"
+            )
 
 
 def locate(model_uri: str, mounted: Path = MOUNTED_MODEL) -> tuple[Path, str]:
     """Find the model directory: `model_uri`, else a mounted one, else the embedded default.
 
     Args:
-        model_uri: path or file:// URI; empty if not set.
-        mounted: where Seldon's storage initializer puts a model.
+        model_uri: path of a directory or of a graph in it, or file:// URI; empty if not set.
+        mounted: where Seldon's storage initializer puts a model. Whatever is there is meant to be
+            served, even if no model is found in it.
 
     Returns:
-        The directory and, in words, why this one.
+        The directory or graph and, in words, why this one.
 
     Raises:
         ArtifactError: the URI has a scheme that is not a local file's.
     """
-    if model_uri:
+    if _URI.match(model_uri):
         parsed = urlparse(model_uri)
-        if parsed.scheme not in ("", "file"):
+        if parsed.scheme.lower() != "file" or parsed.netloc not in ("", "localhost"):
             raise ArtifactError(
                 f"model_uri is {model_uri!r}, but the server reads local directories only; "
                 "put the address into modelUri of the graph node, and Seldon's storage "
                 f"initializer copies it to {mounted}"
             )
-        return Path(unquote(parsed.path)), "model_uri"
-    if mounted.is_dir() and any(mounted.glob("*.onnx")):
+        return Path(unquote(model_uri.partition("://")[2].removeprefix(parsed.netloc))), "model_uri"
+    if model_uri:
+        return Path(model_uri), "model_uri"
+    if _is_mounted(mounted):
         return mounted, str(mounted)
     return DEFAULT_MODEL, "embedded default"
 
@@ -155,37 +201,107 @@ def locate(model_uri: str, mounted: Path = MOUNTED_MODEL) -> tuple[Path, str]:
 def open_artifact(path: Path, source: str = "given path") -> Artifact:
     """Check a model directory and read what it says about the model.
 
+    Args:
+        path: the directory, or a graph in it.
+        source: where its place was set, in words.
+
     Raises:
         ArtifactError: a file is missing, unreadable or not what it should be.
         ChecksumError: a file differs from what the manifest says.
     """
-    if not path.is_dir():
-        raise ArtifactError(f"the model directory {path} does not exist ({source})")
-    manifest = _read_json(path / MANIFEST) if (path / MANIFEST).exists() else {}
-    stamp = stamp_of(path)
-    checksums = _verify(path, manifest)
-    onnx_path = _find_onnx(path, manifest)
-    if not (path / "tokenizer.json").exists():
-        for name in _TOKENIZER_FILES[1:]:
-            if not (path / name).exists():
-                raise ArtifactError(
-                    f"{path / name} is missing; a model directory needs tokenizer.json, "
-                    "or vocab.json with merges.txt"
-                )
-    if not (path / "config.json").exists():
-        raise ArtifactError(
-            f"{path / 'config.json'} is missing; it tells the labels, the padding id and the "
-            "length that the model takes"
-        )
+    try:
+        return _open(path, source)
+    except OSError as error:
+        raise ArtifactError(f"{error.filename or path} can't be read: {error.strerror}") from error
+
+
+def _open(path: Path, source: str) -> Artifact:
+    directory, graph, manifest = _resolve(path, source)
+    _require_config_and_tokenizer(directory)
+    files = deciding_files(directory, graph)
+    stamp = _stamp(directory, files)
+    known = {directory / name: _verify(directory, name, entry)
+             for name, entry in manifest.get("files", {}).items()}  # fmt: skip
     return Artifact(
-        path=path,
+        path=directory,
         source=source,
-        onnx_path=onnx_path,
-        sha256=checksums.get(onnx_path.name) or sha256_of(onnx_path),
-        config=_read_json(path / "config.json"),
+        onnx_path=graph,
+        files=files,
+        checksums={name: known.get(file) or sha256_of(file) for name, file in files.items()},
+        config=_read_json(directory / CONFIG),
         manifest=manifest,
         stamp=stamp,
     )
+
+
+def _resolve(path: Path, source: str) -> tuple[Path, Path, dict[str, Any]]:
+    """Directory with configuration and tokenizer, graph, and manifest."""
+    if path.suffix == ".onnx" and path.is_file():
+        above = path.parent.parent if path.parent.name == GRAPH_FOLDER else path.parent
+        directory, graph = _directory_of(above, path), path
+        manifest = _read_manifest(directory)
+        if manifest.get("model") not in (None, graph.name):
+            raise ArtifactError(
+                f"{directory / MANIFEST} describes {manifest['model']!r}, not {graph.name}; put "
+                "the graph into a directory of its own"
+            )
+        return directory, graph, manifest
+    if not path.is_dir():
+        wrong = "is no model directory and no graph" if path.exists() else "does not exist"
+        raise ArtifactError(f"the model directory {path} {wrong} ({source})")
+    manifest = _read_manifest(path)
+    graph = find_graph(path, str(manifest.get("model") or ""), source)
+    directory = _directory_of(path, graph)
+    return directory, graph, manifest if directory == path else _read_manifest(directory)
+
+
+def _directory_of(directory: Path, graph: Path) -> Path:
+    """Where the configuration is: in the directory, else beside a graph that lies in a folder."""
+    is_beside = not (directory / CONFIG).exists() and (graph.parent / CONFIG).exists()
+    return graph.parent if is_beside else directory
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest, empty if there is none; every file that it names is there."""
+    if not (directory / MANIFEST).exists():
+        return {}
+    manifest = _read_json(directory / MANIFEST)
+    files = manifest.get("files", {})
+    if not isinstance(files, dict):
+        raise ArtifactError(f"{directory / MANIFEST}: files is not an object")
+    for name, entry in files.items():
+        if not isinstance(entry, dict) or not {"sha256", "size"} <= entry.keys():
+            raise ArtifactError(f"{directory / MANIFEST}: files.{name} needs sha256 and size")
+        if not is_plain_name(name):
+            raise ArtifactError(f"{directory / MANIFEST}: {name!r} is not a plain file name")
+        if not (directory / name).is_file():
+            raise ArtifactError(f"{directory / name} is missing, but {MANIFEST} names it")
+    return manifest
+
+
+def _require_config_and_tokenizer(directory: Path) -> None:
+    if not (directory / "tokenizer.json").exists():
+        for name in ("vocab.json", "merges.txt"):
+            if not (directory / name).exists():
+                raise ArtifactError(
+                    f"{directory / name} is missing; a model directory needs tokenizer.json, "
+                    "or vocab.json with merges.txt"
+                )
+    if not (directory / CONFIG).exists():
+        raise ArtifactError(
+            f"{directory / CONFIG} is missing; it tells the labels, the padding id and the "
+            "length that the model takes"
+        )
+
+
+def _is_mounted(path: Path) -> bool:
+    """Whether somebody has put a model there, or has tried to."""
+    try:
+        return path.exists() and (
+            _ASKED_FOR_MODEL in os.environ or path.is_mount() or any(path.iterdir())
+        )
+    except OSError:
+        return True
 
 
 def sha256_of(path: Path) -> str:
@@ -201,20 +317,39 @@ def sha256_of(path: Path) -> str:
         raise ArtifactError(f"{path} can't be read: {error.strerror}") from error
 
 
-def claimed_sha256(path: Path) -> str:
-    """Checksum of the graph as the manifest tells it, not verified; empty if it does not."""
+def claimed_digest(path: Path) -> str:
+    """The digest as the manifest's checksums give it, not verified; empty if they do not."""
     try:
-        manifest = _read_json(path / MANIFEST)
-        claimed = manifest["files"][_find_onnx(path, manifest).name]["sha256"]
-    except (ArtifactError, LookupError, TypeError):
+        directory, graph, manifest = _resolve(path, "")
+        files = deciding_files(directory, graph)
+        claimed = {name: str(manifest["files"][name]["sha256"]) for name in files}
+    except (ArtifactError, OSError, LookupError, TypeError):
         return ""
-    return str(claimed)
+    return _digest(graph.name, claimed)
 
 
-def stamp_of(path: Path) -> dict[str, tuple[int, int]]:
-    """Size and modification time (ns) of each file of a directory."""
-    entries = sorted(entry for entry in path.iterdir() if entry.is_file())
-    return {e.name: (e.stat().st_size, e.stat().st_mtime_ns) for e in entries}
+def _digest(graph: str, checksums: Mapping[str, str]) -> str:
+    """Of the graph whatever its name, and of the other files under theirs."""
+    lines = sorted(f"{'' if name == graph else name} {sha}" for name, sha in checksums.items())
+    return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
+
+
+def _stamp(directory: Path, files: Mapping[str, Path]) -> Stamp:
+    """Of every file beside those that decide: a file that is added may be read, too."""
+    folders = {directory, *(file.parent for file in files.values())}
+    return {path: values for folder in folders for path, values in stamp_of(folder).items()}
+
+
+def stamp_of(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Stamp of each file of a directory."""
+    stamps: dict[str, tuple[int, ...]] = {}
+    for entry in sorted(directory.iterdir()):
+        if entry.is_file():
+            status = entry.stat()
+            stamps[str(entry)] = (
+                status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+            )  # fmt: skip
+    return stamps
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -229,22 +364,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _verify(path: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Compare every file that the manifest names; return their checksums."""
-    files = manifest.get("files", {})
-    if not isinstance(files, dict):
-        raise ArtifactError(f"{path / MANIFEST}: files is not an object")
-    return {name: _verify_file(path, name, entry) for name, entry in files.items()}
-
-
-def _verify_file(directory: Path, name: str, entry: object) -> str:
+def _verify(directory: Path, name: str, entry: Mapping[str, Any]) -> str:
+    """Compare a file with what the manifest says of it; return its checksum."""
     path = directory / name
-    if not isinstance(entry, dict) or not {"sha256", "size"} <= entry.keys():
-        raise ArtifactError(f"{directory / MANIFEST}: files.{name} needs sha256 and size")
-    if Path(name).name != name:
-        raise ArtifactError(f"{directory / MANIFEST}: {name!r} is not a plain file name")
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing, but {MANIFEST} names it")
     size = path.stat().st_size
     if size != entry["size"]:
         raise ChecksumError(
@@ -258,21 +380,3 @@ def _verify_file(directory: Path, name: str, entry: object) -> str:
             f"{str(entry['sha256'])[:12]}...: the file is damaged or another one; copy it again"
         )
     return digest
-
-
-def _find_onnx(path: Path, manifest: Mapping[str, Any]) -> Path:
-    named = manifest.get("model")
-    if named:
-        if not (path / str(named)).is_file():
-            raise ArtifactError(f"{path / str(named)} is missing, but {MANIFEST} names it")
-        return path / str(named)
-    found = sorted(path.glob("*.onnx"))
-    if not found:
-        raise ArtifactError(f"{path} holds no .onnx file")
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
-        raise ArtifactError(
-            f"{path} holds several .onnx files ({names}); "
-            f'leave one, or name it in {MANIFEST} as "model"'
-        )
-    return found[0]

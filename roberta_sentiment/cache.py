@@ -1,7 +1,8 @@
-"""Files derived from a model, beside it or in a temporary directory, and never trusted blindly.
+"""Files derived from a model, in a directory that only this process's user can write.
 
 An entry is found again only for exactly what it was made from and with, and only if each of its
-files still has the checksum it had when it was made.
+files still has the checksum it had when it was made. What lies beside a model came from elsewhere
+with it, and is never taken for one.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import json
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from roberta_sentiment import cpu
-from roberta_sentiment.artifact import stamp_of
+from roberta_sentiment.artifact import Stamp, stamp_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +39,12 @@ class Entry:
     Attributes:
         path: their directory.
         key: what they were made from and with.
-        stamp: size and modification time (ns) of each file at the time of the check.
+        stamp: of each file at the time of the check.
     """
 
     path: Path
     key: Mapping[str, str]
-    stamp: Mapping[str, tuple[int, int]]
+    stamp: Stamp
 
     def unchanged(self) -> bool:
         """Whether no file was touched since the check."""
@@ -69,7 +71,7 @@ class Cache:
         for root in self._roots:
             directory = root / _name(key)
             stamp = _stamp_of(directory)
-            reason = _unfit(directory, key)
+            reason = _untrusted(root) or _unfit(directory, key)
             if reason is None:
                 return Entry(directory, dict(key), stamp)
             if reason:
@@ -87,6 +89,9 @@ class Cache:
         for root in self._roots:
             try:
                 with _locked(root):
+                    if reason := _untrusted(root):
+                        logger.warning("%s can't keep derived files: %s", root, reason)
+                        continue
                     target = root / _name(key)
                     return target if _unfit(target, key) is None else _fill(target, key, write)
             except OSError as error:
@@ -114,12 +119,12 @@ def _checksum(file: Path, start: int) -> str:
     return digest.hexdigest()
 
 
-def default_roots(model: Path) -> list[Path]:
-    """Beside the model, then a directory of this user's in the temporary directory."""
-    return [model / ".cache", Path(tempfile.gettempdir()) / f"roberta-sentiment-{os.getuid()}"]
+def default_roots() -> list[Path]:
+    """A directory of this user's in the temporary directory."""
+    return [Path(tempfile.gettempdir()) / f"roberta-sentiment-{os.getuid()}"]
 
 
-def _stamp_of(directory: Path) -> dict[str, tuple[int, int]]:
+def _stamp_of(directory: Path) -> Stamp:
     """As `stamp_of`; empty where the directory is gone or can't be read."""
     try:
         return stamp_of(directory)
@@ -160,14 +165,26 @@ def _fill(target: Path, key: Mapping[str, str], write: Callable[[Path], None]) -
     return target
 
 
+def _untrusted(directory: Path) -> str:
+    """Why what lies in a directory may be a stranger's; empty if it is absent or our own."""
+    try:
+        status = directory.lstat()
+    except OSError:
+        return ""
+    if stat.S_ISLNK(status.st_mode):
+        return "it is a link"
+    if status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022:
+        return "others can write to it"
+    return ""
+
+
 def _unfit(directory: Path, key: Mapping[str, str]) -> str | None:
     """Why an entry can't be used: empty if it does not exist, nothing if it can."""
     try:
-        status = directory.stat()
         entry = json.loads((directory / INDEX).read_text(encoding="utf-8"))
         files = entry["files"]
-        if status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022:
-            return "others can write to it"
+        if reason := _untrusted(directory):
+            return reason
         if entry["key"] != dict(key):
             changed = [name for name in key if entry["key"].get(name) != key[name]]
             return f"it was made with another {', '.join(changed)}"

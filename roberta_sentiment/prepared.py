@@ -12,7 +12,7 @@ from pathlib import Path
 import onnxruntime
 
 from roberta_sentiment import cpu
-from roberta_sentiment.artifact import Artifact, claimed_sha256, open_artifact
+from roberta_sentiment.artifact import Artifact, claimed_digest, open_artifact
 from roberta_sentiment.cache import Cache, Entry, default_roots
 from roberta_sentiment.errors import GraphError
 from roberta_sentiment.session import Session, open_session
@@ -51,10 +51,10 @@ def check(path: Path, source: str = "given path") -> tuple[Artifact, Entry | Non
         ArtifactError, ChecksumError: as `open_artifact`.
     """
     with ThreadPoolExecutor(1) as pool:
-        claimed = claimed_sha256(path)
-        found = pool.submit(_find_optimized, path, claimed) if claimed else None
+        claimed = claimed_digest(path)
+        found = pool.submit(_find_optimized, claimed) if claimed else None
         artifact = open_artifact(path, source)
-        return artifact, found.result() if found else _find_optimized(path, artifact.sha256)
+        return artifact, found.result() if found else _find_optimized(artifact.digest)
 
 
 def open_prepared(
@@ -74,15 +74,15 @@ def open_prepared(
     Args:
         artifact: the model.
         threads: that work on the model.
-        roots: directories with derived files; by default beside the model and a temporary one.
+        roots: directories with derived files; by default this user's own temporary one.
         optimized: an optimised file that was found before, to spare a second check.
         serving_cpu: CPU of the threads that serve requests, if they stay on one.
 
     Raises:
         GraphError: the model can't be loaded.
     """
-    cache = Cache(default_roots(artifact.path) if roots is None else roots)
-    key = optimized_key(artifact.sha256)
+    cache = Cache(default_roots() if roots is None else roots)
+    key = optimized_key(artifact.digest)
     known = optimized if optimized and optimized.key == key and optimized.unchanged() else None
     found = known or cache.find(key)
     open_whole = functools.partial(open_session, threads=threads, caller_cpu=serving_cpu)
@@ -91,7 +91,7 @@ def open_prepared(
         whole = open_whole(file, optimized=True)
         single = open_session(file, threads=1, optimized=True) if threads > 1 else None
         return Prepared(whole, OPTIMIZED, single)
-    found = cache.find(_masked_key(artifact.sha256))
+    found = cache.find(_masked_key(artifact.digest))
     if found:
         return Prepared(open_whole(found.path / FILE), MASKED)
     session = open_whole(artifact.onnx_path)
@@ -101,23 +101,23 @@ def open_prepared(
     return Prepared(masked, MASKED) if masked else Prepared(session, "as it is")
 
 
-def optimized_key(sha256: str) -> dict[str, str]:
-    """What an optimised file depends on."""
+def optimized_key(digest: str) -> dict[str, str]:
+    """What an optimised file depends on, beginning with every file of the model."""
     return {
         "kind": OPTIMIZED,
         "format": _OPTIMIZED_FORMAT,
-        "model": sha256,
+        "model": digest,
         "onnxruntime": onnxruntime.__version__,
         "cpu": " ".join(cpu.features()),
     }
 
 
-def _find_optimized(path: Path, sha256: str) -> Entry | None:
-    return Cache(default_roots(path)).find(optimized_key(sha256))
+def _find_optimized(digest: str) -> Entry | None:
+    return Cache(default_roots()).find(optimized_key(digest))
 
 
-def _masked_key(sha256: str) -> dict[str, str]:
-    return {"kind": MASKED, "format": _MASK_FORMAT, "model": sha256}
+def _masked_key(digest: str) -> dict[str, str]:
+    return {"kind": MASKED, "format": _MASK_FORMAT, "model": digest}
 
 
 def _open_masked(
@@ -134,7 +134,7 @@ def _open_masked(
         onnx.save(masked(), str(directory / FILE))
 
     try:
-        kept = cache.store(_masked_key(artifact.sha256), write)
+        kept = cache.store(_masked_key(artifact.digest), write)
         source = kept / FILE if kept else masked().SerializeToString()
     except GraphError as error:
         logger.warning("%s; only texts of one length share a batch", error.message)

@@ -37,7 +37,8 @@ class Settings:
     """
 
     model_uri: str = _setting(
-        "", "Model directory: a path or file:// URI. Empty: /mnt/models, else the default model.",
+        "", "Model directory, or one of several graphs in it: a path or file:// URI. Empty: "
+        "/mnt/models if anything is mounted there, else the default model.",
         env="MODEL_URI",
     )  # fmt: skip
     model_name: str = _setting(

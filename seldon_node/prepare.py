@@ -61,20 +61,19 @@ def prepare(artifact: Artifact, cgroup: Path = CGROUP) -> str:
         QualityError: the optimised graph answers otherwise.
         ArtifactError: no directory can be written, or the memory limit is too low.
     """
-    roots = default_roots(artifact.path)
-    found = Cache(roots).find(optimized_key(artifact.sha256))
+    roots = default_roots()
+    found = Cache(roots).find(optimized_key(artifact.digest))
     if found:
         return str(found.path)
     _check_memory(artifact, cgroup)
     from roberta_sentiment.tools.optimize import optimize
 
-    return str(optimize(artifact, roots[-1:]))
+    return str(optimize(artifact, roots))
 
 
 def _check_memory(artifact: Artifact, cgroup: Path) -> None:
     """Over its limit the whole container would be killed, at every start again."""
-    size = sum(size for size, _ in artifact.stamp.values())
-    needed = NEEDED_FOR_ITSELF + NEEDED_FOR_A_BYTE * size
+    needed = NEEDED_FOR_ITSELF + NEEDED_FOR_A_BYTE * artifact.weight_bytes
     limit = _memory_limit(cgroup)
     if limit is not None and needed > limit:
         raise ArtifactError(

@@ -7,9 +7,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
-from roberta_sentiment.artifact import DEFAULT_MODEL, claimed_sha256, locate, open_artifact
+from roberta_sentiment.artifact import DEFAULT_MODEL, claimed_digest, locate, open_artifact
 from roberta_sentiment.errors import ArtifactError
 from tests import toy
 
@@ -24,6 +25,7 @@ def add_manifest(directory: Path, **more: object) -> Path:
             "size": file.stat().st_size,
         }
         for file in directory.iterdir()
+        if file.is_file()
     }
     manifest = {"format": 1, "files": files, **more}
     (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -55,7 +57,7 @@ def test_a_good_directory_opens(directory: Path) -> None:
     assert artifact.position_limit == 32
     assert artifact.pad_id == 1
     assert artifact.sha256 == hashlib.sha256((directory / "model.onnx").read_bytes()).hexdigest()
-    assert artifact.version == artifact.sha256[:12]
+    assert artifact.version == artifact.digest[:12]
 
 
 def test_a_directory_without_manifest_opens(tmp_path: Path) -> None:
@@ -157,7 +159,6 @@ def test_the_place_of_the_model(tmp_path: Path) -> None:
     """First match wins: the setting, the mounted directory, the embedded default."""
     mounted = tmp_path / "mnt"
     assert locate("/a/b", mounted) == (Path("/a/b"), "model_uri")
-    assert locate("file:///a/b%20c", mounted) == (Path("/a/b c"), "model_uri")
     assert locate("", mounted) == (DEFAULT_MODEL, "embedded default")
     mounted.mkdir()
     assert locate("", mounted) == (DEFAULT_MODEL, "embedded default")
@@ -165,23 +166,144 @@ def test_the_place_of_the_model(tmp_path: Path) -> None:
     assert locate("", mounted) == (mounted, str(mounted))
 
 
-def test_a_remote_address_points_to_the_way_out() -> None:
+@pytest.mark.parametrize("content", ["model.safetensors", "onnx/model.onnx", "mine/model.onnx"])
+def test_whatever_is_mounted_is_meant_to_be_served(tmp_path: Path, content: str) -> None:
+    """The embedded model in its place would answer as if it were the one that was mounted."""
+    (tmp_path / content).parent.mkdir(exist_ok=True)
+    (tmp_path / content).touch()
+    assert locate("", tmp_path) == (tmp_path, str(tmp_path))
+
+
+def test_a_model_that_was_asked_for_and_not_copied_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seldon's operator says that the node has a modelUri, and the directory is empty."""
+    monkeypatch.setenv("MLSERVER_MODEL_URI", "/mnt/models")
+    assert locate("", tmp_path) == (tmp_path, str(tmp_path))
+    with pytest.raises(ArtifactError, match="it is empty"):
+        open_artifact(*locate("", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("/models/v#2", "/models/v#2"),
+        ("/models/a?b", "/models/a?b"),
+        ("/models/a;b=1", "/models/a;b=1"),
+        ("/models/50%25", "/models/50%25"),
+        ("/models/two words", "/models/two words"),
+        ("models:today", "models:today"),
+        ("file:///models/two%20words", "/models/two words"),
+        ("file:///models/v%232", "/models/v#2"),
+        ("file:///models/v#2?a;b", "/models/v#2?a;b"),
+        ("FILE:///models/a", "/models/a"),
+        ("file://localhost/models/a", "/models/a"),
+    ],
+)
+def test_only_a_file_uri_is_read_as_a_uri(uri: str, path: str) -> None:
+    """A directory may have any name."""
+    assert locate(uri) == (Path(path), "model_uri")
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/model", "https://a/b", "file://server/share"])
+def test_a_remote_address_points_to_the_way_out(uri: str) -> None:
     """The server has no network; the graph's modelUri is where such an address belongs."""
     with pytest.raises(ArtifactError, match="put the address into modelUri"):
-        locate("s3://bucket/model")
+        locate(uri)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(flip_a_bit, id="graph"),
+        pytest.param(edit("config.json", id2label={"0": "good", "1": "bad"}), id="labels"),
+        pytest.param(edit("tokenizer.json", version="2.0"), id="tokenizer"),
+        pytest.param(lambda d: (d / "added_tokens.json").write_text("{}"), id="added tokens"),
+    ],
+)
+def test_the_version_covers_every_file_that_decides_an_answer(
+    tmp_path: Path, change: Spoil
+) -> None:
+    """Two models that answer differently never bear the same version."""
+    directory = toy.write(tmp_path / "model")
+    before = open_artifact(directory).version
+    change(directory)
+    assert before != open_artifact(directory).version
+
+
+def test_the_version_does_not_depend_on_place_and_readme(tmp_path: Path) -> None:
+    """The same bytes bear the same version in every cluster."""
+    one, other = toy.write(tmp_path / "one"), toy.write(tmp_path / "other")
+    (other / "README.md").write_text("about")
+    (other / "model.onnx").rename(other / "mine.onnx")
+    assert open_artifact(one).version == open_artifact(other).version
+
+
+def test_weights_outside_the_graph_belong_to_the_version(tmp_path: Path) -> None:
+    """Replaced, they are another model, whatever a file prepared before says."""
+    directory = toy.write(tmp_path / "model")
+    model = onnx.load(directory / "model.onnx")
+    onnx.save(model, directory / "model.onnx", save_as_external_data=True, location="w.bin",
+              size_threshold=0)  # fmt: skip
+    artifact = open_artifact(directory)
+    assert "w.bin" in artifact.checksums
+    content = bytearray((directory / "w.bin").read_bytes())
+    content[-1] ^= 1
+    (directory / "w.bin").write_bytes(content)
+    assert artifact.version != open_artifact(directory).version
+    with pytest.raises(ArtifactError, match="restart"):
+        artifact.recheck()
+    (directory / "w.bin").unlink()
+    with pytest.raises(ArtifactError, match=r"keeps weights in w\.bin, which is missing"):
+        open_artifact(directory)
+
+
+@pytest.mark.parametrize("named", ["../evil/model.onnx", "sub/model.onnx", "{}/evil/model.onnx"])
+def test_a_manifest_leads_to_no_other_directory(tmp_path: Path, named: str) -> None:
+    """The answer would be that of a file which the checksums do not cover."""
+    for directory in ("model", "evil", "model/sub"):
+        toy.write(tmp_path / directory)
+    add_manifest(tmp_path / "model", model=named.format(tmp_path))
+    with pytest.raises(ArtifactError, match="is not a plain file name"):
+        open_artifact(tmp_path / "model")
 
 
 def test_a_change_after_the_check_is_noticed(directory: Path) -> None:
     """A worker that starts hours later must not load what was put there since."""
     artifact = open_artifact(directory)
-    assert artifact.unchanged() is artifact
+    artifact.recheck()
     flip_a_bit(directory)
     with pytest.raises(ArtifactError, match="damaged"):
-        artifact.unchanged()
+        artifact.recheck()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(edit("config.json", id2label={"0": "good", "1": "bad"}), id="labels"),
+        pytest.param(edit("tokenizer.json", version="2.0"), id="tokenizer"),
+        pytest.param(lambda d: (d / "tokenizer_config.json").write_text("{}"), id="added"),
+    ],
+)
+def test_another_model_in_the_same_place_is_refused(tmp_path: Path, change: Spoil) -> None:
+    """Its answers would go out under the version and the labels that were read before."""
+    artifact = open_artifact(toy.write(tmp_path / "model"))
+    change(artifact.path)
+    with pytest.raises(ArtifactError, match=f"version {artifact.version} was checked.*restart"):
+        artifact.recheck()
+
+
+def test_a_file_that_was_only_touched_is_no_other_model(tmp_path: Path) -> None:
+    """A copy with the same bytes is the model that was checked."""
+    artifact = open_artifact(toy.write(tmp_path / "model"))
+    content = artifact.onnx_path.read_bytes()
+    artifact.onnx_path.unlink()
+    artifact.onnx_path.write_bytes(content)
+    artifact.recheck()
 
 
 def test_the_claimed_checksum_is_the_manifest_s(directory: Path, tmp_path: Path) -> None:
     """It is what a check in advance goes by; without a manifest there is none, and no error."""
-    assert open_artifact(directory).sha256 == claimed_sha256(directory)
+    assert open_artifact(directory).digest == claimed_digest(directory)
     (directory / "manifest.json").write_text('{"files": []}')
-    assert "" == claimed_sha256(directory) == claimed_sha256(tmp_path / "absent")
+    assert "" == claimed_digest(directory) == claimed_digest(tmp_path / "absent")

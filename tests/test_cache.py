@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.cache import INDEX, Cache
+from roberta_sentiment.prepared import check, open_prepared
+from roberta_sentiment.tools.optimize import optimize
+from tests import toy
 
 KEY = {"kind": "masked", "model": "a" * 64, "format": "1"}
 
@@ -116,6 +120,31 @@ def test_an_entry_that_others_can_write_is_not_used(tmp_path: Path) -> None:
     assert stored is not None
     stored.chmod(0o777)
     assert Cache([tmp_path]).find(KEY) is None
+
+
+def test_a_root_that_others_can_write_is_neither_read_nor_written(tmp_path: Path) -> None:
+    """Whoever may rename an entry may put another one in its place."""
+    root = tmp_path / "root"
+    assert Cache([root]).store(KEY, fill) is not None
+    root.chmod(0o777)
+    assert Cache([root]).find(KEY) is None
+    assert Cache([root]).store({**KEY, "format": "2"}, fill) is None
+
+
+def test_a_root_that_is_a_link_is_not_used(tmp_path: Path) -> None:
+    """In a shared temporary directory a stranger may have made it."""
+    assert Cache([tmp_path / "theirs"]).store(KEY, fill) is not None
+    (tmp_path / "ours").symlink_to(tmp_path / "theirs")
+    assert Cache([tmp_path / "ours"]).find(KEY) is None
+
+
+def test_nothing_beside_a_model_is_taken_for_a_derived_file(tmp_path: Path) -> None:
+    """It came from elsewhere with the model, and the manifest does not cover it."""
+    artifact = open_artifact(toy.write(tmp_path / "model"))
+    optimize(artifact, [artifact.path / ".cache"])
+    assert (artifact.path / ".cache").is_dir()
+    assert check(artifact.path)[1] is None
+    assert "as it is" == open_prepared(artifact, threads=1).kind
 
 
 def test_a_new_entry_takes_the_place_of_a_stale_one(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def main() -> None:
         settings = dataclasses.replace(DEFAULTS, batch_tokens=batch_tokens, threads=threads)
         roots, opened, shipped = prepared.default_roots, prepared.open_session, prepared.Prepared
         if not optimized:
-            prepared.default_roots = lambda model: []
+            prepared.default_roots = list
         prepared.open_session = _opened(opened, dict(entries))
         if not side_by_side:
             prepared.Prepared = lambda session, kind, single=None: shipped(session, kind)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from roberta_sentiment.artifact import MANIFEST, sha256_of
+from roberta_sentiment.artifact import sha256_of
+from roberta_sentiment.layout import MANIFEST
 
 FORMAT = 1
 _LEFT_OUT = (MANIFEST, "README.md")

@@ -36,12 +36,12 @@ def command(
     model: Annotated[Path, typer.Argument(help="Model directory.")],
     cache: Annotated[
         Path | None,
-        typer.Option(help="Where to keep the file; by default .cache in the model directory."),
+        typer.Option(help="Where to keep the file; by default where servers of this user look."),
     ] = None,
 ) -> None:
     """Prepare the file that servers on this kind of CPU open."""
     artifact = open_artifact(model)
-    roots = [cache] if cache else default_roots(artifact.path)[:1]
+    roots = [cache] if cache else default_roots()
     kept = optimize(artifact, roots)
     size = sum(path.stat().st_size for path in kept.iterdir())
     Console().print(f"{kept} holds {size / 1e6:.1f} MB", highlight=False)
@@ -74,7 +74,7 @@ def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:
                 "itself; nothing was kept"
             )
 
-    kept = Cache(roots).store(optimized_key(artifact.sha256), write)
+    kept = Cache(roots).store(optimized_key(artifact.digest), write)
     if kept is None:
         raise ArtifactError(f"none of {', '.join(map(str, roots))} can be written (--cache)")
     return kept

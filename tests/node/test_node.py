@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from Model import Model
-from roberta_sentiment.classifier import Classifier
+from roberta_sentiment.classifier import Classifier, load_classifier
 from seldon_node.node import NodeError
+from tests import toy
 
 
 @pytest.fixture
@@ -33,6 +34,32 @@ def test_health_is_red_before_the_warm_up(unloaded: Model) -> None:
     assert "not ready: the model is still loading" == str(caught.value)
     status = unloaded.predict_raw({"strData": "good"})["status"]
     assert (503, "NOT_READY") == (status["code"], status["reason"])
+
+
+@pytest.mark.parametrize("moment", ["before", "meanwhile"])
+def test_a_model_that_changes_before_it_is_loaded_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, moment: str
+) -> None:
+    """Its answers would go out under the version and labels of the one that was checked."""
+    path = toy.write(tmp_path / "model")
+    model = Model(model_uri=str(path))
+    swapped = '{"id2label": {"0": "good", "1": "bad"}, "vocab_size": 300}'
+
+    def load(*arguments: Any) -> Classifier:
+        classifier = load_classifier(*arguments)
+        (path / "config.json").write_text(swapped)
+        return classifier
+
+    if moment == "before":
+        (path / "config.json").write_text(swapped)
+    else:
+        monkeypatch.setattr("Model.load_classifier", load)
+    with pytest.raises(SystemExit):
+        model.load()
+    assert "cannot start" in caplog.text
+    assert "restart to serve it" in caplog.text
+    with pytest.raises(NodeError, match="not ready"):
+        model.health_status()
 
 
 def test_the_garbage_collector_leaves_the_model_alone(node: Model) -> None:

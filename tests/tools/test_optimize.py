@@ -47,7 +47,7 @@ def test_what_was_checked_before_the_fork_is_not_read_again(
 ) -> None:
     """Every server process would otherwise spend its start on the same checksums."""
     path = zoo.write(tmp_path / "model")
-    optimize(open_artifact(path), default_roots(path)[:1])
+    optimize(open_artifact(path), default_roots())
     artifact, found = check(path)
     assert found is not None
     read: list[Path] = []
@@ -91,7 +91,7 @@ def test_a_file_made_elsewhere_is_not_used(
     """Packed weights are read blindly: another version or CPU must never see them."""
     artifact = open_artifact(toy.write(tmp_path / "model"))
     optimize(artifact, [tmp_path / "cache"])
-    key = {**optimized_key(artifact.sha256), stale: "another"}
+    key = {**optimized_key(artifact.digest), stale: "another"}
     monkeypatch.setattr("roberta_sentiment.prepared.optimized_key", lambda _: key)
     assert "as it is" == open_prepared(artifact, threads=1, roots=[tmp_path / "cache"]).kind
 

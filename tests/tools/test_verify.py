@@ -14,7 +14,8 @@ import typer
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from roberta_sentiment.artifact import DEFAULT_MODEL, MANIFEST
+from roberta_sentiment.artifact import DEFAULT_MODEL
+from roberta_sentiment.layout import MANIFEST
 from roberta_sentiment.tools.manifest import write_manifest
 from roberta_sentiment.tools.verify import command
 from roberta_sentiment.tools.verify.result import Result, Status

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from roberta_sentiment.artifact import MANIFEST
 from roberta_sentiment.errors import ArtifactError
+from roberta_sentiment.layout import CONFIG, MANIFEST, choose_graph
 
 TOKENIZER = (
     "tokenizer.json",
@@ -18,13 +18,11 @@ TOKENIZER = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-CONFIG = "config.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Endings of PyTorch's pickles, which can run code when they are read."""
 
 _COMPANIONS = (*TOKENIZER, CONFIG, MANIFEST, "LICENSE", "LICENSE.txt", "NOTICE")
 _TOP = PurePosixPath()
-_PREFERRED = "model.onnx"
 _SAFE = ".safetensors"
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.[a-z]+")
 _INDEX = re.compile(r"(model|pytorch_model)\.(safetensors|bin)\.index\.json")
@@ -108,20 +106,12 @@ def _named(names: list[str], file: str, where: str) -> str:
 
 
 def _graph(names: list[str], where: str) -> str | None:
-    """The graph at the top, else in the folder onnx, else the only one there is."""
-    graphs = [name for name in names if name.endswith(".onnx")]
-    for folder in (".", "onnx"):
-        here = [name for name in graphs if str(PurePosixPath(name).parent) == folder]
-        if len(here) > 1:
-            here = [n for n in here if PurePosixPath(n).name == _PREFERRED] or here
-        if len(here) == 1:
-            return here[0]
-        if here:
-            graphs = here
-            break
-    if len(graphs) > 1:
+    """The graph that a server would take, else the only one there is."""
+    found, candidates = choose_graph(names)
+    graphs = candidates or [name for name in names if name.endswith(".onnx")]
+    if not found and len(graphs) > 1:
         raise ArtifactError(f"{where} has several graphs; name one (--file): {_some(graphs)}")
-    return graphs[0] if graphs else None
+    return found or (graphs[0] if graphs else None)
 
 
 def _checkpoint(names: list[str], where: str, include_pytorch: bool) -> list[str]:

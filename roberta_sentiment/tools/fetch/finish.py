@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from roberta_sentiment.artifact import MANIFEST, open_artifact, sha256_of
+from roberta_sentiment.artifact import open_artifact, sha256_of
 from roberta_sentiment.errors import ArtifactError
+from roberta_sentiment.layout import CONFIG, MANIFEST
 from roberta_sentiment.tokens import load_tokenizer
 from roberta_sentiment.tools.fetch import local, zoo
-from roberta_sentiment.tools.fetch.choose import CONFIG, TOKENIZER, companions
+from roberta_sentiment.tools.fetch.choose import TOKENIZER, companions
 from roberta_sentiment.tools.fetch.gather import HUB, Gatherer, Taken, read_hub
 from roberta_sentiment.tools.fetch.graph import read_precision
 from roberta_sentiment.tools.fetch.options import Options

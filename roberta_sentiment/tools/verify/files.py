@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 from tokenizers import Tokenizer
 
-from roberta_sentiment.artifact import MANIFEST
 from roberta_sentiment.errors import ChecksumError
+from roberta_sentiment.layout import MANIFEST
 from roberta_sentiment.tools.verify.result import Result, failed, passed, skipped
 from roberta_sentiment.tools.verify.subject import Subject
 
