@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import subprocess
 import sys
 import time
@@ -19,7 +20,8 @@ from ab.manifest import ABTest, Child, read_ab_test
 from ab.observations import confusion_of_feedback
 from ab.record import read_record
 from ab.rehearsal.counters import Cell, compare
-from ab.rehearsal.gateway import Executor, Node
+from ab.rehearsal.gateway import Executor
+from ab.rehearsal.graph import Node, Predictor
 from ab.rehearsal.service import ROOT, Microservice, read_environment
 from ab.run.cli import STOPPED, progress_bar, summary
 from ab.run.feedback import Reward
@@ -36,13 +38,6 @@ SOURCES = {
     "linear": ROOT / "baselines" / "linear",
 }
 """Where the image of a container is built from."""
-
-_ROUTER = {
-    "MODEL_NAME": "ab.rehearsal.router.RandomABTest",
-    "SERVICE_TYPE": "ROUTER",
-    "GUNICORN_WORKERS": "1",
-    "GUNICORN_THREADS": "8",
-}
 
 
 def command(
@@ -69,14 +64,13 @@ def command(
     record.unlink(missing_ok=True)
     console.print(f"{test.deployment}: {_describe(test)}; reviews from {source.name}")
     with contextlib.ExitStack() as stack:
-        router = stack.enter_context(_start_router(test, seed))
         children = [stack.enter_context(_start(child)) for child in test.children]
-        for service in (router, *children):
+        for service in children:
             service.wait_until_ready()
         console.print(f"ready after {time.monotonic() - start:.0f} s")
-        nodes = [Node(service.name, service.url) for service in (router, *children)]
-        url = stack.enter_context(Executor(nodes[0], nodes[1:]).serve())
-        _run(test, url, source, record, limit, seed, concurrency)
+        draw = random.Random(seed).random  # noqa: S311  a split, not a secret
+        executor = stack.enter_context(Executor(_predictor(test, children), draw=draw).serve())
+        _run(test, executor.url, source, record, limit, seed, concurrency)
         pages = {child.name: child.scrape() for child in children}
     recorded = confusion_of_feedback(read_record(record).events)
     cells = compare(recorded, pages, LABELS)
@@ -102,12 +96,10 @@ def _start(child: Child) -> Microservice:
     return Microservice(child.name, environment, child.image, child.parameters)
 
 
-def _start_router(test: ABTest, seed: int) -> Microservice:
-    parameters = [
-        {"name": "ratioA", "type": "FLOAT", "value": str(test.ratio_a)},
-        {"name": "seed", "type": "INT", "value": str(seed)},
-    ]
-    return Microservice(test.router, _ROUTER, parameters=parameters)
+def _predictor(test: ABTest, services: Sequence[Microservice]) -> Predictor:
+    children = tuple(Node(each.name, http_port=each.http) for each in services)
+    graph = Node(test.router, "", "", ratio_a=str(test.ratio_a), children=children)
+    return Predictor(test.predictor, graph, test.deployment)
 
 
 def _run(

@@ -1,151 +1,167 @@
-"""What Seldon's executor does with a graph of one router and its children, over REST.
+"""A stand-in for Seldon's executor, for rehearsals on one machine.
 
-Follows executor/predictor/predictor_process.go and executor/api/util/utils.go of Seldon Core 1.19
-with SELDON_ENABLE_ROUTING_INJECTION set.
+    python -m ab.rehearsal.gateway --sdep NAME --predictor NAME --http_port 8000 --grpc_port 5001
+
+takes the arguments and the variables (ENGINE_PREDICTOR, SELDON_ENABLE_ROUTING_INJECTION) that the
+operator gives to the container `seldon-container-engine`; `Executor` is the same in this process.
+
+What it claims is what the real executor 1.19 did in the recordings of `tests/fixtures/executor`:
+REST and gRPC in front of one MODEL, or of a RANDOM_ABTEST or ROUTER over MODELs, in the Seldon
+protocol. It does not claim: graphs with a TRANSFORMER, OUTPUT_TRANSFORMER or COMBINER (refused at
+start), `protocol: v2` (refused), the annotations of timeouts and message sizes (not read), the
+request logger, Kafka, TLS and tracing (ignored), summaries beside the histograms.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import base64
 import json
+import random
+import signal
+import sys
 import threading
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-import requests
-from flask import Flask, Response, request
-from google.protobuf import json_format
-from seldon_core.proto import prediction_pb2
-from werkzeug.serving import WSGIRequestHandler, make_server
+import grpc
+import typer
+import yaml
+from werkzeug.serving import make_server
 
-_TIMEOUT_S = 60
-_ALL_CHILDREN = -1
-_PUID = "Seldon-Puid"
+from ab.errors import DataError
+from ab.rehearsal.gateway_grpc import SIZES, GrpcDoor
+from ab.rehearsal.gateway_metrics import ExecutorMetrics
+from ab.rehearsal.gateway_rest import QuietHandler, RestDoor
+from ab.rehearsal.graph import Predictor, read_graph
 
-
-@dataclasses.dataclass(frozen=True)
-class Node:
-    """A microservice of the graph.
-
-    Attributes:
-        name: of the graph node.
-        url: of the microservice, without a path.
-    """
-
-    name: str
-    url: str
-
-
-class _Quiet(WSGIRequestHandler):
-    """Keeps connections open and writes no access log."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_request(self, *_: object) -> None:
-        """Nothing."""
+_GRPC_THREADS = 32
+_POLL_S = 0.05
+_PANIC_EXIT_CODE = 2
+_SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
 class Executor:
-    """Routes predictions and feedback.
+    """Serves one predictor over REST and gRPC.
 
     Args:
-        router: asked for the child of each request.
-        children: in the order of the graph.
+        predictor: to serve.
+        http_port, grpc_port: to listen on; 0 takes a free one.
+        address: to listen on.
+        draw: a number from 0 to below 1 for each RANDOM_ABTEST.
+
+    Attributes:
+        panicked: set when a gRPC call has ended it; the real one exits with code 2.
     """
 
-    def __init__(self, router: Node, children: Sequence[Node]) -> None:
-        self._router, self._children = router, children
-        self._local = threading.local()
-        self.app = Flask(__name__)
-        self.app.add_url_rule("/api/v1.0/predictions", view_func=self._predict, methods=["POST"])
-        self.app.add_url_rule("/api/v1.0/feedback", view_func=self._feedback, methods=["POST"])
+    def __init__(
+        self,
+        predictor: Predictor,
+        http_port: int = 0,
+        grpc_port: int = 0,
+        address: str = "127.0.0.1",
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.panicked = threading.Event()
+        metrics = ExecutorMetrics(predictor)
+        self._rest = make_server(
+            address, http_port, RestDoor(predictor, draw, metrics), threaded=True,
+            request_handler=QuietHandler,
+        )  # fmt: skip
+        self._door = GrpcDoor(predictor, draw, metrics, self._panic)
+        self._grpc = grpc.server(
+            ThreadPoolExecutor(_GRPC_THREADS), options=[*SIZES, ("grpc.so_reuseport", 0)]
+        )
+        self._grpc.add_generic_rpc_handlers((self._door,))
+        self.http_port = int(self._rest.server_port)
+        self.grpc_port = self._grpc.add_insecure_port(f"{address}:{grpc_port}")
+        self._stopped = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """REST address without a path."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def target(self) -> str:
+        """gRPC address."""
+        return f"127.0.0.1:{self.grpc_port}"
 
     @contextmanager
-    def serve(self) -> Iterator[str]:
-        """Serve on a free port of this machine; yields the address."""
-        server = make_server("127.0.0.1", 0, self.app, threaded=True, request_handler=_Quiet)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+    def serve(self) -> Iterator[Executor]:
+        """Serve until the block ends or a gRPC call panics."""
+        thread = threading.Thread(target=self._rest.serve_forever, args=(_POLL_S,), daemon=True)
         thread.start()
+        self._grpc.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield self
         finally:
-            server.shutdown()
+            self._stop()
             thread.join()
-            server.server_close()
+            self._door.close()
 
-    def _predict(self) -> Response:
-        puid = request.headers.get(_PUID) or str(uuid.uuid4())
-        routed = self._call(self._router, "/route", puid)
-        if routed.status_code != requests.codes.ok:
-            return _passed_on(routed, puid)
-        index = first_number(routed.json())
-        child = self._children[index]
-        answer = self._call(child, "/predict", puid)
-        if answer.status_code != requests.codes.ok:
-            return _passed_on(answer, puid)
-        routing = {self._router.name: index, child.name: _ALL_CHILDREN}
-        body = json.dumps(with_routing(answer.json(), routing))
-        return Response(body, headers={_PUID: puid}, mimetype="application/json")
+    def _panic(self) -> None:
+        self.panicked.set()
+        threading.Thread(target=self._stop).start()
 
-    def _feedback(self) -> Response:
-        puid = request.headers.get(_PUID) or str(uuid.uuid4())
-        index = route_of(request.get_data(), self._router.name)
-        chosen = self._children if index == _ALL_CHILDREN else [self._children[index]]
-        answers = [self._call(node, "/send-feedback", puid) for node in (*chosen, self._router)]
-        failed = [answer for answer in answers if answer.status_code != requests.codes.ok]
-        return _passed_on(failed[0] if failed else answers[-1], puid)
-
-    def _call(self, node: Node, path: str, puid: str) -> requests.Response:
-        headers = {"Content-Type": request.content_type or "", _PUID: puid}
-        return self._session().post(
-            node.url + path, data=request.get_data(), headers=headers, timeout=_TIMEOUT_S
-        )
-
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-        return session
+    def _stop(self) -> None:
+        if not self._stopped.is_set():
+            self._stopped.set()
+            self._grpc.stop(1).wait()
+            self._rest.shutdown()
+            self._rest.server_close()
 
 
-def first_number(message: Any) -> int:
-    """The router's choice: the first number of a list, or of a SeldonMessage's data.
+def read_predictor(engine_predictor: str, file: Path | None, name: str) -> dict[str, Any]:
+    """The predictor to serve.
+
+    Args:
+        engine_predictor: base64 of its JSON, as the operator hands it over; empty without one.
+        file: a SeldonDeployment with endpoints, YAML or JSON; it wins.
+        name: of the predictor in it.
 
     Raises:
-        ValueError: there is none.
+        DataError: there is none, or it can't be read.
     """
-    if isinstance(message, Mapping):
-        data = message.get("data", {})
-        message = data.get("ndarray", data.get("tensor", {}).get("values"))
-    while isinstance(message, list) and message:
-        message = message[0]
-    if not isinstance(message, (int, float)):
-        raise ValueError("the router's answer holds no number")
-    return int(message)
-
-
-def with_routing(message: dict[str, Any], routing: Mapping[str, int]) -> dict[str, Any]:
-    """The message with `meta.routing`, which only a message with a `meta` gets."""
-    if isinstance(message.get("meta"), dict):
-        message["meta"]["routing"] = dict(routing)
-    return message
-
-
-def route_of(body: bytes, router: str) -> int:
-    """Child that feedback goes to; -1, all of them, when it does not tell or can't be read."""
     try:
-        feedback = json_format.Parse(body, prediction_pb2.Feedback())
-    except json_format.ParseError:
-        return _ALL_CHILDREN
-    return int(feedback.response.meta.routing.get(router, _ALL_CHILDREN))
+        if file is None:
+            return dict(json.loads(base64.b64decode(engine_predictor, validate=True)))
+        predictors = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]["predictors"]
+        return dict(next(each for each in predictors if each["name"] == name))
+    except StopIteration:
+        raise DataError(f"--file has no predictor {name!r}") from None
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise DataError(f"no predictor in ENGINE_PREDICTOR or --file: {error}") from None
 
 
-def _passed_on(answer: requests.Response, puid: str) -> Response:
-    """A node's answer with its status."""
-    return Response(
-        answer.content,
-        answer.status_code,
-        {_PUID: puid, "Content-Type": answer.headers.get("Content-Type", "application/json")},
-    )
+def command(
+    sdep: Annotated[str, typer.Option("--sdep")],
+    predictor: Annotated[str, typer.Option("--predictor")],
+    namespace: Annotated[str, typer.Option("--namespace")] = "default",
+    http_port: Annotated[int, typer.Option("--http_port")] = 8000,
+    grpc_port: Annotated[int, typer.Option("--grpc_port")] = 5001,
+    protocol: Annotated[str, typer.Option("--protocol")] = "seldon",
+    file: Annotated[Path | None, typer.Option("--file")] = None,
+    engine_predictor: Annotated[str, typer.Option(envvar="ENGINE_PREDICTOR")] = "",
+    inject_routing: Annotated[str, typer.Option(envvar="SELDON_ENABLE_ROUTING_INJECTION")] = "",
+) -> None:
+    """Serve a predictor until SIGTERM."""
+    if protocol != "seldon":
+        raise DataError(f"protocol {protocol}: the stand-in executor knows only seldon")
+    graph = read_graph(read_predictor(engine_predictor, file, predictor))
+    served = Predictor(predictor, graph, sdep, namespace, inject_routing != "")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Executor(served, http_port, grpc_port, "0.0.0.0").serve() as executor:  # noqa: S104  as the real one
+        while not stop.wait(0.1):
+            if executor.panicked.is_set():
+                sys.exit(_PANIC_EXIT_CODE)
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False)
+    app.command(context_settings=_SETTINGS)(command)
+    app()
