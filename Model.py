@@ -10,7 +10,7 @@ from roberta_sentiment.artifact import locate
 from roberta_sentiment.classifier import load_classifier
 from roberta_sentiment.errors import SentimentError, StartError
 from roberta_sentiment.prepared import check
-from roberta_sentiment.settings import Settings
+from roberta_sentiment.settings import Settings, warn_of_misspelt
 from seldon_node import metadata, repairs
 from seldon_node.node import SentimentNode
 
@@ -32,10 +32,11 @@ class Model(SentimentNode):
         SystemExit: with one sentence that says what is wrong.
     """
 
-    def __init__(self, **parameters: object) -> None:
+    def __init__(self, /, **parameters: object) -> None:
         super().__init__()
         try:
             self.settings = Settings.read(parameters)
+            warn_of_misspelt()
             self._artifact, self._optimized = check(*locate(self.settings.model_uri))
             self.labels = self._artifact.labels
             self._cpus = serving_cpus(exclusive=self.settings.exclusive_cpus)

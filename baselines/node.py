@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from baselines.words import LABELS, WordClassifier
 from roberta_sentiment.errors import SettingsError, StartError
-from roberta_sentiment.settings import Settings
+from roberta_sentiment.settings import Settings, warn_of_misspelt
 from roberta_sentiment.version import __version__
 from seldon_node import repairs
 from seldon_node.node import SentimentNode
@@ -40,10 +40,11 @@ class BaselineNode(SentimentNode, abc.ABC):
     LICENCE: ClassVar[str]
     ORIGIN: ClassVar[str]
 
-    def __init__(self, **parameters: object) -> None:
+    def __init__(self, /, **parameters: object) -> None:
         super().__init__()
         try:
             self.settings = read_settings(parameters, self.NAME)
+            warn_of_misspelt()
             self._sha256 = fingerprint(self.files())
         except StartError as error:
             raise SystemExit(f"cannot start: {error.message}") from None

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NEEDED = {
     "seldon_node": (
         "__init__", "answer", "feedback", "health", "http", "metrics", "node", "payload",
-        "repairs", "supervisor",
+        "preflight", "repairs", "supervisor",
     ),
     "roberta_sentiment": ("__init__", "errors", "predictions", "settings", "version"),
     "baselines": ("__init__", "node", "words"),
@@ -53,7 +53,8 @@ def build_source(name: str, target: Path) -> Path:
     shutil.copytree(own, target / "baselines" / name, ignore=_NOT_IN_THE_PACKAGE)
     shutil.copytree(own / ".s2i", target / ".s2i")
     shutil.copy2(own / "requirements.txt", target)
-    shutil.copy2(ROOT / "LICENSE", target)
+    for name in ("LICENSE", "sitecustomize.py"):
+        shutil.copy2(ROOT / name, target)
     return target
 
 

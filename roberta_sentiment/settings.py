@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import math
 import os
+import re
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -16,6 +18,16 @@ Truncation = Literal["end", "start", "middle", "error", "windows"]
 Output = Literal["probabilities", "logits", "label"]
 
 ENVIRONMENT_PREFIX = "SENTIMENT_"
+
+SERVICE_LINK = re.compile(
+    r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
+)
+"""How the variables end by which Kubernetes describes the Services of a namespace."""
+
+_ALIKE = 0.75
+"""Least likeness (difflib's ratio) of a name to the setting that it is taken for."""
+
+logger = logging.getLogger(__name__)
 
 
 def _setting(
@@ -29,8 +41,9 @@ def _setting(
 class Settings:
     """What the server does, as set by the graph parameters and the environment.
 
-    A graph parameter bears the field's name. The environment variable is the name in capitals
+    A graph parameter has the field's name. The environment variable is the name in capitals
     behind SENTIMENT_ (for `model_uri` plain MODEL_URI works too). A parameter wins over a variable.
+    Other variables are left alone, whatever they are called.
 
     Raises:
         SettingsError: a value is out of range or contradicts another.
@@ -103,20 +116,15 @@ class Settings:
             environ: variables, by default those of the process.
 
         Raises:
-            SettingsError: a name is unknown, or a value is of the wrong type or out of range.
+            SettingsError: a parameter is unknown, or a value is of the wrong type or out of range.
         """
         environ = os.environ if environ is None else environ
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        _refuse_unknown(parameters, fields, "parameter")
-        _refuse_unknown(
-            {
-                name.removeprefix(ENVIRONMENT_PREFIX).lower(): None
-                for name in environ
-                if name.startswith(ENVIRONMENT_PREFIX)
-            },
-            fields,
-            "environment variable",
-        )
+        for name in parameters:
+            if name not in fields:
+                near = difflib.get_close_matches(name, fields, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(fields)}"
+                raise SettingsError(f"unknown parameter {name[:60]!r}; {hint}")
         hints = typing.get_type_hints(cls)
         values: dict[str, Any] = {}
         for name, field in fields.items():
@@ -134,13 +142,35 @@ def _variables(field: dataclasses.Field[Any]) -> list[str]:
     return [field.metadata["env"], prefixed] if field.metadata["env"] else [prefixed]
 
 
-def _refuse_unknown(names: Mapping[str, object], fields: Mapping[str, object], kind: str) -> None:
-    for name in names:
-        if name not in fields:
-            shown = name if kind == "parameter" else ENVIRONMENT_PREFIX + name.upper()
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(fields)}"
-            raise SettingsError(f"unknown {kind} {shown!r}; {hint}")
+def misspelt(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables that look like one of ours and are none, each with the one that was meant.
+
+    The environment belongs to the cluster: Kubernetes describes every Service of the namespace in
+    it, and a Service may be named like us. So nothing but an exact name is read.
+
+    Args:
+        environ: variables, by default those of the process.
+    """
+    ours = {v: v for field in dataclasses.fields(Settings) for v in _variables(field)}
+    ends = {v.removeprefix(ENVIRONMENT_PREFIX): v for v in ours if v.startswith(ENVIRONMENT_PREFIX)}
+    found = {}
+    for name in os.environ if environ is None else environ:
+        end = name.upper().removeprefix(ENVIRONMENT_PREFIX.rstrip("_")).lstrip("_")
+        is_like_ours = name.upper().startswith(ENVIRONMENT_PREFIX.rstrip("_"))
+        if is_like_ours and name not in ours and not SERVICE_LINK.search(name):
+            for near in difflib.get_close_matches(end, ends, n=1, cutoff=_ALIKE):
+                found[name] = ends[near]
+    return found
+
+
+def warn_of_misspelt(environ: Mapping[str, str] | None = None) -> None:
+    """Log each variable that is probably misspelt.
+
+    Args:
+        environ: variables, by default those of the process.
+    """
+    for name, near in misspelt(environ).items():
+        logger.warning("the variable %s is not read; did you mean %s?", name, near)
 
 
 def _convert(value: object, kind: object, source: str) -> object:

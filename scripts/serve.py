@@ -30,7 +30,7 @@ def image_environment() -> dict[str, str]:
 
 def main() -> int:
     """Run until the microservice ends; return its exit code."""
-    environment = {**image_environment(), **PORTS, **os.environ}
+    environment = {**image_environment(), **PORTS, **os.environ, "PYTHONPATH": str(ROOT)}
     command = [
         str(Path(sys.executable).with_name("seldon-core-microservice")),
         environment["MODEL_NAME"],

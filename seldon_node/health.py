@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import secrets
 import socket
 
 _SLOTS = 1024
@@ -34,45 +35,55 @@ class Board:
 class Peers:
     """The processes of this service that are not gunicorn's to watch.
 
+    Made before the wrapper forks its servers.
+
     Args:
-        grpc_addresses: private address of every gRPC worker that should run.
+        grpc_workers: how many gRPC workers should run.
+        grpc_port: TCP port that they share.
     """
 
-    def __init__(self, grpc_addresses: list[str]) -> None:
+    def __init__(self, grpc_workers: int, grpc_port: int) -> None:
         self.board = Board()
-        self._grpc_addresses = grpc_addresses
+        # Containers of a pod share these names, and each has processes of the same pids.
+        service = secrets.token_hex(16)
+        self._private = [f"sentiment-node-{service}-grpc-{i}" for i in range(grpc_workers)]
+        self._port = grpc_port
+        self._unbound = memoryview(mmap.mmap(-1, max(1, grpc_workers)))
+
+    def private_address(self, worker: int) -> str:
+        """Abstract Unix socket on which a gRPC worker can be asked alone.
+
+        The workers share one TCP port, where the kernel picks who answers.
+        """
+        return self._private[worker]
+
+    def note_private(self, worker: int, *, bound: bool) -> None:
+        """Say whether a gRPC worker listens on its private address; else its port is asked."""
+        self._unbound[worker] = not bound
 
     def complaint(self) -> str:
         """What is wrong with them in a few words, empty if nothing is."""
-        silent = sum(not speaks_http2(address) for address in self._grpc_addresses)
+        silent = sum(
+            not speaks_http2(("127.0.0.1", self._port) if unbound else f"\0{address}")
+            for address, unbound in zip(self._private, self._unbound, strict=False)
+        )
         if silent:
-            return f"{silent} of {len(self._grpc_addresses)} gRPC workers do not answer"
+            return f"{silent} of {len(self._private)} gRPC workers do not answer"
         if self.board.failing():
             return "the last inference of another worker failed"
         return ""
 
 
-def private_address(service: int, worker: int) -> str:
-    """Abstract Unix socket on which a gRPC worker can be asked alone.
-
-    The workers share one TCP port, where the kernel picks who answers.
-
-    Args:
-        service: pid of the main process.
-        worker: index of the worker.
-    """
-    return f"sentiment-node-{service}-grpc-{worker}"
-
-
-def speaks_http2(address: str, timeout: float = 1.0) -> bool:
-    """Whether a server on an abstract Unix socket answers the opening of HTTP/2.
+def speaks_http2(address: str | tuple[str, int], timeout: float = 1.0) -> bool:
+    """Whether a server on a Unix or TCP socket answers the opening of HTTP/2.
 
     It is answered by the gRPC library itself, so a worker busy with requests counts as alive.
     """
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with socket.socket(family, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
-            connection.connect("\0" + address)
+            connection.connect(address)
             connection.sendall(_PREFACE)
             header = connection.recv(9, socket.MSG_WAITALL)
     except OSError:

@@ -7,7 +7,6 @@ A new file depends on the CPU and lies in /tmp, so it is made where the containe
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -20,8 +19,8 @@ from roberta_sentiment.cpu import CGROUP
 from roberta_sentiment.errors import ArtifactError, SentimentError
 from roberta_sentiment.prepared import optimized_key
 from roberta_sentiment.settings import Settings
+from seldon_node.preflight import parameters
 
-PARAMETERS = "PREDICTIVE_UNIT_PARAMETERS"
 NEEDED_FOR_ITSELF, NEEDED_FOR_A_BYTE = 150_000_000, 8
 """Bytes of memory: of the process, and for each byte of the model (6 to 7.3 were measured)."""
 
@@ -36,6 +35,10 @@ def main() -> int:
     except SentimentError as error:
         sys.stderr.write(f"not prepared: {error.message}\n")
         return 1
+    except Exception as error:
+        # The server is better at saying what is wrong, or does not need what was missing here.
+        sys.stderr.write(f"not prepared: {type(error).__name__}: {str(error)[:200]}\n")
+        return 1
     return 0
 
 
@@ -45,9 +48,7 @@ def model_to_serve(environ: Mapping[str, str]) -> Artifact:
     Raises:
         StartError: the server would not start.
     """
-    parameters = json.loads(environ.get(PARAMETERS, "[]"))
-    uris = {p["name"]: p["value"] for p in parameters if p["name"] == "model_uri"}
-    return open_artifact(*locate(Settings.read(uris, environ).model_uri))
+    return open_artifact(*locate(Settings.read(parameters(environ), environ).model_uri))
 
 
 def prepare(artifact: Artifact, cgroup: Path = CGROUP) -> str:

@@ -17,6 +17,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -31,7 +32,8 @@ from seldon_core import flask_utils, gunicorn_utils, microservice, wrapper
 from seldon_core import metrics as wrapper_metrics
 from seldon_core.proto import prediction_pb2
 
-from seldon_node import feedback, health, http, supervisor
+from roberta_sentiment.errors import StartError
+from seldon_node import feedback, health, http, preflight, supervisor
 from seldon_node.node import SentimentNode
 
 logger = logging.getLogger(__name__)
@@ -231,48 +233,70 @@ class _GrpcSide:
 
     def __init__(self, user_object: Any, metrics: Any, args: Any, annotations: Any) -> None:
         self._arguments = (user_object, metrics, args, annotations)
-        self._workers = range(args.grpc_workers)
         if isinstance(user_object, SentimentNode):
-            user_object.peers = health.Peers(
-                [health.private_address(os.getpid(), worker) for worker in self._workers]
-            )
+            user_object.peers = health.Peers(args.grpc_workers, args.grpc_port)
 
     def servers(self) -> list[supervisor.Server]:
-        """One server a worker; the port stays reserved in this process while it lives."""
-        port = self._arguments[2].grpc_port
-        reservation = microservice._reserve_grpc_port(port)
-        reservation.__enter__()
-        self._reservation = reservation
+        """One server a worker."""
+        args = self._arguments[2]
         return [
-            supervisor.Server(f"gRPC worker {i}", functools.partial(self._run, i, port))
-            for i in self._workers
+            supervisor.Server(f"gRPC worker {i}", functools.partial(self._run, i, args.grpc_port))
+            for i in range(args.grpc_workers)
         ]
 
     def _run(self, worker: int, port: int) -> None:
-        _private.address = health.private_address(os.getppid(), worker)
+        _this_process.grpc_worker = worker
         microservice._run_grpc_server(*self._arguments, f"0.0.0.0:{port}")
 
 
-class _Private:
-    """Abstract Unix socket that the gRPC server of this process opens beside its TCP port."""
+class _ThisProcess:
+    """Which gRPC worker this process is, None if it is none."""
 
-    address: str | None = None
+    grpc_worker: int | None = None
 
 
-_private = _Private()
+_this_process = _ThisProcess()
+
+
+def _reserve_ports(args: Any) -> list[socket.socket]:
+    """Refuse the start where a port is taken; keep that of gRPC, which others could join."""
+    ports = {"REST": args.http_port, "metrics": args.metrics_port}
+    if args.grpc_workers > 0:
+        ports["gRPC"] = args.grpc_port
+    try:
+        held = {server: preflight.reserve(server, port) for server, port in ports.items()}
+    except StartError as error:
+        raise SystemExit(f"cannot start: {error.message}") from None
+    for server in ("REST", "metrics"):
+        held.pop(server).close()
+    return [*held.values()]
+
+
+def _listen_privately(server: grpc.Server, peers: health.Peers, worker: int) -> None:
+    """Let the health check reach this gRPC worker alone; without that it asks the shared port."""
+    try:
+        server.add_insecure_port(f"unix-abstract:{peers.private_address(worker)}")
+    except RuntimeError as error:
+        logger.warning("gRPC worker %d has no private socket: %s", worker, error)
+        peers.note_private(worker, bound=False)
+    else:
+        peers.note_private(worker, bound=True)
 
 
 def _repair_processes() -> None:
     """Run every server under a supervisor that replaces the dead and ends all on SIGTERM."""
     original_server = wrapper.get_grpc_server
     original_metrics = microservice.SeldonMetrics
+    original_metrics_server = microservice._make_rest_metrics_server
     original_config = gunicorn_utils.StandaloneApplication.load_config
     stores: list[Any] = []
+    reserved: list[socket.socket] = []
 
-    def get_grpc_server(*args: Any, **kwargs: Any) -> Any:
-        server = original_server(*args, **kwargs)
-        if _private.address is not None:
-            server.add_insecure_port(f"unix-abstract:{_private.address}")
+    def get_grpc_server(user_object: Any, *args: Any, **kwargs: Any) -> Any:
+        server = original_server(user_object, *args, **kwargs)
+        peers = getattr(user_object, "peers", None)
+        if peers is not None and _this_process.grpc_worker is not None:
+            _listen_privately(server, peers, _this_process.grpc_worker)
         return server
 
     def make_manager() -> SyncManager:
@@ -284,12 +308,18 @@ def _repair_processes() -> None:
         stores.append(original_metrics(*args, **kwargs))
         return stores[-1]
 
+    def make_metrics_server(metrics: Any, args: Any) -> Any:
+        """The last that the wrapper makes before it starts the servers."""
+        reserved.extend(_reserve_ports(args))
+        return original_metrics_server(metrics, args)
+
     def start_servers(
         rest: Callable[[], None],
         grpc_side: _GrpcSide | None,
         custom: Callable[[], None] | None,
         metrics: Callable[[], None] | None,
     ) -> NoReturn:
+        sys.excepthook = sys.__excepthook__
         servers = [supervisor.Server("REST server", functools.partial(_run_gunicorn, rest))]
         servers += grpc_side.servers() if grpc_side else []
         if metrics:
@@ -308,6 +338,7 @@ def _repair_processes() -> None:
     gunicorn_utils.StandaloneApplication.load_config = load_config
     wrapper_metrics.Manager = make_manager
     microservice.SeldonMetrics = make_metrics
+    microservice._make_rest_metrics_server = make_metrics_server
     microservice.start_servers = start_servers
     microservice._make_grpc_server = _GrpcSide
     microservice._wait_forever = _serve_until_sigterm

@@ -19,6 +19,7 @@ import requests
 from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
 from scripts.serve import image_environment
+from tests.rehearsal import kubelet
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = Path(sys.executable).with_name("seldon-core-microservice")
@@ -28,7 +29,7 @@ SETTLE_S = 0.6
 
 
 class Service:
-    """A microservice process.
+    """A microservice process, in the environment that the kubelet makes of deployment.yaml.
 
     Args:
         interface: class to serve, as in MODEL_NAME.
@@ -39,7 +40,9 @@ class Service:
         self.http, self.grpc, self.metrics = free_ports(3)
         self._interface = interface
         self._environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("SENTIMENT_", "MODEL_"))},
+            **os.environ,
+            **kubelet.recorded()["kubernetes"],
+            **kubelet.recorded()["deployment.yaml"],
             **image_environment(),
             "HOME": tempfile.gettempdir(),
             "PYTHONPATH": str(ROOT),

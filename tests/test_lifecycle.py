@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import threading
@@ -16,10 +17,11 @@ import pytest
 import requests
 
 from roberta_sentiment.artifact import DEFAULT_MODEL
+from seldon_node.preflight import PORTS
 from tests import toy
 from tests.nodes.flaky import SWITCH
 from tests.nodes.slow import BEGUN
-from tests.service import Service
+from tests.service import Service, free_ports
 from tests.wire import to_proto
 
 GOOD = {"strData": "This film is so good"}
@@ -128,12 +130,81 @@ def test_an_unknown_parameter_stops_the_start() -> None:
         assert "Traceback" not in service.log()
 
 
-def test_a_port_in_use_stops_the_start(toy_service: Service) -> None:
-    """A server that can't bind must not be started again for ever."""
-    port = str(toy_service.http)
-    with Service(PREDICTIVE_UNIT_HTTP_SERVICE_PORT=port).launch() as second:
-        assert 0 != second.process.wait(60)
-        assert "REST server can't start" in second.log()
+@pytest.mark.parametrize("server", PORTS)
+def test_a_port_in_use_stops_the_start(toy_service: Service, server: str) -> None:
+    """A gRPC port could be shared, and callers would meet the one and the other in turns."""
+    taken = {"REST": toy_service.http, "gRPC": toy_service.grpc, "metrics": toy_service.metrics}
+    with Service(**{PORTS[server]: str(taken[server])}).launch() as second:
+        assert 1 == second.process.wait(60)
+        line = second.log().splitlines()[-1]
+        assert line.startswith(f"cannot start: the {server} port {taken[server]} can't be opened")
+        assert PORTS[server] in line
+        assert "Traceback" not in second.log()
+        assert [] == second.processes()
+
+
+def test_one_port_for_two_servers_stops_the_start() -> None:
+    """It is not taken until the first of them has it."""
+    (port,) = free_ports(1)
+    with Service(**dict.fromkeys(PORTS.values(), str(port))).launch() as service:
+        assert 1 == service.process.wait(60)
+        assert service.log().splitlines()[-1].startswith(f"cannot start: the metrics port {port} ")
+
+
+def test_the_workers_of_a_service_share_its_grpc_port(toy_service_path: Path) -> None:
+    """And a new worker joins them."""
+    environment = {"MODEL_URI": str(toy_service_path), "GRPC_WORKERS": "2"}
+    with Service(**environment).start() as service:
+        service.wait_for(lambda: len(listening_on(service.grpc)) == 2, "both workers")
+        os.kill(listening_on(service.grpc)[0], signal.SIGKILL)
+        service.wait_for(lambda: len(listening_on(service.grpc)) == 2, "a new worker")
+        service.wait_for(lambda: service.health() == 200, "recovery")
+        assert grpc_answers(service)
+
+
+def test_a_private_socket_that_is_taken_ends_no_worker(toy_service_path: Path) -> None:
+    """Health then asks the shared port, and still knows a worker that hangs."""
+    with Service("tests.nodes.crowded.Crowded", MODEL_URI=str(toy_service_path)).start() as service:
+        assert grpc_answers(service)
+        assert "gRPC worker 0 has no private socket" in service.log()
+        (worker,) = listening_on(service.grpc)
+        os.kill(worker, signal.SIGSTOP)
+        service.wait_for(lambda: service.health() == 503, "red health")
+        os.kill(worker, signal.SIGCONT)
+        service.wait_for(lambda: service.health() == 200, "recovery")
+
+
+def test_no_name_rests_on_a_pid(toy_service: Service) -> None:
+    """The containers of a pod share abstract sockets, and the next one has the same pids."""
+    inodes = {
+        link[len("socket:[") : -1]
+        for pid in toy_service.processes()
+        for link in open_files(pid)
+        if link.startswith("socket:[")
+    }
+    lines = Path("/proc/net/unix").read_text(encoding="utf-8").splitlines()[1:]
+    names = {f[7] for f in (line.split() for line in lines) if f[6] in inodes and len(f) > 7}
+    shared = {name for name in names if name.startswith("@")}
+    assert 1 == len(shared)
+    pids = set(map(str, toy_service.processes()))
+    assert set() == pids & {word for name in shared for word in re.findall(r"\w+", name)}
+
+
+@pytest.mark.parametrize("interface", ["Model", "baselines.lexicon.Lexicon.Lexicon"])
+def test_a_misspelt_variable_is_named_once(interface: str, toy_service_path: Path) -> None:
+    """Not by each worker; and what Kubernetes says of Services is no misspelling."""
+    environment = {
+        "SENTIMENT_MAX_TEXT": "5", "SENTIMENT_X_SERVICE_HOST": "1", "GUNICORN_WORKERS": "2",
+        "SENTIMENT_THREADS_PORT": "tcp://10.0.0.1:80", "GRPC_WORKERS": "2",
+    }  # fmt: skip
+    if interface == "Model":
+        environment["MODEL_URI"] = str(toy_service_path)
+    with Service(interface, **environment).start() as service:
+        warnings = [line for line in service.log().splitlines() if "SENTIMENT_" in line]
+        assert 1 == len(warnings), warnings
+        assert warnings[0].endswith(
+            "the variable SENTIMENT_MAX_TEXT is not read; did you mean SENTIMENT_MAX_TEXTS?"
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -15,6 +15,7 @@ from roberta_sentiment.errors import ArtifactError
 from roberta_sentiment.prepared import open_prepared
 from seldon_node.prepare import model_to_serve, prepare
 from tests import toy
+from tests.rehearsal.kubelet import recorded
 
 ROOT = Path(__file__).resolve().parent.parent
 HOOK = ROOT / "before-run"
@@ -59,8 +60,9 @@ def test_a_second_start_makes_nothing_anew(tmp_path: Path) -> None:
     ("variables", "words"),
     [
         pytest.param({"MODEL_URI": "/nowhere"}, "/nowhere does not exist", id="no-model"),
-        pytest.param({"PREDICTIVE_UNIT_PARAMETERS": "nonsense"}, "JSONDecodeError", id="no-json"),
-        pytest.param({"SENTIMENT_MAX_TEXT": "8"}, "did you mean max_texts?", id="typo"),
+        pytest.param({"PREDICTIVE_UNIT_PARAMETERS": "nonsense"}, "not valid JSON", id="no-json"),
+        pytest.param({"PREDICTIVE_UNIT_PARAMETERS": "[5]"}, "a parameter is 5", id="no-object"),
+        pytest.param({"SENTIMENT_MAX_TEXTS": "x"}, "a whole number is needed", id="no-number"),
         pytest.param({"PREPARE_SECONDS": "0.01"}, "", id="no-whole-number"),
     ],
 )
@@ -69,6 +71,15 @@ def test_it_never_stops_a_start(tmp_path: Path, variables: dict[str, str], words
     done = run(tmp_path, **variables)
     assert 0 == done.returncode
     assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_service_links_stop_nothing(tmp_path: Path) -> None:
+    """Of the Services that the operator makes, and of one that is named like a setting."""
+    links = {**recorded()["deployment.yaml"], "SENTIMENT_THREADS_PORT": "tcp://10.0.0.1:80"}
+    model = toy.write(tmp_path / "model")
+    done = run(tmp_path, MODEL_URI=str(model), SENTIMENT_WINDOW_OVERLAP="8", **links)
+    assert done.stderr.startswith("prepared: ")
 
 
 def test_it_can_be_switched_off(tmp_path: Path) -> None:
