@@ -12,6 +12,15 @@ import yaml
 
 Fields = dict[str, Any]
 
+EXECUTOR = "seldon-container-engine"
+"""Name of the executor's container; one of this name in a manifest suppresses the injected one."""
+
+NO_EXECUTOR = "seldon.io/no-engine"
+SERVICE_NAME = "seldon.io/svc-name"
+LONGEST_NAME = 63
+PODINFO = "seldon-podinfo"
+"""Volume with the pod's annotations, which the operator adds to every pod."""
+
 EXECUTOR_PORTS = {"http": 8000, "grpc": 5001}
 FIRST_PORTS = {"http": 9000, "grpc": 9500, "metrics": 6000}
 
@@ -59,6 +68,26 @@ def containers(predictor: Fields) -> Iterator[Fields]:
     """Containers of all pods of a predictor."""
     for pod in pods(predictor):
         yield from pod_containers(pod)
+
+
+def has_executor(predictor: Fields) -> bool:
+    """Whether requests pass an executor, injected or brought along."""
+    return (predictor.get("annotations") or {}).get(NO_EXECUTOR) != "true"
+
+
+def brings_executor(predictor: Fields) -> bool:
+    """Whether the manifest has an executor of its own."""
+    return any(container.get("name") == EXECUTOR for container in containers(predictor))
+
+
+def graph_containers(document: Fields) -> Iterator[tuple[Fields, Fields, Fields]]:
+    """Predictor, pod and container of every container that is a node of the graph."""
+    for predictor in predictors(document):
+        names = {node.get("name") for node in nodes(predictor)}
+        for pod in pods(predictor):
+            for container in pod_containers(pod):
+                if container.get("name") in names:
+                    yield predictor, pod, container
 
 
 def environment(container: Fields) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What Seldon's executor takes otherwise than meant, or can't bear."""
+"""Our rules: what Seldon's executor takes otherwise than meant, or can't bear."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.manifests.document import (
     parameters,
     predictors,
 )
+from tests.manifests.shutdown import TIMEOUTS
 
 ROUTING = "SELDON_ENABLE_ROUTING_INJECTION"
-TIMEOUTS = ("seldon.io/rest-timeout", "seldon.io/grpc-timeout")
 LEAST_TIMEOUT_MS = 1000
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.manifests.document import Fields
+from tests.manifests.document import FIRST_PORTS, Fields
 from tests.manifests.node import LOCKS
 from tests.manifests.operator import DROPS_OTHERS
 
@@ -80,7 +80,6 @@ def _annotation(name: str) -> str:
     return f"{ANNOTATIONS}.{{seldon.io/{name}}}"
 
 
-_METRICS = [{"name": "metrics", "containerPort": 6000}]
 _SIDECAR = {"name": "sidecar", "image": "busybox:1.36"}
 
 # fmt: off
@@ -93,18 +92,24 @@ WEBHOOK = [
               "spec.predictors.1.annotations": {"seldon.io/svc-name": "sentiment"}},
              "service_names_differ"),
     _mistake("typo in implementation", AB, {f"{GRAPH}.implementation": "RANDOM_ABTST"},
-             "implementations_are_known", "every_node_has_a_container",
+             "implementations_are_known", "implementations_are_spelt_right",
              "nodes_with_a_container_have_a_type"),
     _mistake("prepackaged server without a model", DIRECT,
              {f"{GRAPH}.implementation": "SKLEARN_SERVER"}, "implementations_are_known"),
     _mistake("container name that is no node", AB, {f"{CONTAINER}.name": "robertta"},
              "every_node_has_a_container", "every_container_is_a_node"),
-    _mistake("type without methods", DIRECT, {f"{GRAPH}.type": "UNKNOWN_TYPE"}, "types_are_known"),
+    _mistake("type without methods", DIRECT, {f"{GRAPH}.type": "UNKNOWN_TYPE"}, "types_are_known",
+             "nodes_with_a_container_have_a_type"),
+    _mistake("server of another protocol", ONE,
+             {"spec.protocol": "tensorflow", f"{GRAPH}.implementation": "SKLEARN_SERVER"},
+             "servers_speak_the_protocol"),
+    _mistake("kafka without its variables", REST, {"spec.serverType": "kafka"},
+             "kafka_has_its_variables"),
     _mistake("logger without a mode", LOGGED, {f"{GRAPH}.logger.mode": DELETED},
              "loggers_have_a_mode"),
     _mistake("traffic sums to 95", SPLIT, {f"{PREDICTOR}.traffic": 70}, "traffic_sums_to_100"),
     _mistake("half the traffic for the only one", DIRECT, {f"{PREDICTOR}.traffic": 50},
-             "traffic_sums_to_100"),
+             "traffic_sums_to_100", "weights_are_shares"),
     _mistake("shadow of nobody", SHADOW, {PREDICTOR: DELETED}, "a_shadow_has_company"),
     _mistake("shadow of 150 per cent", SHADOW, {"spec.predictors.1.traffic": 150},
              "a_shadow_has_company"),
@@ -116,13 +121,22 @@ WEBHOOK = [
               f"{CHILDREN}.1.endpoint": {"type": "GRPC"}},
              "endpoints_are_of_one_type"),
     _mistake("unknown transport", REST, {"spec.transport": "http"}, "words_of_spec_are_known"),
-    _mistake("name that nobody will recognise", AB, {"metadata.name": "sentiment" * 6},
-             "names_fit"),
 ]
 
 OPERATOR = [
+    _mistake("name that nobody will recognise", AB, {"metadata.name": "sentiment" * 6},
+             "names_fit"),
+    _mistake("typo in implementation beside a model", ONE,
+             {f"{GRAPH}.implementation": "SKLEARN_SERVR"}, "implementations_are_spelt_right"),
+    _mistake("typo in a logger's mode", LOGGED, {f"{GRAPH}.logger.mode": "al"},
+             "loggers_log_something"),
+    _mistake("weights beyond 100", SPLIT,
+             {f"{PREDICTOR}.traffic": 150, "spec.predictors.1.traffic": -50}, "weights_are_shares"),
+    _mistake("executor switched on by a word", DIRECT,
+             {f"{PREDICTOR}.annotations.{{seldon.io/no-engine}}": "false"},
+             "the_executor_is_off_or_on", "timeouts_are_granted", "prestop_outlasts_the_executor"),
     _mistake("container beside the graph", DIRECT, {f"{CONTAINERS}.1": _SIDECAR},
-             "every_container_is_a_node", "tmp_is_its_own"),
+             "every_container_is_a_node", "tmp_is_its_own", "a_failed_start_is_explained"),
     _mistake("two nodes of one name", AB, {f"{CHILDREN}.1.name": "roberta"},
              "node_names_differ", "every_container_is_a_node"),
     _mistake("node without a type", DIRECT,
@@ -140,15 +154,19 @@ OPERATOR = [
              {"metadata.annotations": {"seldon.io/rest-timeout": "60000"}},
              "annotations_reach_the_pod"),
     _mistake("one metrics port for two", AB,
-             {f"{CONTAINERS}.0.ports": _METRICS, f"{CONTAINERS}.1.ports": _METRICS},
+             {f"{CONTAINERS}.1.ports.2.containerPort": 6000},
              "ports_of_a_pod_differ"),
-    _mistake("executor's port taken", DIRECT,
-             {f"{CONTAINER}.ports": [{"name": "http", "containerPort": 8000}]},
+    *(
+        _mistake(f"port {name} left to the operator", SPLIT,
+                 {f"{CONTAINER}.ports.{index}": DELETED}, "ports_are_declared")
+        for index, name in enumerate(FIRST_PORTS)
+    ),
+    _mistake("executor's port taken", ONE, {f"{CONTAINER}.ports.0.containerPort": 8000},
              "ports_of_a_pod_differ"),
     _mistake("pod without a user", AB, {f"{POD}.securityContext.runAsUser": DELETED},
              "pods_name_their_user"),
     _mistake("replicas beside an autoscaler", HPA, {f"{PREDICTOR}.replicas": 3},
-             "replicas_do_not_fight"),
+             "replicas_are_not_ignored"),
     _mistake("two autoscalers", HPA, {f"{COMPONENT}.kedaSpec": {"triggers": []}},
              "one_autoscaler"),
     _mistake("budget of the operator's", SPLIT, {f"{COMPONENT}.pdbSpec": {"maxUnavailable": 1}},
@@ -186,6 +204,28 @@ EXECUTOR = [
              "images_have_one_colon"),
 ]
 
+SHUTDOWN = [
+    _mistake("Seldon's own grace", DIRECT, {f"{POD}.terminationGracePeriodSeconds": DELETED},
+             "grace_covers_the_end"),
+    _mistake("grace without a reserve", DIRECT, {f"{POD}.terminationGracePeriodSeconds": 42},
+             "grace_covers_the_end"),
+    _mistake("no preStop", DIRECT, {f"{CONTAINER}.lifecycle": DELETED}, "grace_covers_the_end"),
+    _mistake("preStop that the operator would give", ONE,
+             {f"{CONTAINER}.lifecycle.preStop.exec.command.2": "sleep 10"},
+             "prestop_outlasts_the_executor"),
+    _mistake("node that leaves before its router", BANDIT,
+             {f"{CONTAINERS}.2.lifecycle": {"preStop": {"exec": {"command": ["sleep 5"]}}}},
+             "prestop_outlasts_the_executor"),
+    _mistake("timeout beyond the injected executor's end", ONE,
+             {_annotation("rest-timeout"): "15001"}, "timeouts_are_granted"),
+    _mistake("gRPC timeout beyond the node's end", DIRECT, {_annotation("grpc-timeout"): "60000"},
+             "timeouts_are_granted"),
+    _mistake("timeout of one predictor", SPLIT,
+             {f"{PREDICTOR}.annotations": {"seldon.io/rest-timeout": "60000"}},
+             "timeouts_are_granted"),
+    _mistake("no timeout", AB, {_annotation("grpc-timeout"): DELETED}, "timeouts_are_granted"),
+]
+
 NODE = [
     _mistake("typo in a parameter", DIRECT, {f"{GRAPH}.parameters.1.name": "max_text"},
              "parameters_are_settings"),
@@ -221,9 +261,16 @@ NODE = [
              {f"{CONTAINER}.env": _variable("PREPARE_SECONDS", "60")}, "a_restart_comes_last"),
     _mistake("restart of the busy", DIRECT, {f"{CONTAINER}.livenessProbe.failureThreshold": 1},
              "a_restart_comes_last"),
-    _mistake("Seldon's own grace", DIRECT, {f"{POD}.terminationGracePeriodSeconds": DELETED},
-             "grace_covers_the_end"),
-    _mistake("no preStop", DIRECT, {f"{CONTAINER}.lifecycle": DELETED}, "grace_covers_the_end"),
+    *(
+        _mistake(f"{field} left to the cluster", DIRECT, {f"{POD}.{field}": DELETED},
+                 "the_cluster_stays_out")
+        for field in ("enableServiceLinks", "automountServiceAccountToken")
+    ),
+    _mistake("token for a second predictor", SPLIT,
+             {"spec.predictors.1.componentSpecs.0.spec.automountServiceAccountToken": True},
+             "the_cluster_stays_out"),
+    _mistake("start that fails without a word", AB,
+             {f"{CONTAINERS}.1.terminationMessagePolicy": "File"}, "a_failed_start_is_explained"),
     *(
         _mistake(f"no {lock}", DIRECT, {f"{CONTAINER}.securityContext.{lock}": DELETED},
                  "privileges_are_dropped")
@@ -242,4 +289,4 @@ NODE = [
 ]
 # fmt: on
 
-MISTAKES = [*WEBHOOK, *OPERATOR, *EXECUTOR, *NODE]
+MISTAKES = [*WEBHOOK, *OPERATOR, *EXECUTOR, *SHUTDOWN, *NODE]

@@ -1,8 +1,7 @@
-"""What this project asks of a pod that runs one of its models in production."""
+"""Our rules: what this project asks of a pod that runs one of its models in production."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +12,8 @@ from roberta_sentiment.artifact import MOUNTED_MODEL
 from roberta_sentiment.errors import SettingsError
 from roberta_sentiment.settings import Settings
 from scripts.serve import image_environment
-from seldon_node.supervisor import KILL_S
 from tests.manifests.document import (
+    EXECUTOR,
     Fields,
     environment,
     nodes,
@@ -104,20 +103,23 @@ def a_restart_comes_last(document: Fields) -> Iterator[str]:
             yield f"{container['name']} gets {start} s to start, {ready} s and {live} s when red"
 
 
-def grace_covers_the_end(document: Fields) -> Iterator[str]:
-    """preStop keeps it answering while the endpoints change; then requests may run out."""
-    for _, container, pod in _ours(document):
-        grace = pod["spec"].get("terminationGracePeriodSeconds", 20)
-        pause = prestop_seconds(container)
-        if not pause or grace < pause + KILL_S:
-            yield f"{container['name']}: grace {grace} s, preStop {pause} s, end {KILL_S:.0f} s"
+def the_cluster_stays_out(document: Fields) -> Iterator[str]:
+    """No variable for each Service of the namespace, and no token of the API server."""
+    for predictor in predictors(document):
+        for pod in pods(predictor):
+            for field in ("enableServiceLinks", "automountServiceAccountToken"):
+                if pod.get("spec", {}).get(field) is not False:
+                    yield f"a pod of {predictor.get('name')} has not {field}: false"
 
 
-def prestop_seconds(container: Fields) -> int:
-    """How long preStop sleeps, 0 if it does not."""
-    hook = (container.get("lifecycle") or {}).get("preStop") or {}
-    found = re.search(r"sleep (\d+)", " ".join((hook.get("exec") or {}).get("command", [])))
-    return int(found[1]) if found else 0
+def a_failed_start_is_explained(document: Fields) -> Iterator[str]:
+    """`kubectl describe` shows the last lines of the log, which say why."""
+    for predictor in predictors(document):
+        for pod in pods(predictor):
+            own = pod.get("spec", {}).get("initContainers") or []
+            for container in (*pod_containers(pod), *own):
+                if container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+                    yield f"{container.get('name')} ends without a message"
 
 
 def privileges_are_dropped(document: Fields) -> Iterator[str]:
@@ -134,6 +136,8 @@ def tmp_is_its_own(document: Fields) -> Iterator[str]:
         for pod in pods(predictor):
             used = [_tmp(container) for container in pod_containers(pod)]
             for container, name in zip(pod_containers(pod), used, strict=True):
+                if container.get("name") == EXECUTOR:
+                    continue  # it writes nothing
                 if name is None or used.count(name) > 1 or "sizeLimit" not in _empty(pod, name):
                     yield f"{container.get('name')} has no limited emptyDir of its own on /tmp"
 
@@ -209,7 +213,8 @@ RULES = (
     a_mounted_model_is_asked_for,
     probes_ask_for_the_truth,
     a_restart_comes_last,
-    grace_covers_the_end,
+    the_cluster_stays_out,
+    a_failed_start_is_explained,
     privileges_are_dropped,
     tmp_is_its_own,
     tmp_holds_derived_files,

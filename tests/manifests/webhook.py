@@ -1,6 +1,6 @@
-"""What Seldon's validating webhook refuses, one rule a function.
+"""Seldon's rules: what the validating webhook of release 1.19 refuses, no more and no less.
 
-The webhook of 1.19 (seldondeployment_webhook.go) is not at hand, so its rules are written anew.
+What it lets pass and we do not want stands with our own rules, in the other modules.
 """
 
 from __future__ import annotations
@@ -9,17 +9,29 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tests.manifests.document import Fields, built_in, containers, name_of, nodes, predictors
+from tests.manifests.document import (
+    NO_EXECUTOR,
+    SERVICE_NAME,
+    Fields,
+    built_in,
+    containers,
+    nodes,
+    predictors,
+)
 
 PREPACKAGED = {
     "SKLEARN_SERVER", "XGBOOST_SERVER", "TENSORFLOW_SERVER", "MLFLOW_SERVER", "TRITON_SERVER",
     "HUGGINGFACE_SERVER", "TEMPO_SERVER",
 }  # fmt: skip
-"""Servers in the operator's default configuration; every word that is none of them is refused."""
+"""Servers in the configuration that the Helm chart gives the operator."""
 
+LOADS_BY_ITSELF = {"HUGGINGFACE_SERVER"}
+NOT_FOR_TENSORFLOW = {"SKLEARN_SERVER", "XGBOOST_SERVER", "MLFLOW_SERVER", "HUGGINGFACE_SERVER"}
+CUSTOM = "UNKNOWN_IMPLEMENTATION"
 PROTOCOLS = {"seldon", "tensorflow", "kfserving", "v2"}
 TRANSPORTS = {"rest", "grpc"}
 SERVER_TYPES = {"rpc", "kafka"}
+KAFKA_VARIABLES = {"KAFKA_BROKER", "KAFKA_INPUT_TOPIC", "KAFKA_OUTPUT_TOPIC"}
 
 
 def there_is_a_predictor(document: Fields) -> Iterator[str]:
@@ -33,62 +45,70 @@ def predictor_names_differ(document: Fields) -> Iterator[str]:
 
 
 def service_names_differ(document: Fields) -> Iterator[str]:
-    key = "seldon.io/svc-name"
-    named = [(p.get("annotations") or {}).get(key) for p in predictors(document)]
-    for name in _doubles(n for n in named if n):
-        yield f"two predictors have the {key} {name}"
-
-
-def implementations_are_known(document: Fields) -> Iterator[str]:
-    """A word that the executor does not know counts as the name of a prepackaged server."""
-    for predictor in predictors(document):
-        for node in nodes(predictor):
-            word = node.get("implementation")
-            if not word or built_in(node) or word == "UNKNOWN_IMPLEMENTATION":
-                continue
-            if word not in PREPACKAGED:
-                yield f"node {node.get('name')}: no server is named {word}"
-            elif not node.get("modelUri"):
-                yield f"node {node.get('name')}: {word} needs a modelUri"
+    """The empty name counts as one."""
+    named = [p.get("annotations") or {} for p in predictors(document)]
+    for name in _doubles(a[SERVICE_NAME] for a in named if SERVICE_NAME in a):
+        yield f"two predictors have the {SERVICE_NAME} {name!r}"
 
 
 def every_node_has_a_container(document: Fields) -> Iterator[str]:
-    for predictor in predictors(document):
-        names = {c.get("name") for c in containers(predictor)}
-        for node in nodes(predictor):
-            server = node.get("implementation") in PREPACKAGED
-            if not built_in(node) and not server and node.get("name") not in names:
-                yield f"node {node.get('name')} has no container of that name"
+    """Every node without an implementation; `implementation: ""` passes."""
+    for predictor, node in _nodes(document):
+        if _is_custom(node) and _container(predictor, node) is None:
+            yield f"node {node.get('name')} has no container of that name"
 
 
 def types_are_known(document: Fields) -> Iterator[str]:
-    for predictor in predictors(document):
-        for node in nodes(predictor):
-            if node.get("type") == "UNKNOWN_TYPE" and not node.get("methods"):
-                yield f"node {node.get('name')}: UNKNOWN_TYPE needs methods"
+    """UNKNOWN_TYPE needs methods where there is no implementation; other words all pass."""
+    for _, node in _nodes(document):
+        if _is_custom(node) and node.get("type") == "UNKNOWN_TYPE" and not node.get("methods"):
+            yield f"node {node.get('name')}: UNKNOWN_TYPE needs methods"
+
+
+def implementations_are_known(document: Fields) -> Iterator[str]:
+    """A word that the executor does not know is the name of a prepackaged server.
+
+    Such a node needs a model, and an image of its own or from the operator's configuration.
+    """
+    for predictor, node in _nodes(document):
+        word = node.get("implementation")
+        if not _is_prepackaged(node):
+            continue
+        if not node.get("modelUri") and word not in LOADS_BY_ITSELF:
+            yield f"node {node.get('name')}: {word} needs a modelUri"
+        if not (_container(predictor, node) or {}).get("image") and word not in PREPACKAGED:
+            yield f"node {node.get('name')}: no server is named {word}"
+
+
+def servers_speak_the_protocol(document: Fields) -> Iterator[str]:
+    for _, node in _nodes(document):
+        tensorflow = document["spec"].get("protocol") == "tensorflow"
+        if tensorflow and node.get("implementation") in NOT_FOR_TENSORFLOW:
+            yield f"node {node.get('name')}: its server does not speak the protocol tensorflow"
 
 
 def loggers_have_a_mode(document: Fields) -> Iterator[str]:
-    for predictor in predictors(document):
-        for node in nodes(predictor):
-            logger = node.get("logger")
-            if logger is not None and logger.get("mode") not in ("all", "request", "response"):
-                yield f"node {node.get('name')}: its logger needs a mode"
+    """Any word will do."""
+    for _, node in _nodes(document):
+        logger = node.get("logger")
+        if logger is not None and not logger.get("mode"):
+            yield f"node {node.get('name')}: its logger needs a mode"
 
 
 def traffic_sums_to_100(document: Fields) -> Iterator[str]:
+    """Single weights are not looked at; a lone predictor's is, from 1 to 99 only."""
     shares = [p.get("traffic", 0) for p in predictors(document) if not p.get("shadow")]
     if len(shares) > 1 and sum(shares) != 100:
         yield f"the weights {' + '.join(map(str, shares))} are {sum(shares)}, not 100"
-    if len(shares) == 1 and shares[0] not in (0, 100):
-        yield f"the only predictor takes {shares[0]} per cent"
+    if len(predictors(document)) == 1 and 0 < sum(shares) < 100:
+        yield f"the only predictor takes {sum(shares)} per cent"
 
 
 def a_shadow_has_company(document: Fields) -> Iterator[str]:
     shadows = [p for p in predictors(document) if p.get("shadow")]
     if len(shadows) > 1:
         yield f"{len(shadows)} predictors are shadows, one is allowed"
-    if shadows and len(shadows) == len(predictors(document)):
+    if shadows and len(predictors(document)) == 1:
         yield "the only predictor is a shadow"
     for shadow in shadows:
         if not 0 <= shadow.get("traffic", 0) <= 100:
@@ -96,21 +116,22 @@ def a_shadow_has_company(document: Fields) -> Iterator[str]:
 
 
 def without_executor_one_node(document: Fields) -> Iterator[str]:
+    """The annotation counts by being there, whatever its value, even "false"."""
     for predictor in predictors(document):
-        off = (predictor.get("annotations") or {}).get("seldon.io/no-engine") == "true"
+        off = NO_EXECUTOR in (predictor.get("annotations") or {})
         if off and len(list(nodes(predictor))) > 1:
-            yield f"predictor {predictor.get('name')} has no executor but several nodes"
+            yield f"predictor {predictor.get('name')} has {NO_EXECUTOR} and several nodes"
 
 
 def endpoints_are_of_one_type(document: Fields) -> Iterator[str]:
-    types = {
-        str(node["endpoint"]["type"])
-        for predictor in predictors(document)
-        for node in nodes(predictor)
-        if (node.get("endpoint") or {}).get("type")
-    }
+    """One type in all predictors, and that of `spec.transport`."""
+    given = [(node.get("endpoint") or {}).get("type") for _, node in _nodes(document)]
+    types = {str(word) for word in given if word}
+    transport = document["spec"].get("transport")
     if len(types) > 1:
         yield f"endpoints are {' and '.join(sorted(types))}"
+    elif types & {"REST", "GRPC"} and transport and types != {transport.upper()}:
+        yield f"endpoints are {types.pop()}, spec.transport is {transport}"
 
 
 def words_of_spec_are_known(document: Fields) -> Iterator[str]:
@@ -121,14 +142,32 @@ def words_of_spec_are_known(document: Fields) -> Iterator[str]:
             yield f"spec.{field} is {spec[field]}, not one of {', '.join(sorted(words))}"
 
 
-def names_fit(document: Fields) -> Iterator[str]:
-    """A name over 63 characters becomes `seldon-` and a checksum, which nobody recognises."""
+def kafka_has_its_variables(document: Fields) -> Iterator[str]:
+    """Three entries of these names, whatever their values; one that is given twice counts twice."""
+    if document["spec"].get("serverType") != "kafka":
+        return
     for predictor in predictors(document):
-        service = f"{name_of(document)}-{predictor.get('name')}"
-        joined = "-".join(str(c.get("name")) for c in containers(predictor))
-        for name in (service, f"{service}-0-{joined}"):
-            if len(name) > 63:
-                yield f"{name} has {len(name)} characters"
+        entries = (predictor.get("svcOrchSpec") or {}).get("env") or []
+        if sum(entry.get("name") in KAFKA_VARIABLES for entry in entries) < len(KAFKA_VARIABLES):
+            yield f"predictor {predictor.get('name')} lacks {', '.join(sorted(KAFKA_VARIABLES))}"
+
+
+def _nodes(document: Fields) -> Iterator[tuple[Fields, Fields]]:
+    for predictor in predictors(document):
+        yield from ((predictor, node) for node in nodes(predictor))
+
+
+def _is_custom(node: Fields) -> bool:
+    """Whether a container of the manifest does the node's work."""
+    return node.get("implementation") in (None, CUSTOM)
+
+
+def _is_prepackaged(node: Fields) -> bool:
+    return bool(node.get("implementation")) and not built_in(node) and not _is_custom(node)
+
+
+def _container(predictor: Fields, node: Fields) -> Fields | None:
+    return next((c for c in containers(predictor) if c.get("name") == node.get("name")), None)
 
 
 def _doubles(names: Iterable[Any]) -> list[Any]:
@@ -139,14 +178,15 @@ RULES = (
     there_is_a_predictor,
     predictor_names_differ,
     service_names_differ,
-    implementations_are_known,
     every_node_has_a_container,
     types_are_known,
+    implementations_are_known,
+    servers_speak_the_protocol,
     loggers_have_a_mode,
     traffic_sums_to_100,
     a_shadow_has_company,
     without_executor_one_node,
     endpoints_are_of_one_type,
     words_of_spec_are_known,
-    names_fit,
+    kafka_has_its_variables,
 )
