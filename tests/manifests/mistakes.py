@@ -233,7 +233,7 @@ NODE = [
              "parameters_are_settings"),
     _mistake("typo in a variable", DIRECT,
              {f"{CONTAINER}.env": _variable("SENTIMENT_MAX_TEXT", "8")},
-             "parameters_are_settings"),
+             "variables_are_settings"),
     _mistake("queue longer than the threads", DIRECT,
              {f"{GRAPH}.parameters.2": _int("max_queue", "96")}, "queue_is_shorter_than_threads"),
     _mistake("fewer threads than the queue", DIRECT,

@@ -24,6 +24,7 @@ from tests.manifests.document import (
 )
 
 IMAGE = "roberta-sentiment"
+PREFIX = "SENTIMENT_"
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 HEALTH = "/health/status"
 LOCKS = {
@@ -58,6 +59,15 @@ def parameters_are_settings(document: Fields) -> Iterator[str]:
             settings_of(node, container)
         except SettingsError as error:
             yield f"node {node['name']}: {error.message}"
+
+
+def variables_are_settings(document: Fields) -> Iterator[str]:
+    """The server only warns of a misspelling, as Kubernetes may name Services like settings."""
+    known = {PREFIX + field.upper() for field in Settings.__dataclass_fields__}
+    for _, container, _ in _ours(document):
+        for name in environment(container):
+            if name.startswith(PREFIX) and name not in known:
+                yield f"{container['name']} sets {name}, which is no setting"
 
 
 def queue_is_shorter_than_threads(document: Fields) -> Iterator[str]:
@@ -208,6 +218,7 @@ def _bytes(quantity: str) -> int:
 
 RULES = (
     parameters_are_settings,
+    variables_are_settings,
     queue_is_shorter_than_threads,
     message_sizes_agree,
     a_mounted_model_is_asked_for,
