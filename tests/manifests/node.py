@@ -10,7 +10,7 @@ from seldon_core.microservice import parse_parameters
 
 from roberta_sentiment.artifact import MOUNTED_MODEL
 from roberta_sentiment.errors import SettingsError
-from roberta_sentiment.settings import Settings
+from roberta_sentiment.settings import ENVIRONMENT_PREFIX, Settings
 from scripts.serve import image_environment
 from tests.manifests.document import (
     EXECUTOR,
@@ -24,7 +24,7 @@ from tests.manifests.document import (
 )
 
 IMAGE = "roberta-sentiment"
-PREFIX = "SENTIMENT_"
+
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 HEALTH = "/health/status"
 LOCKS = {
@@ -63,10 +63,10 @@ def parameters_are_settings(document: Fields) -> Iterator[str]:
 
 def variables_are_settings(document: Fields) -> Iterator[str]:
     """The server only warns of a misspelling, as Kubernetes may name Services like settings."""
-    known = {PREFIX + field.upper() for field in Settings.__dataclass_fields__}
+    known = {ENVIRONMENT_PREFIX + field.upper() for field in Settings.__dataclass_fields__}
     for _, container, _ in _ours(document):
         for name in environment(container):
-            if name.startswith(PREFIX) and name not in known:
+            if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
                 yield f"{container['name']} sets {name}, which is no setting"
 
 

@@ -170,9 +170,7 @@ def _deployment(manifest: Fields, predictor: Fields, index: int, ports: list[Por
             "namespace": NAMESPACE,
             "labels": labels | mark,
             "annotations": {
-                key: value
-                for key, value in on_pod.items()
-                if not key.startswith("prometheus.io/")
+                key: value for key, value in on_pod.items() if not key.startswith("prometheus.io/")
             },
         },
         "spec": {
