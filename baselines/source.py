@@ -16,8 +16,8 @@ import typer
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = {
     "seldon_node": (
-        "__init__", "answer", "feedback", "health", "http", "metrics", "node", "payload",
-        "preflight", "repairs", "supervisor",
+        "__init__", "answer", "feedback", "health", "http", "metrics", "metrics_page",
+        "metrics_store", "node", "payload", "preflight", "repairs", "supervisor",
     ),
     "roberta_sentiment": ("__init__", "errors", "predictions", "settings", "version"),
     "baselines": ("__init__", "node", "words"),

@@ -21,15 +21,13 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import load, machine, models, targets, texts
-from tests.service import SETTLE_S
 
 TEXTS = 128
 _TOLERANCE = 2e-3
 
 
 def counted_texts(port: int) -> int:
-    """Texts that the server says it has scored, once its counters have settled."""
-    time.sleep(SETTLE_S)
+    """Texts that the server says it has scored."""
     page = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
     return int(
         sum(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from flask import Flask, Request, Response, current_app, g, jsonify, request
 from flask.json.provider import DefaultJSONProvider
@@ -21,13 +22,15 @@ from werkzeug.exceptions import (
 
 from roberta_sentiment.errors import BodyTooLargeError, InferenceError, PayloadError
 from seldon_node import metrics, payload
-
-if TYPE_CHECKING:
-    from seldon_node.node import SentimentNode
+from seldon_node.node import NodeError, SentimentNode
 
 logger = logging.getLogger(__name__)
 
-_READS_A_MESSAGE = ("Predict", "SendFeedback")
+_METHODS: Mapping[str, metrics.Method] = {"Predict": "predict", "SendFeedback": "feedback"}
+"""Endpoints that read a message, and what their requests are counted as."""
+
+_PROBED = ("HealthPing", "HealthStatus", "Metadata")
+"""Endpoints whose requests, answered or not, are not counted."""
 
 
 class StrictJSON(DefaultJSONProvider):
@@ -82,7 +85,12 @@ def install(app: Flask, node: SentimentNode) -> None:
     app.after_request(_add_retry_after)
 
     def refuse(code: int, reason: str, info: str) -> Response:
-        node.recorder.record(metrics.of_refusal(reason), "predict")
+        if request.endpoint not in _PROBED:
+            method = _METHODS.get(request.endpoint or "", "other")
+            node.recorder.record(metrics.of_refusal(reason), method)
+        return answer(code, reason, info)
+
+    def answer(code: int, reason: str, info: str) -> Response:
         response = jsonify(
             {"status": {"code": code, "info": info, "reason": reason, "status": "FAILURE"}}
         )
@@ -102,7 +110,8 @@ def install(app: Flask, node: SentimentNode) -> None:
         return response
 
     def on_wrapper_error(error: SeldonMicroserviceException) -> Response:
-        return refuse(error.status_code, error.reason, error.message)
+        is_counted = isinstance(error, NodeError)
+        return (answer if is_counted else refuse)(error.status_code, error.reason, error.message)
 
     def on_unreadable(error: Exception) -> Response:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -124,7 +133,7 @@ def _read_body() -> None:
 
     Flask keeps a JSON body, so the wrapper's own call costs nothing.
     """
-    if request.endpoint not in _READS_A_MESSAGE:
+    if request.endpoint not in _METHODS:
         return
     in_form = request.form.get("json") or request.args.get("json")
     if in_form:

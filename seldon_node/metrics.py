@@ -1,42 +1,132 @@
-"""What the node counts, as custom metrics of Seldon's wrapper."""
+"""What the node counts: every metric, and what a request adds to it."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, Protocol
 
+from roberta_sentiment import errors
 from roberta_sentiment.predictions import Predictions
 
 Metric = dict[str, Any]
+Method = Literal["predict", "feedback", "other"]
+"""Label `method`: what the request asked for; `other` is no known path or method."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """A metric of the node.
+
+    Attributes:
+        name: without the suffix `_total` of a counter.
+        type: `counter` or `histogram`.
+        labels: those of its own, beside `method` and Seldon's.
+        help: what it counts, one sentence.
+    """
+
+    name: str
+    type: Literal["counter", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+
+
+DEFINITIONS = (
+    Definition(
+        "sentiment_answered_requests", "counter", (),
+        "Requests answered; with sentiment_refused_requests every request, each once.",
+    ),
+    Definition(
+        "sentiment_refused_requests", "counter", ("reason",),
+        "Requests refused or failed, by the reason of the error in small letters.",
+    ),
+    Definition(
+        "sentiment_texts", "counter", ("label",),
+        "Texts answered, by the label with the highest score.",
+    ),
+    Definition(
+        "sentiment_tokens", "counter", (),
+        "Tokens the model saw, special tokens included, each window counted.",
+    ),
+    Definition("sentiment_padding_tokens", "counter", (), "Tokens of padding beside them."),
+    Definition("sentiment_batches", "counter", (), "Runs of the model."),
+    Definition(
+        "sentiment_truncated_texts", "counter", (), "Texts of which the model saw only a part."
+    ),
+    Definition(
+        "sentiment_tokenize_seconds", "histogram", (), "A request's time in the tokenizer."
+    ),
+    Definition(
+        "sentiment_queue_seconds", "histogram", (),
+        "A request's time in the queue before the model.",
+    ),
+    Definition("sentiment_infer_seconds", "histogram", (), "A request's time in the model."),
+    Definition(
+        "sentiment_feedback", "counter", ("truth", "prediction"),
+        "Texts with a truth, by truth and prediction.",
+    ),
+    Definition(
+        "sentiment_rewards", "counter", (), "Feedback counted, with or without a reward."
+    ),
+    Definition(
+        "sentiment_reward_sum", "counter", ("sign",),
+        "Sum of the rewards' amounts, positive and negative apart.",
+    ),
+    Definition(
+        "sentiment_foreign_feedback", "counter", (),
+        "Feedback on an answer of another model version, counted nowhere else.",
+    ),
+    Definition(
+        "seldon_api_model_feedback", "counter", (),
+        "Seldon's own: feedback counted with a reward of 0 or more.",
+    ),
+    Definition(
+        "seldon_api_model_feedback_reward", "counter", (), "Seldon's own: sum of those rewards."
+    ),
+)  # fmt: skip
+
+HELP = {definition.name: definition.help for definition in DEFINITIONS}
 
 
 class Store(Protocol):
-    """The wrapper's metrics store, `seldon_core.metrics.SeldonMetrics`."""
+    """A metrics store: ours, or the wrapper's `seldon_core.metrics.SeldonMetrics`."""
+
+    update_reward: Any
 
     def update(self, custom_metrics: list[Metric], method: str) -> None: ...
 
 
-@dataclasses.dataclass
 class Recorder:
-    """Hands metrics to the wrapper's store as soon as the wrapper has made one.
+    """Hands metrics to the store that the wrapper has made; before that nothing is counted."""
 
-    Attributes:
-        store: bound by the repaired wrapper in each server process; without it nothing is counted.
-    """
+    def __init__(self) -> None:
+        self._store: Store | None = None
 
-    store: Store | None = None
+    def connect(self, store: Store, labels: Sequence[str]) -> None:
+        """Count into a store from now on; every series whose labels are known begins at 0.
 
-    def record(self, metrics: Iterable[Metric], method: str) -> None:
+        Args:
+            store: of this service.
+            labels: of the model.
+        """
+        self._store = store
+        # The wrapper counts the reward before the node has looked at the feedback.
+        store.update_reward = lambda reward: None
+        begin = getattr(store, "begin", None)
+        if begin is not None:
+            for method, metrics in known(labels).items():
+                begin(metrics, method)
+
+    def record(self, metrics: Iterable[Metric], method: Method) -> None:
         """Add metrics to the store.
 
         Args:
             metrics: as Seldon's `metrics()` gives them.
-            method: label `method` of the series: predict or feedback.
+            method: label `method` of the series.
         """
-        if self.store is not None:
-            self.store.update(list(metrics), method)
+        if self._store is not None:
+            self._store.update(list(metrics), method)
 
 
 def of_predictions(predictions: Predictions) -> list[Metric]:
@@ -47,6 +137,7 @@ def of_predictions(predictions: Predictions) -> list[Metric]:
         for label, count in Counter(predictions.best).items()
     ]
     metrics += [
+        _counter("sentiment_answered_requests", 1),
         _counter("sentiment_tokens", work.tokens),
         _counter("sentiment_padding_tokens", work.padding),
         _counter("sentiment_batches", work.batches),
@@ -75,16 +166,67 @@ def of_feedback(pairs: Iterable[tuple[str, str]], reward: float) -> list[Metric]
         _counter("sentiment_feedback", count, truth=truth, prediction=prediction)
         for (truth, prediction), count in Counter(pairs).items()
     ]
-    metrics.append(_counter("sentiment_rewards", 1))
+    metrics += [_counter("sentiment_answered_requests", 1), _counter("sentiment_rewards", 1)]
     if reward:
         sign = "positive" if reward > 0 else "negative"
         metrics.append(_counter("sentiment_reward_sum", abs(reward), sign=sign))
+    if reward >= 0:
+        metrics.append(_counter("seldon_api_model_feedback", 1))
+        metrics.append(_counter("seldon_api_model_feedback_reward", reward))
     return metrics
 
 
 def of_foreign_feedback() -> list[Metric]:
     """What feedback on another model's answer adds."""
-    return [_counter("sentiment_foreign_feedback", 1)]
+    return [_counter("sentiment_answered_requests", 1), _counter("sentiment_foreign_feedback", 1)]
+
+
+_MOST_LABELS = 12
+"""With more labels the table of truths and predictions begins empty: most of it stays unused."""
+
+
+def known(labels: Sequence[str]) -> dict[Method, list[Metric]]:
+    """Every series whose labels are known before the first event, by method."""
+    few = labels if len(labels) <= _MOST_LABELS else ()
+    predict = [*_plain("sentiment_answered_requests", "sentiment_tokens"), *_refusals()]
+    predict += _plain("sentiment_padding_tokens", "sentiment_batches", "sentiment_truncated_texts")
+    predict += [_counter("sentiment_texts", 0, label=label) for label in labels]
+    predict += [_timer(d.name, 0) for d in DEFINITIONS if d.type == "histogram"]
+    feedback = [*_plain("sentiment_answered_requests"), *_refusals()]
+    feedback += _plain("sentiment_rewards", "sentiment_foreign_feedback")
+    feedback += _plain("seldon_api_model_feedback", "seldon_api_model_feedback_reward")
+    feedback += [
+        _counter("sentiment_feedback", 0, truth=truth, prediction=prediction)
+        for truth in few
+        for prediction in few
+    ]
+    feedback += [
+        _counter("sentiment_reward_sum", 0, sign=sign) for sign in ("positive", "negative")
+    ]
+    other = [
+        _counter("sentiment_refused_requests", 0, reason=reason)
+        for reason in ("not_found", "method_not_allowed")
+    ]
+    return {"predict": predict, "feedback": feedback, "other": other}
+
+
+def _plain(*names: str) -> Iterator[Metric]:
+    return (_counter(name, 0) for name in names)
+
+
+def _refusals() -> Iterator[Metric]:
+    """A refusal for each reason that an error of the node has."""
+    own = (errors.NotReadyError, errors.OverloadedError, errors.InferenceError)
+    reasons = {errors.SentimentError.reason, *(error.reason for error in own)}
+    reasons |= {error.reason for error in _subclasses(errors.RequestError)}
+    for reason in sorted(map(str.lower, reasons)):
+        yield _counter("sentiment_refused_requests", 0, reason=reason)
+
+
+def _subclasses(base: type[errors.SentimentError]) -> Iterator[type[errors.SentimentError]]:
+    yield base
+    for each in base.__subclasses__():
+        yield from _subclasses(each)
 
 
 def _counter(key: str, value: float, **tags: str) -> Metric:

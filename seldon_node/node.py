@@ -21,6 +21,9 @@ from seldon_node import answer, feedback, health, metrics, payload
 
 logger = logging.getLogger(__name__)
 
+OWN_FAULT = "the server failed; its log has the details"
+
+_TOO_DEEP = "the message is nested too deeply"
 _RETRY_S = 0.5
 
 
@@ -136,8 +139,12 @@ class SentimentNode:
                 lambda request: self._predict(request).best,
             )
         except SentimentError as error:
-            self.recorder.record(metrics.of_refusal(error.reason), "feedback")
-            raise NodeError(error) from error
+            raise self._refused_feedback(error) from error
+        except RecursionError as error:
+            raise self._refused_feedback(PayloadError(_TOO_DEEP)) from error
+        except Exception as error:
+            logger.exception("a feedback failed for a reason of our own")
+            raise self._refused_feedback(InferenceError(OWN_FAULT)) from error
         if parsed.foreign:
             self.recorder.record(metrics.of_foreign_feedback(), "feedback")
             return answer.to_proto({"meta": {"tags": {"feedback": "ignored: not this model's"}}})
@@ -164,14 +171,18 @@ class SentimentNode:
             meta["tags"].update(self._tags(predictions))
             result = answer.build(request, predictions, meta)
         except RecursionError:
-            return self._refuse(PayloadError("the message is nested too deeply"))
+            return self._refuse(PayloadError(_TOO_DEEP))
         except SentimentError as error:
             return self._refuse(error)
         except Exception:
             logger.exception("a request failed for a reason of our own")
-            return self._refuse(InferenceError("the server failed; its log has the details"))
+            return self._refuse(InferenceError(OWN_FAULT))
         self.recorder.record(metrics.of_predictions(predictions), "predict")
         return result
+
+    def _refused_feedback(self, error: SentimentError) -> NodeError:
+        self.recorder.record(metrics.of_refusal(error.reason), "feedback")
+        return NodeError(error)
 
     def _refuse(self, error: SentimentError) -> dict[str, Any]:
         self.recorder.record(metrics.of_refusal(error.reason), "predict")

@@ -1,39 +1,33 @@
 """Repairs of defects in seldon-core 1.19.0's Python wrapper, each on its own.
 
-The numbers are those of github.com/SeldonIO/seldon-core. A repair whose defect has been mended
+The numbers are those of github.com/SeldonIO/seldon-core. A repair whose defect has been fixed
 upstream is deleted here; until then SELDON_REPAIRS_OFF (names, comma-separated) leaves one out.
 
     http_errors      a wrong path, method or content type is a 500; no limit for the body (4930)
     grpc_errors      every error is UNKNOWN with an empty text, messages end at 4 MiB (3924)
-    metrics          threads lose increments (2704), a reward of 0 is not counted (2115)
+    metrics          threads and ending workers lose counts (2704), series grow (2766, 2873)
     processes        SIGTERM never ends the gRPC side, a dead gRPC worker is not replaced (7113)
 """
 
 from __future__ import annotations
 
-import bisect
 import functools
 import logging
-import multiprocessing
 import os
 import signal
 import socket
 import sys
-import threading
-import time
-from collections import deque
 from collections.abc import Callable
-from multiprocessing.managers import RemoteError, SyncManager
 from typing import Any, NoReturn
 
 import grpc
 from gunicorn.errors import HaltServer
 from seldon_core import flask_utils, gunicorn_utils, microservice, wrapper
-from seldon_core import metrics as wrapper_metrics
 from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment.errors import StartError
-from seldon_node import feedback, health, http, preflight, supervisor
+from seldon_node import health, http, metrics_page, preflight, supervisor
+from seldon_node.metrics_store import MetricsStore
 from seldon_node.node import SentimentNode
 
 logger = logging.getLogger(__name__)
@@ -42,34 +36,58 @@ BOOT_FAILED = supervisor.BOOT_FAILED
 
 _OFF = "SELDON_REPAIRS_OFF"
 _applied: set[str] = set()
-_originals: dict[str, Callable[..., Any]] = {"metrics": wrapper_metrics.SeldonMetrics.update}
 
 
 def apply() -> None:
     """Repair the wrapper in this process; a second call changes nothing."""
-    off = {name.strip() for name in os.environ.get(_OFF, "").split(",")}
-    for name, repair in _REPAIRS.items():
-        if name not in off and name not in _applied:
+    off = {name.strip() for name in os.environ.get(_OFF, "").split(",")} - {""}
+    repairs = {name: repair for name, repair in _REPAIRS.items() if name not in off}
+    if off:
+        _warn_of_left_out(off)
+    for name, repair in {"counting": _connect_to_the_store, **repairs}.items():
+        if name not in _applied:
             repair()
             _applied.add(name)
 
 
-def original(name: str) -> Callable[..., Any]:
-    """What a repair replaced, for the test that shows the defect."""
-    return _originals[name]
+def _warn_of_left_out(off: set[str]) -> None:
+    logger.warning(
+        "%s leaves out %s: metrics may be incomplete; known are %s",
+        _OFF, ", ".join(sorted(off)), ", ".join(_REPAIRS),
+    )  # fmt: skip
+
+
+def _connect_to_the_store() -> None:
+    """Let the node count in the store of its server, whichever repairs are left out."""
+    make_rest, make_grpc = wrapper.get_rest_microservice, wrapper.get_grpc_server
+
+    def get_rest_microservice(user_model: Any, seldon_metrics: Any) -> Any:
+        _connect(user_model, seldon_metrics)
+        return make_rest(user_model, seldon_metrics)
+
+    def get_grpc_server(user_model: Any, seldon_metrics: Any, *args: Any, **rest: Any) -> Any:
+        _connect(user_model, seldon_metrics)
+        return make_grpc(user_model, seldon_metrics, *args, **rest)
+
+    wrapper.get_rest_microservice = get_rest_microservice
+    wrapper.get_grpc_server = get_grpc_server
+
+
+def _connect(user_model: Any, store: Any) -> None:
+    if isinstance(user_model, SentimentNode):
+        user_model.recorder.connect(store, user_model.labels)
 
 
 # HTTP ---------------------------------------------------------------------------------------
 
 
 def _repair_http_errors() -> None:
-    """Give the Flask application our error answers and limits, and the node its metrics store."""
+    """Give the Flask application our error answers and limits."""
     original = wrapper.get_rest_microservice
 
     def get_rest_microservice(user_model: Any, seldon_metrics: Any) -> Any:
         app = original(user_model, seldon_metrics)
         if isinstance(user_model, SentimentNode):
-            user_model.recorder.store = seldon_metrics
             http.install(app, user_model)
         return app
 
@@ -110,7 +128,6 @@ def _repair_grpc_errors() -> None:
     ) -> Any:
         annotations = dict(annotations or {})
         if isinstance(user_model, SentimentNode):
-            user_model.recorder.store = seldon_metrics
             limit = str(user_model.settings.max_body_bytes)
             annotations.setdefault(flask_utils.ANNOTATION_GRPC_MAX_MSG_SIZE, limit)
         return original(user_model, seldon_metrics, annotations, **rest)
@@ -143,86 +160,10 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
 # Metrics ------------------------------------------------------------------------------------
 
 
-_PAUSE_S = 0.25
-"""Least time between two hand-overs to the metrics store; each takes the CPU from a run."""
-
-
 def _repair_metrics() -> None:
-    """Count every increment, count a reward of 0, and survive the loss of the store.
-
-    The store keeps a dictionary for each process. One thread of that process adds up what requests
-    leave to it and hands the sums to the store, which is another process. So no increment meets
-    another, and no request waits.
-    """
-    making = threading.Lock()
-
-    def update(self: Any, custom_metrics: list[dict[str, Any]], method: str) -> None:
-        if not custom_metrics:
-            return
-        with making:
-            counted = self.__dict__.get("counted")
-            if counted is None or counted.pid != os.getpid():
-                counted = self.counted = _Counted(self)
-        counted.add(custom_metrics, method)
-
-    def update_reward(self: Any, reward: float) -> None:
-        if wrapper_metrics.legacy_mode or not 0 <= reward <= feedback.LARGEST_REWARD:
-            return
-        metrics = [
-            {"type": "COUNTER", "key": wrapper_metrics.FEEDBACK_KEY, "value": 1},
-            {"type": "COUNTER", "key": wrapper_metrics.FEEDBACK_REWARD_KEY, "value": reward},
-        ]
-        self.update(metrics, wrapper_metrics.FEEDBACK_METRIC_METHOD_TAG)
-
-    wrapper_metrics.SeldonMetrics.update = update
-    wrapper_metrics.SeldonMetrics.update_reward = update_reward
-
-
-class _Counted:
-    """What this process has counted since it was forked, known to one thread alone."""
-
-    def __init__(self, store: Any) -> None:
-        self.pid = os.getpid()
-        self._store = store
-        self._waiting: deque[tuple[list[dict[str, Any]], str]] = deque()
-        self._sums: dict[Any, Any] = {}
-        self._changed = threading.Event()
-        threading.Thread(target=self._hand_over, name="metrics", daemon=True).start()
-
-    def add(self, metrics: list[dict[str, Any]], method: str) -> None:
-        """Count; the store has it a moment later."""
-        self._waiting.append((metrics, method))
-        self._changed.set()
-
-    def _hand_over(self) -> None:
-        while self._changed.wait():
-            self._changed.clear()
-            while self._waiting:
-                metrics, method = self._waiting.popleft()
-                for metric in metrics:
-                    _add(self._sums, metric, method)
-            try:
-                self._store.data[self._store.worker_id_func()] = self._sums
-            except (OSError, EOFError, RemoteError) as error:
-                logger.error("the metrics store does not answer: %r", error)
-            time.sleep(_PAUSE_S)
-
-
-def _add(data: dict[Any, Any], metric: dict[str, Any], method: str) -> None:
-    """Add one metric to a worker's dictionary, in the form that the wrapper's exporter reads."""
-    kind, value = metric.get("type", "COUNTER"), metric["value"]
-    tags = {**metric.get("tags", {}), "method": method}
-    key = (kind, metric["key"], wrapper_metrics.SeldonMetrics._generate_tags_key(tags))
-    entry = data.setdefault(key, {"value": None, "tags": tags})
-    if kind == "TIMER":
-        seconds = value / 1000
-        counts, total = entry["value"] or ([0.0] * (len(wrapper_metrics.BINS) - 1), 0.0)
-        counts[bisect.bisect_right(wrapper_metrics.BINS, seconds) - 1] += 1
-        entry["value"] = (counts, total + seconds)
-    elif kind == "COUNTER":
-        entry["value"] = (entry["value"] or 0) + value
-    else:
-        entry["value"] = value
+    """Keep the sums in memory that all processes share, and render them as Prometheus wants."""
+    microservice.SeldonMetrics = MetricsStore
+    wrapper.get_metrics_microservice = metrics_page.make_app
 
 
 # Processes ----------------------------------------------------------------------------------
@@ -286,10 +227,8 @@ def _listen_privately(server: grpc.Server, peers: health.Peers, worker: int) -> 
 def _repair_processes() -> None:
     """Run every server under a supervisor that replaces the dead and ends all on SIGTERM."""
     original_server = wrapper.get_grpc_server
-    original_metrics = microservice.SeldonMetrics
     original_metrics_server = microservice._make_rest_metrics_server
     original_config = gunicorn_utils.StandaloneApplication.load_config
-    stores: list[Any] = []
     reserved: list[socket.socket] = []
 
     def get_grpc_server(user_object: Any, *args: Any, **kwargs: Any) -> Any:
@@ -298,15 +237,6 @@ def _repair_processes() -> None:
         if peers is not None and _this_process.grpc_worker is not None:
             _listen_privately(server, peers, _this_process.grpc_worker)
         return server
-
-    def make_manager() -> SyncManager:
-        manager = SyncManager(ctx=multiprocessing.get_context("fork"))
-        manager.start(supervisor.end_with_parent)
-        return manager
-
-    def make_metrics(*args: Any, **kwargs: Any) -> Any:
-        stores.append(original_metrics(*args, **kwargs))
-        return stores[-1]
 
     def make_metrics_server(metrics: Any, args: Any) -> Any:
         """The last that the wrapper makes before it starts the servers."""
@@ -326,8 +256,7 @@ def _repair_processes() -> None:
             run_metrics = functools.partial(_run_gunicorn, metrics)
             servers.append(supervisor.Server("metrics server", run_metrics))
         servers += [supervisor.Server("custom service", custom)] if custom else []
-        is_sound = lambda: all(store._manager._process.is_alive() for store in stores)  # noqa: E731
-        sys.exit(supervisor.Supervisor(servers, is_sound).run())
+        sys.exit(supervisor.Supervisor(servers).run())
 
     def load_config(self: Any) -> None:
         """A gunicorn worker notices the death of its arbiter only at its next connection."""
@@ -336,8 +265,6 @@ def _repair_processes() -> None:
 
     wrapper.get_grpc_server = get_grpc_server
     gunicorn_utils.StandaloneApplication.load_config = load_config
-    wrapper_metrics.Manager = make_manager
-    microservice.SeldonMetrics = make_metrics
     microservice._make_rest_metrics_server = make_metrics_server
     microservice.start_servers = start_servers
     microservice._make_grpc_server = _GrpcSide

@@ -80,13 +80,10 @@ class Supervisor:
 
     Args:
         servers: what to run.
-        is_sound: asked once a second; False ends the service, because what the servers share is
-            gone and only a new start of the container brings it back.
     """
 
-    def __init__(self, servers: list[Server], is_sound: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, servers: list[Server]) -> None:
         self._servers = servers
-        self._is_sound = is_sound
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until a server can't start.
@@ -118,9 +115,6 @@ class Supervisor:
                     return code
                 logger.error("%s ended with code %s, starting it again", server.name, code)
                 server.note_exit()
-            if not self._is_sound():
-                logger.critical("the metrics store is gone, the service must start anew")
-                return 1
 
     def _patience(self) -> float:
         """Seconds until something is due, at most one."""

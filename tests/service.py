@@ -24,8 +24,6 @@ from tests.rehearsal import kubelet
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = Path(sys.executable).with_name("seldon-core-microservice")
 START_LIMIT_S = 60
-SETTLE_S = 0.6
-"""Counts take a moment to the metrics page; no request waits for them."""
 
 
 class Service:
@@ -114,13 +112,12 @@ class Service:
         return self.stub().Predict(message, timeout=60)
 
     def scrape(self) -> str:
-        """The metrics page, when everything counted so far has reached it."""
-        time.sleep(SETTLE_S)
+        """The metrics page."""
         path = self._environment.get("PREDICTIVE_UNIT_METRICS_ENDPOINT", "/metrics")
         return requests.get(f"http://127.0.0.1:{self.metrics}{path}", timeout=10).text
 
     def counter(self, name: str, **labels: str) -> float:
-        """Sum of a counter over all workers, and over every label that is not given."""
+        """Sum of a counter over every label that is not given."""
         from prometheus_client.parser import text_string_to_metric_families
 
         return sum(

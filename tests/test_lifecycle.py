@@ -324,21 +324,6 @@ def test_no_orphans_when_the_main_process_is_killed(toy_service: Service) -> Non
     assert [] == toy_service.processes()
 
 
-def test_a_dead_metrics_store_ends_the_service(toy_service: Service) -> None:
-    """No process can count without it, so the container has to start anew, and says why."""
-    helpers = [
-        pid
-        for pid in children(toy_service.process.pid)
-        if pid not in listening_on(toy_service.http) + listening_on(toy_service.metrics)
-        and pid not in listening_on(toy_service.grpc)
-    ]
-    (manager,) = helpers
-    os.kill(manager, signal.SIGKILL)
-    assert 1 == toy_service.process.wait(20)
-    assert "the metrics store is gone" in toy_service.log()
-    assert [] == toy_service.processes()
-
-
 def test_health_is_red_while_the_model_fails(tmp_path: Path, toy_service_path: Path) -> None:
     """A failed inference turns health red; without any traffic it comes back by itself."""
     switch = tmp_path / "fails"

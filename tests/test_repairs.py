@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import grpc
 import pytest
 import requests
-from seldon_core import metrics as wrapper_metrics
+from seldon_core.metrics import SeldonMetrics
 from seldon_core.proto import prediction_pb2
 
-from seldon_node import repairs
 from tests import toy
-from tests.service import SETTLE_S, Service
+from tests.service import Service
 from tests.test_lifecycle import grpc_answers, listening_on
 from tests.wire import to_proto
 
-WHY = "upstream has mended this: delete the repair"
+WHY = "upstream has fixed this: delete the repair"
 
 
 @pytest.fixture
@@ -55,11 +52,35 @@ def test_grpc_errors(without: Service) -> None:
 
 
 @pytest.mark.parametrize("without", ["metrics"], indirect=True)
-def test_a_reward_of_zero(without: Service) -> None:
-    """2115: a reward of 0 is not counted at all."""
-    body = {"request": {"strData": "good"}, "truth": {"strData": "negative"}, "reward": 0}
-    assert 200 == without.post(body, "/api/v1.0/feedback").status_code
-    assert 0 == without.counter("seldon_api_model_feedback_total"), WHY
+def test_metrics(without: Service) -> None:
+    """2704: a worker that ends cleanly takes its counts away, and its series with them."""
+    assert 200 == without.post({"strData": "good"}).status_code
+    over_grpc = 1
+    assert over_grpc + 1 == without.counter("sentiment_texts_total")
+    worker = listening_on(without.http)[-1]
+    os.kill(worker, signal.SIGTERM)
+    without.wait_for(lambda: worker not in without.processes(), "its end")
+    without.wait_for(lambda: without.health() == 200, "recovery")
+    assert over_grpc == without.counter("sentiment_texts_total"), WHY
+
+
+def test_a_reward_of_zero() -> None:
+    """2115: the wrapper does not count a reward of 0 at all."""
+    store = SeldonMetrics()
+    store.update_reward(0)
+    assert [] == list(store.collect()), WHY
+
+
+@pytest.mark.parametrize("without", ["http_errors,grpc_errors,metrics,processes"], indirect=True)
+def test_the_node_counts_whatever_is_left_out(without: Service) -> None:
+    """A node that serves uncounted looks like one without traffic; the log says what is off."""
+    assert 200 == without.post({"strData": "good"}).status_code
+    without.predict(to_proto({"strData": "good"}))
+    assert 3 == without.counter("sentiment_texts_total")
+    assert "SELDON_REPAIRS_OFF leaves out grpc_errors, http_errors, metrics" in without.log()
+    for pid in without.processes():
+        os.kill(pid, signal.SIGKILL)
+    without.process.wait()
 
 
 @pytest.mark.parametrize("without", ["processes"], indirect=True)
@@ -71,93 +92,3 @@ def test_sigterm(without: Service) -> None:
     assert without.process.poll() is None, WHY
     for pid in without.processes():
         os.kill(pid, signal.SIGKILL)
-
-
-class RacingLock:
-    """A lock after which two threads wait for each other: both read before either writes."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._barrier = threading.Barrier(2, timeout=5)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-        self._barrier.wait()
-
-
-def _count_with(update: Any) -> float:
-    """What a counter says after two threads have added 1 to it."""
-
-    class Store:
-        """As much of SeldonMetrics as an update touches."""
-
-        data: ClassVar[dict[int, Any]] = {}
-        _lock = RacingLock()
-
-        def worker_id_func(self) -> int:
-            return 1
-
-    store = Store()
-    metric = {"type": "COUNTER", "key": "test_race", "value": 1, "tags": {}}
-    threads = [
-        threading.Thread(target=lambda: update(store, [dict(metric, tags={})], "predict"))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    time.sleep(SETTLE_S)
-    ((_, entry),) = ((k, v) for k, v in store.data[1].items() if k[1] == "test_race")
-    return float(entry["value"])
-
-
-def test_threads_lose_no_increment() -> None:
-    """2704: two threads that read before either writes lose one of two increments."""
-    assert 1 == _count_with(repairs.original("metrics")), WHY
-    assert 2 == _count_with(wrapper_metrics.SeldonMetrics.update)
-
-
-def test_no_request_waits_for_the_store() -> None:
-    """The store is another process: under load, each of its answers costs a turn of the CPU."""
-    gate, writing = threading.Event(), threading.Event()
-
-    class Slow(dict[int, Any]):
-        def __setitem__(self, worker: int, counted: Any) -> None:
-            writing.set()
-            gate.wait(30)
-            super().__setitem__(worker, counted)
-
-    class Store:
-        data = Slow()
-
-        def worker_id_func(self) -> int:
-            return 1
-
-    store = Store()
-    metric = {"type": "COUNTER", "key": "slow", "value": 1}
-    for _ in range(3):
-        wrapper_metrics.SeldonMetrics.update(store, [metric], "predict")
-        assert writing.wait(30)
-    assert not store.data
-    gate.set()
-    time.sleep(SETTLE_S)
-    ((_, entry),) = store.data[1].items()
-    assert 3 == entry["value"]
-
-
-def test_timers_agree_with_the_wrapper() -> None:
-    """The repaired store must fill the wrapper's own buckets, or histograms would be wrong."""
-    data: dict[Any, Any] = {}
-    expected, total = [0.0] * (len(wrapper_metrics.BINS) - 1), 0.0
-    for milliseconds in (0, 0.5, 1, 1.3, 20, 29_999, 40_000):
-        metric = {"type": "TIMER", "key": "t", "value": milliseconds}
-        repairs._add(data, metric, "predict")
-        expected, total = wrapper_metrics.SeldonMetrics._update_hist(
-            milliseconds / 1000, expected, total
-        )
-    ((_, entry),) = data.items()
-    assert (expected, pytest.approx(total)) == entry["value"]

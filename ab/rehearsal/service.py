@@ -22,9 +22,6 @@ from ab.errors import EndpointError
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 40.0
-_SETTLE_S = 1.0
-"""Counts take a moment to the metrics page."""
-
 _LOG_LINES = 15
 
 
@@ -100,8 +97,7 @@ class Microservice:
             time.sleep(0.05)
 
     def scrape(self) -> str:
-        """Its page of metrics, when everything counted so far has reached it."""
-        time.sleep(_SETTLE_S)
+        """Its page of metrics."""
         return requests.get(f"http://127.0.0.1:{self.metrics}/metrics", timeout=10).text
 
     def __enter__(self) -> Self:
