@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from seldon_node import metrics_store
 from seldon_node.metrics_store import BOUNDS, MetricsStore
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+
 FORK = multiprocessing.get_context("fork")
 
 
