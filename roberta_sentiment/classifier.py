@@ -15,6 +15,7 @@ from roberta_sentiment.cache import Entry
 from roberta_sentiment.errors import GraphError, TokenIdError
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
 from roberta_sentiment.prepared import Prepared, open_prepared
+from roberta_sentiment.saturation import saturates
 from roberta_sentiment.scheduler import Scheduler
 from roberta_sentiment.settings import Settings, Truncation
 from roberta_sentiment.tokens import RobertaTokenizer, TokenizedText, load_tokenizer
@@ -169,10 +170,10 @@ def load_classifier(
     tokenizer = load_tokenizer(
         artifact, max_tokens=settings.max_tokens, overlap=settings.window_overlap
     )
-    if artifact.precision == "int8" and not cpu.adds_bytes_exactly():
-        logger.warning(
-            "this CPU has no VNNI: eight-bit products can saturate, and scores may be off; compare "
-            "with `evaluate`, or serve the model in float32"
+    if artifact.precision == "int8" and saturates():
+        logger.info(
+            "this CPU has no VNNI: int8 weights run as uint8, which is slower and gives the same "
+            "answers"
         )
     prepared = open_prepared(
         artifact,

@@ -7,12 +7,23 @@ import os
 import platform
 from pathlib import Path
 
+from numpy.core._multiarray_umath import (  # type: ignore[import-not-found]
+    __cpu_features__,
+)
+
 CGROUP = Path("/sys/fs/cgroup")
 _CPUINFO = Path("/proc/cpuinfo")
 _KERNEL_FEATURES = {
     "amx_bf16", "amx_int8", "asimddp", "avx", "avx2", "avx512_bf16", "avx512_vnni", "avx512f",
     "avx_vnni", "i8mm", "sve",
 }  # fmt: skip
+_NUMPY_NAMES = {
+    "asimddp": "ASIMDDP",
+    "avx": "AVX",
+    "avx2": "AVX2",
+    "avx512_vnni": "AVX512VNNI",
+    "avx512f": "AVX512F",
+}
 
 
 def available_cpus(cgroup: Path = CGROUP) -> int:
@@ -31,20 +42,17 @@ def available_cpus(cgroup: Path = CGROUP) -> int:
 def features(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
     """Instructions that decide which kernels ONNX Runtime takes, sorted; empty where unknown.
 
+    An emulated CPU has fewer than the kernel of the machine lists. What numpy has read from the CPU
+    itself decides, and where the list contradicts it, nothing else of the list is believed.
+
     Args:
         cpuinfo: the kernel's description of the CPUs.
     """
-    words = set(_read(cpuinfo).replace("\t", " ").split())
-    return (platform.machine(), *sorted(words & _KERNEL_FEATURES))
-
-
-def adds_bytes_exactly(cpuinfo: Path = _CPUINFO) -> bool:
-    """Whether products of uint8 and int8 are summed in 32 bits (VNNI, or any ARM).
-
-    AVX2 and AVX-512 alone add pairs in 16 bits, which saturates for large values.
-    """
-    found = features(cpuinfo)
-    return "x86_64" not in found or bool({"avx512_vnni", "avx_vnni"}.intersection(found))
+    listed = _KERNEL_FEATURES.intersection(_read(cpuinfo).replace("\t", " ").split())
+    checked = {name for name, key in _NUMPY_NAMES.items() if key in __cpu_features__}
+    found = {name for name in checked if __cpu_features__[_NUMPY_NAMES[name]]}
+    rest = listed - checked if listed & checked == found else set()
+    return (platform.machine(), *sorted(found | rest))
 
 
 def _quota_v2(cgroup: Path) -> float | None:

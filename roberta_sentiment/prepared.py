@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 MASKED, OPTIMIZED = "masked", "optimized"
 FILE = "model.onnx"
 _MASK_FORMAT = "2"
-_OPTIMIZED_FORMAT = "3"
+_OPTIMIZED_FORMAT = "4"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ import onnxruntime
 
 from roberta_sentiment.batching import Padding
 from roberta_sentiment.errors import GraphError, InferenceError
+from roberta_sentiment.saturation import exact_products, shifted
 
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -144,12 +145,14 @@ def open_session(
     options.log_severity_level = 3
     # A pattern is kept for each shape that has come, and texts have thousands of shapes.
     options.enable_mem_pattern = False
-    for key, value in {**configuration, **_affinities(threads, caller_cpu)}.items():
+    entries = {**configuration, **exact_products(), **_affinities(threads, caller_cpu)}
+    for key, value in entries.items():
         options.add_session_config_entry(key, value)
     if optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    source = model if isinstance(model, bytes) else str(model)
     try:
+        found = model if optimized else shifted(model)
+        source = found if isinstance(found, bytes) else str(found)
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common base class for its errors
         name = "the edited graph" if isinstance(model, bytes) else model

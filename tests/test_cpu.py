@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from roberta_sentiment.cpu import available_cpus
+from roberta_sentiment import cpu
+from roberta_sentiment.cpu import available_cpus, features
 
 
 def cgroup(root: Path, files: dict[str, str]) -> Path:
@@ -47,3 +48,35 @@ def test_affinity_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A pinned process can't use more CPUs than it is pinned to."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     assert available_cpus(cgroup(tmp_path, {"cpu.max": "400000 100000"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "real", "found"),
+    [
+        pytest.param(
+            "fpu avx avx2 avx512f avx512_vnni avx_vnni amx_int8",
+            {"AVX": True, "AVX2": True, "AVX512F": True, "AVX512VNNI": True},
+            ["amx_int8", "avx", "avx2", "avx512_vnni", "avx512f", "avx_vnni"],
+            id="as listed",
+        ),
+        pytest.param(
+            "fpu avx avx2 avx512f avx512_vnni avx_vnni amx_int8",
+            {"AVX": True, "AVX2": True, "AVX512F": False, "AVX512VNNI": False},
+            ["avx", "avx2"],
+            id="emulated",
+        ),
+        pytest.param("", {"AVX": True, "AVX2": True}, ["avx", "avx2"], id="no list"),
+        pytest.param("asimddp i8mm", {"ASIMDDP": True}, ["asimddp", "i8mm"], id="ARM"),
+    ],
+)
+def test_features_are_those_of_the_cpu_that_runs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: str,
+    real: dict[str, bool],
+    found: list[str],
+) -> None:
+    """An optimised file made for the machine's CPU must not be read by an emulated one."""
+    monkeypatch.setattr(cpu, "__cpu_features__", real)
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+    assert found == list(features(tmp_path / "cpuinfo")[1:])

@@ -135,7 +135,7 @@ def calibrate(weights: Weights, sequences: Sequence[Sequence[int]]) -> dict[str,
     recorder = Recorder()
     model = build(weights, recorder, recorder.inputs)
     seen = _activations(model, recorder.inputs, sequences)
-    return {name: _choose(seen[x], weight) for name, (x, weight) in recorder.layers.items()}
+    return {name: choose_scale(seen[x], weight) for name, (x, weight) in recorder.layers.items()}
 
 
 def quantize_columns(weight: Array) -> tuple[npt.NDArray[np.int8], Array]:
@@ -173,7 +173,13 @@ def _activations(
     return {name: np.concatenate(rows) for name, rows in kept.items()}
 
 
-def _choose(x: Array, weight: Array) -> Scale:
+def choose_scale(x: Array, weight: Array) -> Scale:
+    """The scale with the least error of x @ weight.
+
+    Args:
+        x: (rows, inputs) activations.
+        weight: (inputs, outputs).
+    """
     exact = x @ weight
     variance = float(exact.var()) or 1.0
     best: Scale | None = None

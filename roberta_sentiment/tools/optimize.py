@@ -22,6 +22,7 @@ from roberta_sentiment.graph.mask import add_mask
 from roberta_sentiment.graph.norms import split_skip_norms
 from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.prepared import FILE, optimized_key
+from roberta_sentiment.saturation import exact_products, shifted
 from roberta_sentiment.session import CONFIGURATION, Session, open_session
 
 logger = logging.getLogger(__name__)
@@ -85,15 +86,14 @@ def save_optimized(model: onnx.ModelProto, path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(path)
-    for key, value in CONFIGURATION.items():
+    for key, value in {**CONFIGURATION, **exact_products()}.items():
         options.add_session_config_entry(key, value)
     prefix = "session.optimized_model_external_initializers"
     options.add_session_config_entry(f"{prefix}_file_name", f"{path.stem}.data")
     options.add_session_config_entry(f"{prefix}_min_size_in_bytes", str(_SMALLEST_EXTERNAL))
     options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
-    onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    source = shifted(model.SerializeToString())
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def _best(artifact: Artifact) -> onnx.ModelProto:

@@ -13,6 +13,7 @@ from roberta_sentiment.errors import GraphError
 from roberta_sentiment.graph.fused import build
 from roberta_sentiment.graph.mask import add_mask
 from roberta_sentiment.graph.weights import Architecture, from_onnx, from_state_dict
+from roberta_sentiment.tools.tolerance import batch_tolerance
 from tests import toy, zoo
 
 
@@ -28,13 +29,13 @@ def test_the_published_graph_built_anew_answers_as_pytorch() -> None:
 
 
 def test_a_row_does_not_see_its_batch() -> None:
-    """Bit for bit the same alone: nothing of another row, nor of padding, reaches it."""
+    """Nothing of another row, nor of padding, reaches it; sums of another order differ by 1e-6."""
     model = build(from_onnx(zoo.graph(), zoo.CONFIG))
     ids, mask = zoo.padded()
     together = run(model, ids, mask)
     for row, sequence in enumerate(zoo.IDS):
         alone = run(model, np.array([sequence]), np.ones((1, len(sequence)), dtype=np.int64))
-        np.testing.assert_allclose(together[row], alone[0], atol=1e-6)
+        np.testing.assert_allclose(together[row], alone[0], atol=batch_tolerance("fp32"))
 
 
 def test_weights_survive_the_way_through_a_state_dict() -> None:
