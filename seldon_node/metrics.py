@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from roberta_sentiment import errors
 from roberta_sentiment.predictions import Predictions
 
 Metric = dict[str, Any]
-Method = Literal["predict", "feedback", "other"]
-"""Label `method`: what the request asked for; `other` is no known path or method."""
+Method = Literal["predict", "feedback", "other", ""]
+"""Label `method`: what the request asked for; `other` is no known path or method, empty is none."""
+
+RestartReason = Literal["exited", "failed", "killed", "out_of_memory", "hung", "unknown"]
+SERVERS = ("rest", "grpc", "metrics", "custom")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,10 @@ DEFINITIONS = (
     Definition(
         "sentiment_foreign_feedback", "counter", (),
         "Feedback on an answer of another model version, counted nowhere else.",
+    ),
+    Definition(
+        "sentiment_worker_restarts", "counter", ("server", "reason"),
+        "Server processes that ended and were replaced, by server and reason.",
     ),
     Definition(
         "seldon_api_model_feedback", "counter", (),
@@ -181,6 +188,11 @@ def of_foreign_feedback() -> list[Metric]:
     return [_counter("sentiment_answered_requests", 1), _counter("sentiment_foreign_feedback", 1)]
 
 
+def of_restart(server: str, reason: RestartReason) -> list[Metric]:
+    """What one server process adds that ended and is replaced."""
+    return [_counter("sentiment_worker_restarts", 1, server=server, reason=reason)]
+
+
 _MOST_LABELS = 12
 """With more labels the table of truths and predictions begins empty: most of it stays unused."""
 
@@ -207,7 +219,12 @@ def known(labels: Sequence[str]) -> dict[Method, list[Metric]]:
         _counter("sentiment_refused_requests", 0, reason=reason)
         for reason in ("not_found", "method_not_allowed")
     ]
-    return {"predict": predict, "feedback": feedback, "other": other}
+    restarts = [
+        _counter("sentiment_worker_restarts", 0, server=server, reason=reason)
+        for server in SERVERS
+        for reason in get_args(RestartReason)
+    ]
+    return {"predict": predict, "feedback": feedback, "other": other, "": restarts}
 
 
 def _plain(*names: str) -> Iterator[Metric]:

@@ -61,7 +61,7 @@ class MetricsStore:
 
         Args:
             custom_metrics: counters and timers.
-            method: label `method` of each series.
+            method: label `method` of each series, empty for none.
         """
         added = [(_series(metric, method), metric["value"]) for metric in custom_metrics]
         if not added:
@@ -195,7 +195,7 @@ class _Region:
 
 
 def _series(metric: Metric, method: str) -> Series:
-    labels = {**metric.get("tags", {}), "method": method}
+    labels = {**metric.get("tags", {}), **({"method": method} if method else {})}
     kind = metric.get("type", COUNTER)
     if kind not in _NUMBERS:
         raise ValueError(f"{metric['key']} is a {kind}; a COUNTER or a TIMER is needed")

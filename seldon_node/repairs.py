@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import grpc
+from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from seldon_core import flask_utils, gunicorn_utils, microservice, wrapper
 from seldon_core.proto import prediction_pb2
@@ -29,6 +30,7 @@ from roberta_sentiment.errors import StartError
 from seldon_node import health, http, metrics_page, preflight, supervisor
 from seldon_node.metrics_store import MetricsStore
 from seldon_node.node import SentimentNode
+from seldon_node.restarts import Restarts, exit_code, note_ends
 
 logger = logging.getLogger(__name__)
 
@@ -229,7 +231,9 @@ def _repair_processes() -> None:
     original_server = wrapper.get_grpc_server
     original_metrics_server = microservice._make_rest_metrics_server
     original_config = gunicorn_utils.StandaloneApplication.load_config
+    original_reap = Arbiter.reap_workers
     reserved: list[socket.socket] = []
+    restarts: list[Restarts] = []
 
     def get_grpc_server(user_object: Any, *args: Any, **kwargs: Any) -> Any:
         server = original_server(user_object, *args, **kwargs)
@@ -241,6 +245,7 @@ def _repair_processes() -> None:
     def make_metrics_server(metrics: Any, args: Any) -> Any:
         """The last that the wrapper makes before it starts the servers."""
         reserved.extend(_reserve_ports(args))
+        restarts.append(Restarts(metrics))
         return original_metrics_server(metrics, args)
 
     def start_servers(
@@ -256,19 +261,40 @@ def _repair_processes() -> None:
             run_metrics = functools.partial(_run_gunicorn, metrics)
             servers.append(supervisor.Server("metrics server", run_metrics))
         servers += [supervisor.Server("custom service", custom)] if custom else []
-        sys.exit(supervisor.Supervisor(servers).run())
+        sys.exit(supervisor.Supervisor(servers, count_restart).run())
+
+    def count_restart(server: supervisor.Server, code: int) -> None:
+        restarts[0].count(server.name.split()[0].lower(), code)
 
     def load_config(self: Any) -> None:
         """A gunicorn worker notices the death of its arbiter only at its next connection."""
         original_config(self)
         self.cfg.set("post_fork", lambda arbiter, worker: supervisor.end_with_parent())
+        is_rest = isinstance(self, gunicorn_utils.UserModelApplication)
+        self.cfg.set("child_exit", _count_worker(restarts[0], "rest" if is_rest else "metrics"))
+
+    def reap_workers(arbiter: Arbiter) -> None:
+        note_ends(arbiter)
+        original_reap(arbiter)
 
     wrapper.get_grpc_server = get_grpc_server
     gunicorn_utils.StandaloneApplication.load_config = load_config
+    Arbiter.reap_workers = reap_workers
     microservice._make_rest_metrics_server = make_metrics_server
     microservice.start_servers = start_servers
     microservice._make_grpc_server = _GrpcSide
     microservice._wait_forever = _serve_until_sigterm
+
+
+def _count_worker(restarts: Restarts, server: str) -> Callable[[Any, Any], None]:
+    """Gunicorn's hook for a worker that has ended; none is replaced while the arbiter ends."""
+
+    def child_exit(arbiter: Any, worker: Any) -> None:
+        if arbiter.LISTENERS:
+            code = exit_code(getattr(worker, "end", None))
+            restarts.count(server, code, hung=worker.aborted)
+
+    return child_exit
 
 
 def _run_gunicorn(serve: Callable[[], None]) -> None:

@@ -35,7 +35,7 @@ class Server:
     """One process to keep running.
 
     Attributes:
-        name: for the log.
+        name: for the log; the first word says what it serves.
         target: what it runs.
         process: the running process, None between two tries.
         started: monotonic time of its last start, s.
@@ -80,10 +80,16 @@ class Supervisor:
 
     Args:
         servers: what to run.
+        on_restart: told the server and its exit code before it is started again.
     """
 
-    def __init__(self, servers: list[Server]) -> None:
+    def __init__(
+        self,
+        servers: list[Server],
+        on_restart: Callable[[Server, int], None] = lambda server, code: None,
+    ) -> None:
         self._servers = servers
+        self._on_restart = on_restart
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until a server can't start.
@@ -113,7 +119,8 @@ class Supervisor:
                 if code == BOOT_FAILED or (code > 0 and server.is_first_try):
                     logger.critical("%s can't start (code %s)", server.name, code)
                     return code
-                logger.error("%s ended with code %s, starting it again", server.name, code)
+                logger.error("%s ended with code %s, restarting it", server.name, code)
+                self._on_restart(server, code)
                 server.note_exit()
 
     def _patience(self) -> float:

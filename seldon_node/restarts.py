@@ -1,0 +1,75 @@
+"""Counts the server processes that ended and were replaced, by the reason of their end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from roberta_sentiment.cpu import CGROUP
+from seldon_node import metrics
+
+_KILLS = ("memory.events", "memory/memory.oom_control")
+"""Files of cgroup v2 and v1 that hold the line `oom_kill N`."""
+
+
+class Restarts:
+    """Counts restarts into the store of the service.
+
+    Args:
+        store: of the service.
+        cgroup: where the cgroup file system is mounted.
+    """
+
+    def __init__(self, store: metrics.Store, cgroup: Path = CGROUP) -> None:
+        self._store = store
+        self._cgroup = cgroup
+        self._memory_kills = memory_kills(cgroup)
+
+    def count(self, server: str, code: int | None, *, hung: bool = False) -> None:
+        """Count one process that ended and is replaced.
+
+        Args:
+            server: rest, grpc, metrics or custom.
+            code: its exit code, the negative number of the signal that ended it, None if unknown.
+            hung: whether it was ended because it did nothing any more.
+        """
+        reason = "hung" if hung else self._reason(code)
+        self._store.update(metrics.of_restart(server, reason), "")
+
+    def _reason(self, code: int | None) -> metrics.RestartReason:
+        if code is None:
+            return "unknown"
+        if code >= 0:
+            return "failed" if code else "exited"
+        before, self._memory_kills = self._memory_kills, memory_kills(self._cgroup)
+        if code == -signal.SIGKILL and self._memory_kills > before:
+            return "out_of_memory"
+        return "killed"
+
+
+def memory_kills(cgroup: Path = CGROUP) -> int:
+    """Processes of this container that the kernel has killed for memory, 0 if it does not say."""
+    for name in _KILLS:
+        with contextlib.suppress(OSError, ValueError):
+            for line in (cgroup / name).read_text(encoding="ascii").splitlines():
+                word, _, number = line.partition(" ")
+                if word == "oom_kill":
+                    return int(number)
+    return 0
+
+
+def note_ends(arbiter: Any) -> None:
+    """Note on each gunicorn worker that has ended how it did, before gunicorn forgets it."""
+    for pid, worker in arbiter.WORKERS.items():
+        with contextlib.suppress(ChildProcessError):
+            worker.end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+
+
+def exit_code(end: os.waitid_result | None) -> int | None:
+    """Exit code of a process, or the negative number of the signal that ended it."""
+    if end is None:
+        return None
+    return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
