@@ -99,9 +99,8 @@ HELP = {definition.name: definition.help for definition in DEFINITIONS}
 class Store(Protocol):
     """A metrics store: ours, or the wrapper's `seldon_core.metrics.SeldonMetrics`."""
 
-    update_reward: Any
-
     def update(self, custom_metrics: list[Metric], method: str) -> None: ...
+    def update_reward(self, reward: float) -> None: ...
 
 
 class Recorder:
@@ -119,7 +118,7 @@ class Recorder:
         """
         self._store = store
         # The wrapper counts the reward before the node has looked at the feedback.
-        store.update_reward = lambda reward: None
+        store.update_reward = lambda reward: None  # type: ignore[method-assign]
         begin = getattr(store, "begin", None)
         if begin is not None:
             for method, metrics in known(labels).items():
