@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from ab.errors import DataError
-from ab.wire import Answer
+from ab.transport import Reply
+from ab.wire import Answer, BadAnswer, read_origin
+
+_NODE_PORT = re.compile(r'^Post "http://[^/"]+:(\d+)/|dial tcp \S+:(\d+): ')
+"""Where the executor names the node that it could not reach, over REST and gRPC."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +87,33 @@ def attribute(answer: Answer, models: Sequence[Model], router: str | None = None
         if vote and vote[0] in names:
             return Attribution(vote[0], by)
     return Attribution(None, "nothing in the answer names a declared model")
+
+
+def blame(
+    reply: Reply,
+    models: Sequence[Model],
+    router: str | None,
+    ports: Mapping[int, str],
+    puid: str,
+) -> str | None:
+    """The model that a failed try had been given to; None where nothing tells.
+
+    Args:
+        reply: the end of the try.
+        models: in the order of the graph's children.
+        router: the node whose index counts.
+        ports: model by the port of its node, as the executor's own errors name it.
+        puid: of the try.
+    """
+    if len(models) == 1:
+        return models[0].name
+    try:
+        found = attribute(read_origin(reply.message, puid), models, router).model
+    except BadAnswer:
+        return None
+    if found is None and (named := _NODE_PORT.search(reply.detail)):
+        return ports.get(int(named[1] or named[2]))
+    return found
 
 
 def _routed(answer: Answer, names: Sequence[str], router: str | None) -> list[str]:

@@ -2,6 +2,8 @@
 
 run        first line: what is tested and how; its settings hold for the whole record
 resumed    the run went on after a stop
+sent       a review is about to be sent; without a `request` behind it the run was killed meanwhile
+withdrawn  the run was stopped before the review sent last had reached the endpoint
 request    one request has ended, answered or given up; one line a review
 feedback   `sending` before a feedback leaves, then a second line that says how it ended
 truth      the truth of a review, when it came after the answer
@@ -23,6 +25,9 @@ from ab.record import FORMAT, Event
 
 BAD_ANSWER = "bad answer"
 """Outcome of a request whose answer can't be counted; the others are those of `ab.transport`."""
+
+INTERRUPTED = "interrupted"
+"""Outcome of a try during which the run was killed; nobody knows what came of it."""
 
 
 class FeedbackState(enum.StrEnum):
@@ -85,7 +90,7 @@ class Request:
 
     Attributes:
         id: of the review.
-        puid: sent with every try; an answer with another one is not this request's.
+        puid: of the last try; each has one of its own, and an answer with another is not its.
         sha256: of the text.
         text: the review, if the run keeps texts.
         truth: label; None when it is not known yet.
@@ -94,7 +99,10 @@ class Request:
         detail: what went wrong, for people.
         tries: how often it was sent.
         repeated: tries before the last that the endpoint may have executed: it then answered the
-            same text more than once, of which this record counts the last.
+            same text more than once.
+        failed: `outcome`, `status`, `detail` and `model` of every try that reached the endpoint and
+            brought no answer, in order. The endpoint draws a model for each try, so an answer
+            behind a failed one may be another model's; model is None where nothing tells it.
         late: the answer came later than `timeout_s` after the first try.
         lag_s: from the planned moment to the first try, s.
         latency_s: of the try that was answered, s; None without an answer.
@@ -130,10 +138,11 @@ class Request:
     routing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     path: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    failed: Sequence[Mapping[str, str | None]] = ()
 
     def event(self) -> Event:
         """The line."""
-        fields: dict[str, Any] = dataclasses.asdict(self)
+        fields: dict[str, Any] = {**dataclasses.asdict(self), "failed": list(self.failed)}
         if self.text is None:
             del fields["text"]
         return {"event": "request", **fields}
@@ -174,6 +183,6 @@ def truth(time: str, identity: str, label: str) -> Event:
     return {"event": "truth", "time": time, "id": identity, "label": label}
 
 
-def mark(kind: str, time: str) -> Event:
-    """`resumed`, `stopped` or `finished`."""
-    return {"event": kind, "time": time}
+def mark(kind: str, time: str, **fields: str) -> Event:
+    """`resumed`, `stopped` or `finished`; `sent` or `withdrawn` with the `id` of the review."""
+    return {"event": kind, "time": time, **fields}

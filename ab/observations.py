@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ab.errors import RecordError
-from ab.events import FeedbackState
+from ab.events import INTERRUPTED, FeedbackState
 from ab.record import Content, Event
 from ab.transport import Outcome
 
@@ -18,7 +18,7 @@ Confusion = Counter[tuple[str, str]]
 
 @dataclasses.dataclass(frozen=True)
 class Observation:
-    """The one answer to a review that counts.
+    """The answer to a review that counts: that of the model drawn first.
 
     Attributes:
         id: of the review.
@@ -44,12 +44,33 @@ class Observation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Failure:
+    """A review whose first draw brought no answer.
+
+    Attributes:
+        id: of the review.
+        model: that was drawn; None when nothing tells.
+        outcome: how the try ended.
+    """
+
+    id: str
+    model: str | None
+    outcome: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Observations:
     """What a record says, with everything that happened to it on the way.
 
+    The unit is the first draw. A later try of a review draws anew, so whatever answers it may be
+    another model than the one that failed: counted, the texts would move from the failing model to
+    the healthy one. With a single model there is nothing to draw, and later answers count.
+
     Attributes:
         run: fields of the first line.
-        answered: one observation for each review that has an answer, in order of arrival.
+        answered: one observation for each review whose first draw was answered, as they arrived.
+        failures: the reviews whose first draw brought no answer, answered later or not.
+        retried: ids with an answer to a later draw, which counts for nothing.
         lost: ids without any answer.
         late: ids whose answer came late; it counts, once.
         duplicated: ids with more than one recorded answer; the first counts.
@@ -64,6 +85,8 @@ class Observations:
 
     run: Mapping[str, Any]
     answered: tuple[Observation, ...]
+    failures: tuple[Failure, ...]
+    retried: tuple[str, ...]
     lost: tuple[str, ...]
     late: tuple[str, ...]
     duplicated: tuple[str, ...]
@@ -84,12 +107,15 @@ def observe(content: Content) -> Observations:
     """
     run = run_of(content)
     requests = [event for event in content.events if event["event"] == "request"]
-    first, answers = _first_answers(requests)
+    answers = Counter(e["id"] for e in requests if e["outcome"] == Outcome.ANSWERED)
+    counted, failures = _first_draws(content.events)
+    if len(run["models"]) == 1:
+        counted = _first_answers(requests)
     truths, contradicted = _truths(content.events)
     states = feedback_states(content.events)
     answered = tuple(
         _observation(line, None if i in contradicted else truths.get(i), states.get(i))
-        for i, line in first.items()
+        for i, line in counted.items()
     )
     asked: Counter[str] = Counter()
     for event in requests:
@@ -97,7 +123,9 @@ def observe(content: Content) -> Observations:
     return Observations(
         run=run,
         answered=answered,
-        lost=tuple(i for i in asked if i not in first),
+        failures=tuple(failures.values()),
+        retried=tuple(i for i in answers if i not in counted),
+        lost=tuple(i for i in asked if i not in answers),
         late=tuple(o.id for o in answered if o.late),
         duplicated=tuple(i for i, count in answers.items() if count > 1),
         repeated=tuple(i for i, repeats in asked.items() if repeats),
@@ -144,14 +172,47 @@ def feedback_states(events: Iterable[Event]) -> dict[str, FeedbackState]:
 _UNCERTAIN = (FeedbackState.SENDING, FeedbackState.UNKNOWN)
 
 
-def _first_answers(requests: Sequence[Event]) -> tuple[dict[str, Event], Counter[str]]:
+def _first_answers(requests: Sequence[Event]) -> dict[str, Event]:
     first: dict[str, Event] = {}
-    answers: Counter[str] = Counter()
     for event in requests:
         if event["outcome"] == Outcome.ANSWERED:
-            answers[event["id"]] += 1
             first.setdefault(event["id"], event)
-    return first, answers
+    return first
+
+
+def _first_draws(events: Iterable[Event]) -> tuple[dict[str, Event], dict[str, Failure]]:
+    """By review, the line of a first draw that was answered, and how the others ended."""
+    answered: dict[str, Event] = {}
+    failures: dict[str, Failure] = {}
+    on_the_way: set[str] = set()
+    for event in events:
+        kind, i = event["event"], event.get("id", "")
+        if i in answered or i in failures:
+            continue
+        if kind == "sent" and i in on_the_way:
+            failures[i] = Failure(i, None, INTERRUPTED)
+        elif kind == "sent":
+            on_the_way.add(i)
+        elif kind in ("withdrawn", "request"):
+            on_the_way.discard(i)
+        if kind == "request":
+            first = next(iter(_failed_tries(event)), None)
+            if first is not None:
+                failures[i] = Failure(i, first["model"], first["outcome"])
+            elif event["outcome"] == Outcome.ANSWERED:
+                answered[i] = event
+    return answered, failures
+
+
+def _failed_tries(line: Event) -> Sequence[Mapping[str, Any]]:
+    """The failed tries that reached the endpoint; lines of format 1 tell only how many failed."""
+    if "failed" in line:
+        return list(line["failed"])
+    if line["outcome"] == Outcome.UNREACHABLE:
+        return []
+    answered = line["outcome"] == Outcome.ANSWERED
+    outcome = str(Outcome.FAILED) if answered else line["outcome"]
+    return [{"outcome": outcome, "model": None}] * (line["tries"] - answered)
 
 
 def _truths(events: Iterable[Event]) -> tuple[dict[str, str], set[str]]:

@@ -15,7 +15,7 @@ from ab.errors import RecordError
 
 Event = dict[str, Any]
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Journal:

@@ -39,9 +39,10 @@ class Reply:
     Attributes:
         outcome: how it ended.
         status: HTTP status or gRPC code; empty without an answer.
-        message: the answer in its JSON form; empty unless answered.
+        message: what came back in its JSON form; empty without JSON.
         detail: what went wrong, for people.
-        retry_after: seconds the server asks to wait.
+        retry_after: seconds the server asks to wait. Over gRPC, and through Seldon's executor also
+            over REST, that gets lost on the way.
     """
 
     outcome: Outcome
@@ -54,6 +55,11 @@ class Reply:
     def may_have_run(self) -> bool:
         """Whether the server may have executed the request."""
         return self.outcome not in _NOT_EXECUTED
+
+    @property
+    def may_have_drawn(self) -> bool:
+        """Whether the endpoint may have chosen a model for the request."""
+        return self.outcome is not Outcome.UNREACHABLE
 
     @property
     def is_final(self) -> bool:

@@ -11,11 +11,10 @@ from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
 from ab.endpoint import Endpoint
 from ab.transport import Outcome, Reply
-from ab.wire import Message
+from ab.wire import Message, puid_of
 
 _OPTIONS = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
 _NEVER_CONNECTED = ("failed to connect to all addresses", "name resolution failure")
-_PUSHBACK = "grpc-retry-pushback-ms"
 _DETAIL = 200
 
 _OUTCOMES = {
@@ -58,13 +57,12 @@ class GrpcTransport:
     def predict(self, message: Message) -> Reply:
         """Send a request."""
         request = json_format.ParseDict(message, prediction_pb2.SeldonMessage())
-        puid = request.meta.puid
-        return self._call(self._stub.Predict, request, (("seldon-puid", puid),) if puid else ())
+        return self._call(self._stub.Predict, request, puid_of(message))
 
     def feedback(self, message: Message) -> Reply:
         """Send feedback."""
         request = json_format.ParseDict(message, prediction_pb2.Feedback())
-        return self._call(self._stub.SendFeedback, request, ())
+        return self._call(self._stub.SendFeedback, request, puid_of(message))
 
     def forget(self) -> None:
         """Nothing to do: HTTP/2 numbers its streams, so no answer can reach another call."""
@@ -73,11 +71,10 @@ class GrpcTransport:
         """Close the channel."""
         self._channel.close()
 
-    def _call(
-        self, call: Callable[..., Any], request: object, metadata: tuple[tuple[str, str], ...]
-    ) -> Reply:
+    def _call(self, call: Callable[..., Any], request: object, puid: str) -> Reply:
+        metadata = (*self._metadata, *((("seldon-puid", puid),) if puid else ()))
         try:
-            answer = call(request, timeout=self._timeout, metadata=(*self._metadata, *metadata))
+            answer = call(request, timeout=self._timeout, metadata=metadata)
         except grpc.RpcError as error:
             return _of_error(error)
         return Reply(Outcome.ANSWERED, "OK", json_format.MessageToDict(answer))
@@ -87,18 +84,6 @@ def _of_error(error: grpc.RpcError) -> Reply:
     assert isinstance(error, grpc.Call)
     code, detail = error.code(), error.details() or ""
     outcome = _OUTCOMES.get(code, Outcome.FAILED)
-    wait = _pushback(error)
-    if code is grpc.StatusCode.UNAVAILABLE:
-        if any(words in detail.lower() for words in _NEVER_CONNECTED):
-            outcome = Outcome.UNREACHABLE
-        elif wait is not None:
-            outcome = Outcome.REFUSED
-    return Reply(outcome, code.name, {}, detail[:_DETAIL], wait)
-
-
-def _pushback(error: grpc.Call) -> float | None:
-    """Seconds that the server asks to wait, by the trailer that gRPC defines for it."""
-    for key, value in error.trailing_metadata() or ():
-        if key == _PUSHBACK and str(value).isdecimal():
-            return int(value) / 1000
-    return None
+    if code is grpc.StatusCode.UNAVAILABLE and any(w in detail.lower() for w in _NEVER_CONNECTED):
+        outcome = Outcome.UNREACHABLE
+    return Reply(outcome, code.name, {}, detail[:_DETAIL])

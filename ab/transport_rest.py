@@ -5,14 +5,13 @@ from __future__ import annotations
 import email.utils
 import threading
 import time
-from collections.abc import Mapping
 
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from ab.endpoint import Endpoint
 from ab.transport import Outcome, Reply
-from ab.wire import Message
+from ab.wire import Message, puid_of
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -36,12 +35,11 @@ class RestTransport:
 
     def predict(self, message: Message) -> Reply:
         """Send a request."""
-        puid = str(message.get("meta", {}).get("puid", ""))
-        return self._post("predictions", message, {"Seldon-Puid": puid} if puid else {})
+        return self._post("predictions", message)
 
     def feedback(self, message: Message) -> Reply:
         """Send feedback; any body that comes with 200 is accepted."""
-        return self._post("feedback", message, {})
+        return self._post("feedback", message)
 
     def forget(self) -> None:
         """Drop this thread's connections; the next call opens a new one."""
@@ -52,12 +50,13 @@ class RestTransport:
         for session in self._sessions:
             session.close()
 
-    def _post(self, path: str, message: Message, headers: Mapping[str, str]) -> Reply:
+    def _post(self, path: str, message: Message) -> Reply:
+        puid = puid_of(message)
         try:
             response = self._session().post(
                 f"{self._api}/{path}",
                 json=message,
-                headers=dict(headers),
+                headers={"Seldon-Puid": puid} if puid else {},
                 timeout=self._timeout,
                 allow_redirects=False,
             )
@@ -96,7 +95,7 @@ def _of_response(response: requests.Response, *, needs_body: bool) -> Reply:
     info = str(told.get("info", "")) if isinstance(told, dict) else response.text
     wait = retry_after(response.headers.get("Retry-After"), time.time())
     detail = " ".join(f"{reason} {info}".split())[:_DETAIL]
-    return Reply(_outcome(response.status_code, reason, wait), status, {}, detail, wait)
+    return Reply(_outcome(response.status_code, reason, wait), status, body or {}, detail, wait)
 
 
 def _outcome(status: int, reason: str, wait: float | None) -> Outcome:

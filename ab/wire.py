@@ -59,24 +59,46 @@ def read_answer(message: Mapping[str, Any], labels: Sequence[str], puid: str = "
     Raises:
         BadAnswer: it is not one row of probabilities for these labels.
     """
-    meta = _mapping(message.get("meta"))
-    if puid and meta.get("puid", puid) != puid:
-        raise BadAnswer("it answers another request: its meta.puid differs")
+    origin = read_origin(message, puid)
     data = _mapping(message.get("data"))
     names = data.get("names")
     if not isinstance(names, list) or sorted(map(str, names)) != sorted(labels):
         raise BadAnswer(f"data.names is {str(names)[:80]}, not {', '.join(labels)}")
+    return dataclasses.replace(origin, names=tuple(names), scores=_scores(data, len(names)))
+
+
+def read_origin(message: Mapping[str, Any], puid: str = "") -> Answer:
+    """What the `meta` of an answer or of an error says about where it comes from.
+
+    Args:
+        message: a SeldonMessage in its JSON form.
+        puid: of the request.
+
+    Returns:
+        An answer without names and scores.
+
+    Raises:
+        BadAnswer: it belongs to another request, or its routing can't be read.
+    """
+    meta = _mapping(message.get("meta"))
+    if puid and meta.get("puid", puid) != puid:
+        raise BadAnswer("it answers another request: its meta.puid differs")
     return Answer(
-        tuple(names),
-        _scores(data, len(names)),
-        {str(k): str(v) for k, v in _mapping(meta.get("requestPath")).items()},
-        _routing(meta),
-        {k: str(v) for k, v in _mapping(meta.get("tags")).items() if k in _KEPT_TAGS},
+        names=(),
+        scores=(),
+        path={str(k): str(v) for k, v in _mapping(meta.get("requestPath")).items()},
+        routing=_routing(meta),
+        tags={k: str(v) for k, v in _mapping(meta.get("tags")).items() if k in _KEPT_TAGS},
     )
 
 
 def build_feedback(
-    answer: Answer, truth: str, reward: float, text: str | None, routing: Mapping[str, int]
+    answer: Answer,
+    truth: str,
+    reward: float,
+    text: str | None,
+    routing: Mapping[str, int],
+    puid: str,
 ) -> Message:
     """Feedback on one answer.
 
@@ -88,23 +110,32 @@ def build_feedback(
         reward: Seldon's own counters skip a reward of 0.
         text: of the request; None when it is not known any more.
         routing: sent in place of what the answer had.
+        puid: of the request, by which a log joins the feedback to its prediction.
     """
     response = {
         "data": {"names": list(answer.names), "ndarray": [list(answer.scores)]},
         "meta": {
+            "puid": puid,
             "routing": dict(routing),
             "requestPath": dict(answer.path),
             "tags": dict(answer.tags),
         },
     }
-    feedback: Message = {
+    request: Message = {"meta": {"puid": puid}}
+    if text is not None:
+        request["data"] = {"ndarray": [text]}
+    return {
+        "request": request,
         "response": response,
         "reward": reward,
         "truth": {"data": {"ndarray": [truth]}},
     }
-    if text is not None:
-        feedback["request"] = {"data": {"ndarray": [text]}}
-    return feedback
+
+
+def puid_of(message: Mapping[str, Any]) -> str:
+    """The puid of a request, or of the request that a feedback is about; empty without one."""
+    meta = _mapping(_mapping(message.get("request", message)).get("meta"))
+    return str(meta.get("puid", ""))
 
 
 def _scores(data: Mapping[str, Any], classes: int) -> tuple[float, ...]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from ab.attribution import Model
 from ab.errors import AnalysisError
-from ab.observations import Observation, Observations, observe
+from ab.events import INTERRUPTED
+from ab.observations import Failure, Observation, Observations, observe
 from ab.record import Content
 from ab.stats import latency, power, proportions, quality, sequential
 from ab.stats.interval import Interval
@@ -54,7 +55,7 @@ class ModelFigures:
         reliability: its bins.
         latency_s: percentile to seconds, of all answers.
         late: answers later than the run's time limit; they count.
-        errors: requests that ended without an answer and are known to be this model's, by outcome.
+        errors: first tries that are known to be this model's and failed, by outcome.
     """
 
     name: str
@@ -104,10 +105,13 @@ class Account:
     """Where every request has gone; ids are those of the reviews.
 
     Attributes:
-        requests: reviews that were sent, each once: answered + lost.
-        answered: with an answer that counts, once.
+        requests: reviews that were sent, each once: answered + retried + lost.
+        answered: with an answer that counts, once: that to the first try.
+        retried: ids that were answered only after a failed try, perhaps by another model; left out.
+        interrupted: ids that were on their way when the run was killed; left out.
         lost: ids without any answer.
         errors: how the lost ones ended, by outcome.
+        unknown_errors: first tries that failed at a model that nothing names, by outcome.
         late: ids whose answer came after the time limit; it counts, once.
         duplicated: ids with more than one recorded answer; the first one counts.
         repeated: ids that the endpoint may have answered more often than is recorded.
@@ -122,8 +126,11 @@ class Account:
 
     requests: int
     answered: int
+    retried: tuple[str, ...]
+    interrupted: tuple[str, ...]
     lost: tuple[str, ...]
     errors: dict[str, int]
+    unknown_errors: dict[str, int]
     late: tuple[str, ...]
     duplicated: tuple[str, ...]
     repeated: tuple[str, ...]
@@ -147,7 +154,8 @@ class Analysis:
         first, last: when the first and the last request ended, ISO 8601.
         models: figures of each, A first.
         duels: of every later model against A.
-        split: of the answers over the models.
+        split: of the first tries over the models, failed or not, as far as their model is known.
+        kept: the same for the answers that count; it fits only if the models fail equally often.
         account: where every request has gone.
     """
 
@@ -159,6 +167,7 @@ class Analysis:
     models: tuple[ModelFigures, ...]
     duels: tuple[Duel, ...]
     split: Split
+    kept: Split
     account: Account
 
 
@@ -176,14 +185,17 @@ def analyse(content: Content, terms: Terms, models: Sequence[Model] = ()) -> Ana
     """
     seen = observe(content)
     if not seen.answered:
-        raise AnalysisError(f"the record holds no answer; {len(seen.lost)} requests got none")
+        raise AnalysisError(
+            f"the record holds no answer to a first try; {len(seen.lost)} requests got none, "
+            f"{len(seen.retried)} at a later try only"
+        )
     labels = tuple(seen.run["labels"])
     shares = _declared(seen, models)
     ends = [e for e in content.events if e["event"] == "request"]
-    errors = _errors(ends, set(seen.lost))
+    declared, errors = list(shares.values()), _errors(seen.failures)
     answers = {name: [o for o in seen.answered if o.model == name] for name in shares}
     figures = tuple(
-        _figures(name, share, answers[name], labels, errors.get(name, {}))
+        _figures(name, share, answers[name], labels, dict(errors[name]))
         for name, share in shares.items()
     )
     return Analysis(
@@ -194,8 +206,9 @@ def analyse(content: Content, terms: Terms, models: Sequence[Model] = ()) -> Ana
         last=ends[-1]["time"],
         models=figures,
         duels=_duels(figures, seen.answered, terms),
-        split=check_split([len(each) for each in answers.values()], list(shares.values())),
-        account=_account(seen, shares, ends),
+        split=check_split([f.answers + sum(f.errors.values()) for f in figures], declared),
+        kept=check_split([f.answers for f in figures], declared),
+        account=_account(seen, shares, ends, dict(errors[None])),
     )
 
 
@@ -212,14 +225,13 @@ def _declared(seen: Observations, models: Sequence[Model]) -> dict[str, float]:
     return {name: share / total for name, share in shares.items()}
 
 
-def _errors(ends: Sequence[Mapping[str, Any]], lost: set[str]) -> dict[str, dict[str, int]]:
-    """By model, how the requests ended that nobody answered, where the record tells the model."""
-    last = {end["id"]: end for end in ends if end["id"] in lost}
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for end in last.values():
-        if end["model"] is not None:
-            counts[end["model"]][end["outcome"]] += 1
-    return {model: dict(each) for model, each in counts.items()}
+def _errors(failures: Sequence[Failure]) -> defaultdict[str | None, Counter[str]]:
+    """How the first tries ended that failed, by model; None where nothing names it."""
+    counts: defaultdict[str | None, Counter[str]] = defaultdict(Counter)
+    for failure in failures:
+        if failure.outcome != INTERRUPTED:
+            counts[failure.model][failure.outcome] += 1
+    return counts
 
 
 def _figures(
@@ -296,13 +308,19 @@ def _sent_at(observation: Observation) -> float:
 
 
 def _account(
-    seen: Observations, shares: Mapping[str, float], ends: Sequence[Mapping[str, Any]]
+    seen: Observations,
+    shares: Mapping[str, float],
+    ends: Sequence[Mapping[str, Any]],
+    unknown_errors: dict[str, int],
 ) -> Account:
     outcomes = {end["id"]: end["outcome"] for end in ends if end["outcome"] != Outcome.ANSWERED}
     strangers = (o.id for o in seen.answered if o.model is not None and o.model not in shares)
     return Account(
         requests=len({end["id"] for end in ends}),
         answered=len(seen.answered),
+        retried=seen.retried,
+        interrupted=tuple(f.id for f in seen.failures if f.outcome == INTERRUPTED),
+        unknown_errors=unknown_errors,
         lost=seen.lost,
         errors=dict(Counter(outcomes[identity] for identity in seen.lost)),
         late=seen.late,

@@ -36,7 +36,7 @@ def of_models(analysis: Analysis) -> list[Row]:
         rows.append(("95 % interval", [ends(time, millis) for time in times]))
     rows += [
         row("answers after the time limit", lambda m: f"{m.late:,}"),
-        row("errors known to be its own", lambda m: counts(m.errors)),
+        row("failed first tries", lambda m: counts(m.errors)),
     ]
     return rows
 
@@ -73,22 +73,33 @@ def of_split(analysis: Analysis) -> list[tuple[str, str]]:
     total = sum(split.observed)
     return [
         *(
-            (f"answers of {m.name}", f"{seen:,}, declared {share * total:,.1f}")
+            (f"first tries of {m.name}", f"{seen:,}, declared {share * total:,.1f}")
             for m, seen, share in shares
         ),
         ("p-value for one look (chi-square)", p_value(split.p_value)),
         ("p-value at any look", p_value(split.always_valid_p_value)),
-        ("does the split fit", "no" if split.mismatch else "yes"),
+        ("does the split fit", _fits(analysis)),
     ]
+
+
+def _fits(analysis: Analysis) -> str:
+    if analysis.split.mismatch:
+        return "no"
+    if analysis.kept.mismatch:
+        return "that of the first tries, not that of their answers"
+    unknown = sum(analysis.account.unknown_errors.values())
+    return f"yes, as far as known; {unknown:,} tries have no known model" if unknown else "yes"
 
 
 def of_account(analysis: Analysis) -> list[tuple[str, str]]:
     """Where every request has gone."""
     account = analysis.account
     lists: list[tuple[str, Any]] = [
+        ("answered at a later try only, left out", account.retried),
+        ("on their way when the run was killed, left out", account.interrupted),
         ("late, counted once", account.late),
         ("answered twice, counted once", account.duplicated),
-        ("tried again, perhaps answered twice, counted once", account.repeated),
+        ("tried again, perhaps answered twice", account.repeated),
         ("of an unknown model, counted for none", account.unattributed),
         ("of a model that is left out", account.other_models),
         ("with two different truths, counted as without", account.contradicted),
@@ -96,7 +107,8 @@ def of_account(analysis: Analysis) -> list[tuple[str, str]]:
     ]
     return [
         ("requests", f"{account.requests:,}"),
-        ("answered", f"{account.answered:,}"),
+        ("answered at the first try", f"{account.answered:,}"),
+        ("first tries that failed, model unknown", counts(account.unknown_errors)),
         ("lost, without any answer", f"{len(account.lost):,}"),
         ("how the lost ones ended", counts(account.errors)),
         *((name, f"{len(ids):,}") for name, ids in lists),
@@ -151,5 +163,5 @@ def counts(numbers: dict[str, int]) -> str:
 def needed(answers: int | None) -> str:
     """Further answers."""
     if answers == 0:
-        return "none: it is there"
+        return "decided"
     return "more than can be told" if answers is None else f"about {answers:,}"

@@ -6,8 +6,9 @@ import dataclasses
 import enum
 
 from ab.report.analysis import Analysis, Duel, Terms
+from ab.report.rows import counts
 from ab.stats.sequential import Look
-from ab.stats.split import ALARM
+from ab.stats.split import ALARM, check_split
 
 
 class Finding(enum.StrEnum):
@@ -49,10 +50,13 @@ def warnings(analysis: Analysis) -> list[str]:
     account = analysis.account
     said = {
         "got no answer and counts for no model": account.lost,
+        "was answered only after a failed try, perhaps by another model than the one that failed; "
+        "the answer is left out": account.retried,
+        "was on its way when the run was killed; what came of it is left out": account.interrupted,
         "was answered after the time limit; it counts, once": account.late,
         "is recorded with more than one answer; the first one counts, once": account.duplicated,
-        "may have been answered more often than is recorded, because it was tried again; one "
-        "answer counts": account.repeated,
+        "may have been answered more often than is recorded, because it was tried again; at most "
+        "one answer counts": account.repeated,
         "was answered by nobody knows which model and counts for none": account.unattributed,
         "was answered by a model that this report leaves out": account.other_models,
         "has two different truths and counts as without one": account.contradicted,
@@ -60,10 +64,17 @@ def warnings(analysis: Analysis) -> list[str]:
     }
     found = [_of_ids(ids, sentence) for sentence, ids in said.items() if ids]
     found += [
-        f"{model.name} failed on {sum(model.errors.values())} requests."
-        for model in analysis.models
+        f"{model.name} failed on {sum(model.errors.values()):,} of its {tries:,} first tries "
+        f"({counts(model.errors)}); its figures are those of the other texts."
+        for model, tries in zip(analysis.models, analysis.split.observed, strict=True)
         if model.errors
     ]
+    if account.unknown_errors:
+        found.append(
+            f"{sum(account.unknown_errors.values()):,} first tries failed "
+            f"({counts(account.unknown_errors)}), and nothing tells of which model they were; its "
+            "figures are those of the other texts."
+        )
     if account.unreadable:
         found.append(f"{account.unreadable} lines of the record are cut short or damaged.")
     if account.unsent:
@@ -91,10 +102,17 @@ def _flaw(analysis: Analysis, duel: Duel) -> str | None:
             )
         )
         return (
-            f"The answers are not split as declared ({told}; p = {split.p_value:.1g}, alarm below "
-            f"{ALARM}). Requests are lost, repeated or routed otherwise for one of the models, so "
-            "that they did not get the same kind of texts. Mend that and start anew, or state "
-            "the true shares with --models."
+            f"The first tries are not split as declared ({told}; p = {split.p_value:.1g}, alarm "
+            f"below {ALARM}).{_explained(analysis)} Requests fail or are routed otherwise for one "
+            "of the models, so that they did not get the same kind of texts. Fix this and restart, "
+            "or state the true shares with --models."
+        )
+    if analysis.kept.mismatch:
+        told = ", ".join(f"{m.name} on {sum(m.errors.values()):,}" for m in analysis.models)
+        return (
+            f"One model fails far more often ({told} first tries; p = {analysis.kept.p_value:.1g}, "
+            f"alarm below {ALARM}), so that what is left are not the same kind of texts. Fix this "
+            "and restart."
         )
     unjudged = [m.name for m in analysis.models if m.name in (duel.a, duel.b) and not m.judged]
     if unjudged:
@@ -105,6 +123,19 @@ def _flaw(analysis: Analysis, duel: Duel) -> str | None:
             "replaced, or did the texts change?"
         )
     return None
+
+
+def _explained(analysis: Analysis) -> str:
+    """The model whose share fits if all failed tries without a known model were its own."""
+    split, unknown = analysis.split, sum(analysis.account.unknown_errors.values())
+    for i, model in enumerate(analysis.models):
+        tries = [seen + unknown * (i == j) for j, seen in enumerate(split.observed)]
+        if unknown and not check_split(tries, split.declared).mismatch:
+            return (
+                f" {unknown:,} more failed, and nothing tells of which model they were: were all "
+                f"of {model.name}, the split would fit."
+            )
+    return ""
 
 
 def _expected(analysis: Analysis) -> list[float]:

@@ -1,12 +1,12 @@
-"""One prediction: sent until it is answered or given up. Asking again changes nothing."""
+"""One prediction: sent until it is answered or given up. The endpoint draws for every try."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ab.attribution import Model, attribute
+from ab.attribution import Model, attribute, blame
 from ab.clock import Clock
 from ab.data import Review, fingerprint
 from ab.events import BAD_ANSWER, Request
@@ -30,6 +30,7 @@ class Asker:
         retries: how often to try.
         timeout_s: after which an answer is late.
         keep_texts: whether the line holds the text.
+        ports: model by the port of its node, where they are known.
     """
 
     transport: Transport
@@ -42,33 +43,39 @@ class Asker:
     retries: Retries
     timeout_s: float
     keep_texts: bool
+    ports: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
-    def ask(self, review: Review, lag_s: float) -> Request | None:
+    def ask(self, review: Review, lag_s: float, rounds: int = 0) -> Request | None:
         """Send a review until it is answered or given up.
 
         Args:
             review: to send.
             lag_s: how much later than planned it is.
+            rounds: how often it has been sent in earlier sessions of the run.
 
         Returns:
-            What to record; None when the run was stopped before there was an end.
+            What to record; None when the run was stopped before any try reached the endpoint.
         """
-        puid = f"{self.run}-{review.id}"
-        message = build_request(review.text, puid)
         first = self.clock.monotonic()
-        tried = repeated = 0
+        failed: list[Mapping[str, str | None]] = []
+        tried = may_have_run = 0
         while True:
+            puid = self._puid(review, rounds, tried)
             start = self.clock.monotonic()
-            reply, answer = self._judge(self.transport.predict(message), puid)
+            sent = self.transport.predict(build_request(review.text, puid))
+            reply, answer = self._judge(sent, puid)
             end = self.clock.monotonic()
             tried += 1
+            may_have_run += reply.may_have_run
+            if answer is None and reply.may_have_drawn:
+                failed.append(self._failure(reply, puid))
             pause = self.retries.pause_s(tried, reply) if answer is None else None
-            if pause is None:
+            if pause is not None:
+                self.clock.sleep(pause)
+            if pause is None or self.stop.is_set():
                 break
-            repeated += reply.may_have_run
-            self.clock.sleep(pause)
-            if self.stop.is_set():
-                return None
+        if answer is None and not failed and self.stop.is_set():
+            return None
         found = attribute(answer, self.models, self.router) if answer else None
         return Request(
             time=self.clock.now(),
@@ -81,15 +88,29 @@ class Asker:
             status=reply.status,
             detail=reply.detail,
             tries=tried,
-            repeated=repeated,
+            repeated=may_have_run - reply.may_have_run,
             late=answer is not None and end - first > self.timeout_s,
             lag_s=round(lag_s, 6),
             latency_s=round(end - start, 6) if answer else None,
             waited_s=round(end - first, 6),
             model=found.model if found else None,
             by=found.by if found else "",
+            failed=failed,
             **(_said(answer) if answer else {}),  # type: ignore[arg-type]
         )
+
+    def _puid(self, review: Review, rounds: int, tried: int) -> str:
+        """A name for each try, so that a log tells them apart."""
+        name = f"{self.run}-{review.id}"
+        return f"{name}.{rounds + 1}.{tried + 1}" if rounds or tried else name
+
+    def _failure(self, reply: Reply, puid: str) -> Mapping[str, str | None]:
+        return {
+            "outcome": _outcome(reply, None),
+            "status": reply.status,
+            "detail": reply.detail,
+            "model": blame(reply, self.models, self.router, self.ports, puid),
+        }
 
     def _judge(self, reply: Reply, puid: str) -> tuple[Reply, Answer | None]:
         """The answer in a reply. One that can't be counted is as if the connection had broken."""

@@ -17,9 +17,10 @@ from ab.attribution import Model, parse_models
 from ab.errors import DataError
 from ab.manifest import read_ab_test
 from ab.run.feedback import Reward
-from ab.run.runner import Pace
+from ab.run.runner import RETRIED, Pace
 from ab.run.runner import Progress as OnProgress
 from ab.run.session import Options, Result, Session
+from ab.transport import Outcome
 
 STOPPED = 3
 """Exit code of a run that is not done; it can be resumed."""
@@ -136,4 +137,4 @@ def progress_bar(console: Console, total: int) -> Iterator[OnProgress]:
 
 
 def _is_loss(name: str) -> bool:
-    return name != "answered" and not name.startswith("feedback")
+    return name not in (Outcome.ANSWERED, RETRIED) and not name.startswith("feedback")

@@ -71,7 +71,7 @@ class FeedbackSender:
         routing = find_route(line, self.models, self.router)
         if isinstance(routing, str):
             return self._end(entry, FeedbackState.WITHHELD, Reply(Outcome.REJECTED, detail=routing))
-        message = build_feedback(answer_in(line), truth, entry.reward, text, routing)
+        message = build_feedback(answer_in(line), truth, entry.reward, text, routing, line["puid"])
         self.journal.append(entry.event(), durable=True)
         tried = 0
         while True:

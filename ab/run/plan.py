@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,10 +24,12 @@ class Task:
     Attributes:
         review: as in the file.
         line: its request line, when it has been answered already.
+        rounds: how often it was sent in earlier sessions.
     """
 
     review: Review
     line: Event | None = None
+    rounds: int = 0
 
 
 def plan(
@@ -45,6 +48,7 @@ def plan(
     lines = {e["id"]: e for e in events if e["event"] == "request" and _answered(e)}
     asked = {e["id"] for e in events if e["event"] == "request"}
     states = feedback_states(events)
+    rounds = Counter(e["id"] for e in events if e["event"] == "sent")
     tasks = []
     for review in reviews:
         line = lines.get(review.id)
@@ -52,7 +56,7 @@ def plan(
             if feedback and review.label and states.get(review.id) in (None, FeedbackState.REFUSED):
                 tasks.append(Task(review, line))
         elif retry_lost or review.id not in asked:
-            tasks.append(Task(review))
+            tasks.append(Task(review, rounds=rounds[review.id]))
     return tasks
 
 

@@ -11,11 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ab.clock import Clock
 from ab.events import mark
-from ab.record import Journal
+from ab.record import Event, Journal
 from ab.run.ask import Asker
 from ab.run.feedback import FeedbackSender
 from ab.run.plan import Task
 from ab.transport import Outcome
+
+RETRIED = "answered at a later try"
+"""Counted apart from `answered`."""
 
 Progress = Callable[[Counter[str]], None]
 """Called after each task with the counts so far."""
@@ -114,12 +117,9 @@ class Runner:
     def _do(self, task: Task, lag_s: float) -> None:
         line = task.line
         if line is None:
-            ended = self._asker.ask(task.review, lag_s)
-            if ended is None:
+            line = self._ask(task, lag_s)
+            if line is None:
                 return
-            line = ended.event()
-            self._journal.append(line)
-            self._count(ended.outcome, ended.detail)
         truth = task.review.label
         if self._feedback and truth and line["outcome"] == Outcome.ANSWERED:
             state = self._feedback.send(line, truth, task.review.text)
@@ -128,9 +128,23 @@ class Runner:
         with self._lock:
             self._progress(self.counts)
 
-    def _count(self, outcome: str, detail: str) -> None:
+    def _ask(self, task: Task, lag_s: float) -> Event | None:
+        """Send a review, with a line before and one behind it."""
+        identity = task.review.id
+        self._journal.append(mark("sent", self._clock.now(), id=identity))
+        ended = self._asker.ask(task.review, lag_s, task.rounds)
+        if ended is None:
+            self._journal.append(mark("withdrawn", self._clock.now(), id=identity))
+            return None
+        line = ended.event()
+        self._journal.append(line)
+        retried = ended.outcome == Outcome.ANSWERED and bool(ended.failed)
+        self._count(ended.outcome, ended.detail, RETRIED if retried else ended.outcome)
+        return line
+
+    def _count(self, outcome: str, detail: str, name: str) -> None:
         with self._lock:
-            self.counts[outcome] += 1
+            self.counts[name] += 1
             self._lost_in_a_row = 0 if outcome == Outcome.ANSWERED else self._lost_in_a_row + 1
             limit = self._pace.give_up_after
             if limit and self._lost_in_a_row >= limit and not self._stop.is_set():

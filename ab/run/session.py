@@ -8,7 +8,7 @@ import signal
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ab.attribution import Model
@@ -49,6 +49,7 @@ class Options:
         keep_texts: whether the record holds the texts.
         resume: go on with the record.
         retry_lost: when resuming, send again what had no answer.
+        ports: model by the port of its node, where they are known.
     """
 
     reviews: Path
@@ -67,6 +68,7 @@ class Options:
     keep_texts: bool
     resume: bool
     retry_lost: bool
+    ports: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +135,7 @@ class Session:
         asker = Asker(
             transport, self._clock, self._clock_stop, self.run.run, options.labels,
             options.models, options.router, retries, options.timeout_s, options.keep_texts,
+            options.ports,
         )  # fmt: skip
         feedback = FeedbackSender(
             transport, journal, self._clock, self._clock_stop, options.models, options.router,

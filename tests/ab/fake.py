@@ -24,7 +24,8 @@ class Script:
     Steps of a prediction: `ok`, `lost` (executed, then the connection breaks), `late` (answered
     only after the caller has asked again), `stale` (the answer of another request), `twice` (the
     answer is sent two times), `busy` (503 with Retry-After, not executed), `error` (500, executed),
-    `reject` (400), `unrouted` (without meta.routing), `stray` (of a child that nobody declared).
+    `reject` (400), `unrouted` (without meta.routing), `stray` (of a child that nobody declared),
+    `other` (drawn anew: the other model answers, rightly), `held` (as for a feedback).
     Steps of a feedback: `ok`, `lost`, `busy`, `error`, `reject`, `held` (executed, and not answered
     before `release` is set).
     """
@@ -45,6 +46,7 @@ class FakeEndpoint:
         self.predictions: Counter[str] = Counter()
         self.feedbacks: Counter[str] = Counter()
         self.received: list[Message] = []
+        self.puids: list[str] = []
         self.held, self.release = threading.Event(), threading.Event()
         self.release_late: dict[str, threading.Event] = defaultdict(threading.Event)
         self._tries: Counter[tuple[str, str]] = Counter()
@@ -92,7 +94,7 @@ def answer_to(message: Message, step: str) -> Message:
     """Text `review 7` is answered by model b (7 is odd), and rightly: positive."""
     text = message["data"]["ndarray"][0]
     number = int(text.rpartition(" ")[2])
-    child = {"stray": 7}.get(step, number % 2)
+    child = {"stray": 7, "other": 1 - number % 2}.get(step, number % 2)
     scores = [0.1, 0.9] if number % 2 else [0.9, 0.1]
     meta: Message = {"puid": message["meta"]["puid"], "routing": {"ab": child}, "tags": {}}
     if step == "unrouted":
@@ -129,6 +131,8 @@ def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
                 return self.cut()
             if step == "late":
                 endpoint.release_late[text].wait(LIMIT_S)
+            if step == "held":
+                self.hold()
             answer = answer_to(body, step)
             self.reply(200, answer)
             if step == "twice":
@@ -142,14 +146,18 @@ def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
                 return None
             endpoint.executed(endpoint.feedbacks, text)
             endpoint.received.append(body)
+            endpoint.puids.append(self.headers["Seldon-Puid"])
             if step == "error":
                 return self.reply(500, {"status": {"info": "node is gone"}})
             if step == "lost":
                 return self.cut()
             if step == "held":
-                endpoint.held.set()
-                endpoint.release.wait(LIMIT_S)
+                self.hold()
             return self.reply(200, body)
+
+        def hold(self) -> None:
+            endpoint.held.set()
+            endpoint.release.wait(LIMIT_S)
 
         def fails(self, step: str) -> bool:
             if step == "busy":

@@ -68,7 +68,15 @@ def answer(number: int, model: str | None, *, right: bool = True, **changed: Any
 def failure(number: int, outcome: str, **changed: Any) -> Event:
     """A request that nobody answered."""
     nothing: dict[str, Any] = {"predicted": None, "scores": {}, "latency_s": None, "by": ""}
-    return answer(number, None, **{"outcome": outcome, "status": "", **nothing, **changed})
+    failed = [failed_try(outcome)]
+    return answer(
+        number, None, **{"outcome": outcome, "status": "", "failed": failed, **nothing, **changed}
+    )
+
+
+def failed_try(outcome: str, model: str | None = None) -> dict[str, str | None]:
+    """A try that brought no answer."""
+    return {"outcome": outcome, "status": "", "detail": "", "model": model}
 
 
 def simulated(

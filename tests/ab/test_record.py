@@ -77,8 +77,8 @@ def test_torn_and_damaged_lines_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     """Its lines may mean something else."""
-    path = write(tmp_path / "r", {**run_line(1, SHARES), "format": 2})
-    with pytest.raises(RecordError, match="has format 2; this program reads 1"):
+    path = write(tmp_path / "r", {**run_line(1, SHARES), "format": 3})
+    with pytest.raises(RecordError, match="has format 3; this program reads 2"):
         read_record(path)
 
 

@@ -18,6 +18,7 @@ from ab.errors import AnalysisError, RecordError
 from ab.events import truth
 from ab.record import Content, Event, read_record
 from ab.report.analysis import Analysis, Terms, analyse
+from ab.report.rows import of_split
 from ab.report.verdict import Finding, judge, warnings
 from tests.ab import records
 
@@ -102,11 +103,91 @@ def test_a_late_answer_is_counted_once_and_named(analysed: Callable[..., Analysi
 
 
 def test_a_lost_and_then_answered_request_is_not_lost(analysed: Callable[..., Analysis]) -> None:
-    """A resumed run tries it again."""
+    """A run resumed with --retry-lost draws again, so the answer counts for no model."""
     events = [*plain(), records.failure(40, "cut"), records.answer(40, "lexicon")]
     account = analysed(events).account
-    assert (41, 41, ()) == (account.requests, account.answered, account.lost)
-    assert {} == account.errors
+    assert (41, 40, ()) == (account.requests, account.answered, account.lost)
+    assert (("000040",), {}) == (account.retried, account.errors)
+    assert {"cut": 1} == account.unknown_errors
+
+
+def failing(n: int, model: str | None, *, answered_by: str | None = None) -> list[Event]:
+    """Of n reviews every second is drawn for roberta, which fails on all but its first three."""
+    events = [records.run_line(n, MODELS)]
+    for i in range(n):
+        if i % 2 == 0 or i < 6:
+            events.append(records.answer(i, "roberta" if i % 2 else "lexicon"))
+        elif answered_by is None:
+            events.append(records.failure(i, "cut", failed=[records.failed_try("cut", model)]))
+        else:
+            failed = [records.failed_try("cut", model)]
+            events.append(records.answer(i, answered_by, tries=2, repeated=1, failed=failed))
+    return events
+
+
+@pytest.mark.parametrize("answered_by", ["lexicon", None], ids=["answered-later", "lost"])
+def test_texts_do_not_move_from_a_failing_model_to_the_healthy_one(
+    analysed: Callable[..., Analysis], answered_by: str | None
+) -> None:
+    """The model that failed is not known: neither "the split fits" nor a verdict may be said."""
+    analysis = analysed(failing(100, None, answered_by=answered_by))
+    assert (50, 3) == tuple(m.answers for m in analysis.models)
+    assert (50, 3) == analysis.split.observed
+    assert {"cut": 47} == analysis.account.unknown_errors
+    assert 47 == len(analysis.account.retried if answered_by else analysis.account.lost)
+    verdict = judge(analysis, analysis.duels[0])
+    assert Finding.INVALID == verdict.finding
+    assert "were all of roberta, the split would fit" in verdict.reasons[0]
+    assert "no" == dict(of_split(analysis))["does the split fit"]
+    (told,) = [w for w in warnings(analysis) if "first tries failed" in w]
+    assert told.startswith("47 first tries failed (cut 47), and nothing tells of which model")
+
+
+def test_failures_count_for_the_model_that_failed(analysed: Callable[..., Analysis]) -> None:
+    """The draws fit the declared shares; what is left of one model's does not."""
+    analysis = analysed(failing(100, "roberta", answered_by="lexicon"))
+    assert (50, 50) == analysis.split.observed
+    assert not analysis.split.mismatch
+    assert analysis.kept.mismatch
+    assert ({}, {"cut": 47}) == tuple(m.errors for m in analysis.models)
+    assert (50, 3) == tuple(m.answers for m in analysis.models)
+    verdict = judge(analysis, analysis.duels[0])
+    assert Finding.INVALID == verdict.finding
+    assert "One model fails far more often (lexicon on 0, roberta on 47" in verdict.reasons[0]
+    assert (
+        "that of the first tries, not that of their answers"
+        == (dict(of_split(analysis))["does the split fit"])
+    )
+    assert (
+        "roberta failed on 47 of its 50 first tries (cut 47); its figures are those of the other "
+        "texts." in warnings(analysis)
+    )
+
+
+def test_few_failures_are_told_and_forbid_nothing(analysed: Callable[..., Analysis]) -> None:
+    """A verdict stands beside the warning."""
+    events = records.simulated(600, {"lexicon": 0.65, "roberta": 0.85})
+    events[4]["failed"] = [records.failed_try("timeout")]
+    analysis = analysed(events)
+    assert Finding.B_WINS == judge(analysis, analysis.duels[0]).finding
+    fits = dict(of_split(analysis))["does the split fit"]
+    assert "yes, as far as known; 1 tries have no known model" == fits
+    assert ("000003",) == analysis.account.retried
+    assert any("000003 was answered only after a failed try" in w for w in warnings(analysis))
+
+
+def test_a_record_of_the_first_format_is_read(analysed: Callable[..., Analysis]) -> None:
+    """It tells how often a review was tried, so that retried answers can be left out."""
+    events = plain()
+    for event in events[1:]:
+        del event["failed"]
+    events[3].update(tries=3, repeated=0)
+    account = analysed(events).account
+    assert (39, ("000002",), {"failed": 1}) == (
+        account.answered,
+        account.retried,
+        account.unknown_errors,
+    )
 
 
 def test_an_answer_of_an_unknown_model_counts_for_none(
@@ -264,7 +345,7 @@ def test_a_record_without_answers_is_refused_in_a_sentence(
     analysed: Callable[..., Analysis],
 ) -> None:
     """Every figure would be empty."""
-    with pytest.raises(AnalysisError, match="holds no answer; 1 requests got none"):
+    with pytest.raises(AnalysisError, match="no answer to a first try; 1 requests got none"):
         analysed([records.run_line(1, MODELS), records.failure(0, "timeout")])
 
 

@@ -17,7 +17,7 @@ from ab.events import BAD_ANSWER, FeedbackState
 from ab.observations import confusion_of_feedback
 from ab.record import read_record
 from ab.rehearsal.counters import read_confusion
-from ab.run.runner import Pace
+from ab.run.runner import RETRIED, Pace
 from ab.run.session import Session
 from tests.ab.fake import FakeEndpoint, Script
 from tests.ab.running import execute, lines, once, options, seen, write_reviews
@@ -59,42 +59,84 @@ def test_feedback_takes_the_route_of_the_answer(reviews: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "asked", "repeated"),
+    ("step", "asked", "retried", "repeated"),
     [
-        pytest.param("lost", 2, True, id="lost answer"),
-        pytest.param("stale", 2, True, id="another request's answer"),
-        pytest.param("error", 2, True, id="server error"),
-        pytest.param("twice", 1, False, id="answer sent twice"),
-        pytest.param("busy", 1, False, id="refused"),
+        pytest.param("lost", 2, True, True, id="lost answer"),
+        pytest.param("stale", 2, True, True, id="another request's answer"),
+        pytest.param("error", 2, True, True, id="server error"),
+        pytest.param("busy", 1, True, False, id="refused"),
+        pytest.param("twice", 1, False, False, id="answer sent twice"),
     ],
 )
-def test_a_troubled_answer_counts_once(
-    reviews: Path, step: str, asked: int, repeated: bool
+def test_only_the_first_draw_counts(
+    reviews: Path, step: str, asked: int, retried: bool, repeated: bool
 ) -> None:
-    """A prediction may be asked again; the review is counted once and the repeat is reported."""
-    with FakeEndpoint({"review 5": Script(predict=(step,))}) as endpoint:
+    """A prediction may be asked again, but that draws anew: the answer counts for nobody."""
+    with FakeEndpoint({"review 5": Script(predict=(step, "other"))}) as endpoint:
         given = options(reviews, endpoint.url, pace=Pace(0.0, 1, 0))
-        execute(given)
+        result = execute(given)
     found = seen(given)
-    assert N == len({o.id for o in found.answered}) == len(found.answered)
+    assert N - retried == len({o.id for o in found.answered}) == len(found.answered)
+    assert (("5",) if retried else ()) == found.retried
+    assert (retried, N - retried) == (result.counts[RETRIED], result.counts["answered"])
+    assert [("5", None)] * retried == [(f.id, f.model) for f in found.failures]
     assert once(N) | Counter({"review 5": asked}) == endpoint.predictions
     assert (("5",) if repeated else ()) == found.repeated
     assert once(N) == endpoint.feedbacks
-    assert () == found.duplicated
+    assert ((), ()) == (found.duplicated, found.lost)
 
 
-def test_a_late_answer_counts_once(reviews: Path) -> None:
-    """The caller gave it up, asked again and got it: one answer, marked late."""
+def test_every_try_has_a_puid_of_its_own(reviews: Path) -> None:
+    """Else a log would join the feedback to the try that failed as well."""
+    with FakeEndpoint({"review 5": Script(predict=("error", "error"))}) as endpoint:
+        given = options(reviews, endpoint.url)
+        execute(given)
+    puids = [line["puid"] for line in lines(given, "request").values()]
+    run = seen(given).run["run"]
+    assert {f"{run}-{i}" for i in range(N) if i != 5} | {f"{run}-5.1.3"} == set(puids)
+    sent = {m["request"]["data"]["ndarray"][0]: m["response"]["meta"] for m in endpoint.received}
+    assert f"{run}-5.1.3" == sent["review 5"]["puid"]
+
+
+def test_feedback_can_be_joined_to_its_prediction(reviews: Path) -> None:
+    """By the puid of the request, the response and the header, which the executor's log shows."""
+    with FakeEndpoint() as endpoint:
+        given = options(reviews, endpoint.url, pace=Pace(0.0, 1, 0))
+        execute(given)
+    puids = {f"review {i}": line["puid"] for i, line in lines(given, "request").items()}
+    for message, header in zip(endpoint.received, endpoint.puids, strict=True):
+        puid = puids[message["request"]["data"]["ndarray"][0]]
+        assert (puid, puid, puid) == (
+            message["request"]["meta"]["puid"],
+            message["response"]["meta"]["puid"],
+            header,
+        )
+
+
+def test_an_answer_after_a_timeout_is_left_out(reviews: Path) -> None:
+    """The slow model's text must not move to the fast one; the answer gets its feedback."""
     with FakeEndpoint({"review 3": Script(predict=("late",))}) as endpoint:
         given = options(reviews, endpoint.url, timeout_s=0.5)
         execute(given)
     found = seen(given)
-    assert (("3",), ("3",)) == (found.late, found.repeated)
-    assert N == len(found.answered)
+    assert "3" in found.retried
+    assert "3" in found.repeated
+    assert ("3", "timeout") in [(f.id, f.outcome) for f in found.failures]
+    assert "3" not in [o.id for o in found.answered]
     assert once(N) == endpoint.feedbacks
     line = lines(given, "request")["3"]
     assert 2 == line["tries"]
     assert line["waited_s"] > 0.5 > line["latency_s"]
+
+
+def test_a_single_model_keeps_retried_answers(reviews: Path) -> None:
+    """There is nothing to draw, so the text stays where it was; the failures are the model's."""
+    with FakeEndpoint({"review 4": Script(predict=("error",))}) as endpoint:
+        given = options(reviews, endpoint.url, models=parse_models(["a"]))
+        execute(given)
+    found = seen(given)
+    assert (N, ()) == (len(found.answered), found.retried)
+    assert [("4", "a", "failed")] == [(f.id, f.model, f.outcome) for f in found.failures]
 
 
 def test_a_lost_answer_is_reported_and_not_counted(reviews: Path) -> None:
@@ -229,6 +271,27 @@ def test_an_interrupted_run_resumes(reviews: Path, number: signal.Signals) -> No
         assert () == found.uncertain_feedback
 
 
+def test_what_was_on_its_way_at_a_kill_is_left_out(reviews: Path) -> None:
+    """Asked again it is drawn anew, and the slower model's texts are more often on their way."""
+    with FakeEndpoint({"review 6": Script(predict=("held", "other"))}) as endpoint:
+        given = options(reviews, endpoint.url)
+        command = [
+            sys.executable, "-m", "ab", "run", str(reviews), "--endpoint", endpoint.url,
+            "--record", str(given.record), "--models", "a", "--models", "b", "--seed", "1",
+            "--concurrency", "1",
+        ]  # fmt: skip
+        process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        assert endpoint.held.wait(60)
+        process.kill()
+        process.wait(60)
+        endpoint.release.set()
+        execute(options(reviews, endpoint.url, resume=True))
+    found = seen(given)
+    assert (N - 1, ("6",)) == (len(found.answered), found.retried)
+    assert [("6", None, "interrupted")] == [(f.id, f.model, f.outcome) for f in found.failures]
+    assert once(N) == endpoint.feedbacks
+
+
 def test_a_torn_line_is_survived(reviews: Path) -> None:
     """A crash in the middle of a line costs that line, and the review is asked again."""
     with FakeEndpoint() as endpoint:
@@ -238,7 +301,10 @@ def test_a_torn_line_is_survived(reviews: Path) -> None:
         requests = [line for line in whole if json.loads(line)["event"] == "request"]
         given.record.write_bytes(b"".join(whole[:-2]) + requests[-1][:40])
         execute(options(reviews, endpoint.url, feedback=False, resume=True))
-    assert (1, N, 0) == (seen(given).torn, len(seen(given).answered), seen(given).unsent)
+    found = seen(given)
+    assert (1, N - 1, 0) == (found.torn, len(found.answered), found.unsent)
+    (lost_line,) = found.retried
+    assert [(lost_line, "interrupted")] == [(f.id, f.outcome) for f in found.failures]
 
 
 def test_a_record_is_not_overwritten_nor_mixed(reviews: Path, tmp_path: Path) -> None:

@@ -57,8 +57,10 @@ def test_what_is_sent_fits_the_protocol() -> None:
     request = build_request("a text", "p")
     json_format.ParseDict(request, prediction_pb2.SeldonMessage())
     answer = read_answer(message(), LABELS, "p")
-    feedback = build_feedback(answer, "negative", 0.5, "a text", {"ab": 1})
+    feedback = build_feedback(answer, "negative", 0.5, "a text", {"ab": 1}, "p")
     parsed = json_format.ParseDict(feedback, prediction_pb2.Feedback())
     assert 1 == parsed.response.meta.routing["ab"]
     assert ["negative"] == list(parsed.truth.data.ndarray)
-    assert "request" not in build_feedback(answer, "negative", 0.5, None, {})
+    assert "p" == parsed.request.meta.puid == parsed.response.meta.puid
+    without_text = build_feedback(answer, "negative", 0.5, None, {}, "p")
+    assert {"meta": {"puid": "p"}} == without_text["request"]
