@@ -7,8 +7,9 @@ from typing import Any
 
 from roberta_sentiment.affinity import keep_thread_on, serving_cpus
 from roberta_sentiment.artifact import locate
-from roberta_sentiment.classifier import load_classifier
-from roberta_sentiment.errors import SentimentError, StartError
+from roberta_sentiment.child import run_in_child
+from roberta_sentiment.classifier import Checked, check_model, load_classifier, try_model
+from roberta_sentiment.errors import SentimentError, StartError, first_line
 from roberta_sentiment.prepared import check
 from roberta_sentiment.settings import Settings, warn_of_misspelt
 from seldon_node import metadata, repairs
@@ -22,8 +23,9 @@ repairs.apply()
 class Model(SentimentNode):
     """A RoBERTa sentiment model from a model directory.
 
-    The constructor reads settings and checks the files; it leaves no thread running and opens no
-    session, because the wrapper forks its server processes afterwards. Each of them calls `load`.
+    The constructor reads settings, checks the files and lets a child process try the model; it
+    leaves no thread running and opens no session, because the wrapper forks its server processes
+    afterwards. Each of them calls `load`.
 
     Args:
         parameters: graph parameters of the deployment, see `roberta_sentiment.settings.Settings`.
@@ -39,6 +41,7 @@ class Model(SentimentNode):
             warn_of_misspelt()
             self._artifact, self._optimized = check(*locate(self.settings.model_uri))
             self.labels = self._artifact.labels
+            self._checked = self._check()
             self._cpus = serving_cpus(exclusive=self.settings.exclusive_cpus)
         except StartError as error:
             raise SystemExit(f"cannot start: {error.message}") from None
@@ -56,6 +59,12 @@ class Model(SentimentNode):
             self._artifact.source,
         )
 
+    def _check(self) -> Checked:
+        """Check the model without a session, then let a child process try it with one."""
+        checked = check_model(self._artifact, self.settings)
+        run_in_child(lambda: try_model(self._artifact, checked, self._optimized))
+        return checked
+
     def load(self) -> None:
         """Open the session and pass one warm-up prediction.
 
@@ -66,13 +75,15 @@ class Model(SentimentNode):
         try:
             self._artifact.recheck()
             cpu = self._cpus.claim() if self._cpus else None
-            classifier = load_classifier(self._artifact, self.settings, self._optimized, cpu)
+            classifier = load_classifier(
+                self._artifact, self.settings, self._optimized, cpu, self._checked
+            )
             self._artifact.recheck()
             self._open(classifier)
             if cpu is not None:
                 keep_thread_on(cpu)
         except SentimentError as error:
-            logger.critical("cannot start: %s", error.message)
+            logger.critical("cannot start: %s%s", error.message, _cause(error))
             raise SystemExit(repairs.BOOT_FAILED) from None
         except Exception:
             logger.critical("cannot start: the model can't be loaded", exc_info=True)
@@ -80,4 +91,11 @@ class Model(SentimentNode):
 
     def init_metadata(self) -> dict[str, Any]:
         """Name, version, inputs, outputs and origin, for /metadata and gRPC ModelMetadata."""
-        return metadata.describe(self._artifact, self.settings, self.identity["model_name"])
+        return metadata.describe(
+            self._artifact, self.settings, self.identity["model_name"], self._checked
+        )
+
+
+def _cause(error: SentimentError) -> str:
+    """What lies behind an error, for the log."""
+    return f" ({first_line(error.__cause__)})" if error.__cause__ else ""

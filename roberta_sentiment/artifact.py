@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from roberta_sentiment import families
 from roberta_sentiment.errors import ArtifactError, ChecksumError
+from roberta_sentiment.heads import Head, HeadSetting, decide_head
 from roberta_sentiment.layout import (
     CONFIG,
     GRAPH_FOLDER,
@@ -26,8 +28,11 @@ from roberta_sentiment.layout import (
     TOKENIZER_FILES,
     deciding_files,
     find_graph,
+    has_tokenizer,
     is_plain_name,
 )
+from roberta_sentiment.signature import Signature, read_signature
+from roberta_sentiment.structure import Structure, read_structure
 
 MOUNTED_MODEL = Path("/mnt/models")
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "default"
@@ -96,8 +101,44 @@ class Artifact:
 
     @property
     def precision(self) -> str:
-        """As the manifest says ("fp32", "int8"), else "unknown"."""
-        return str(self.manifest.get("precision", "unknown"))
+        """As the manifest says, else as the graph computes: "fp32", "fp16" or "int8"."""
+        return str(self.manifest.get("precision") or self.structure.precision)
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether an answer is the same alone and in any batch.
+
+        The graph may say no to it, and so may the manifest; a manifest that claims it against the
+        graph is not believed.
+        """
+        return not self.structure.mixes_texts and bool(self.manifest.get("batch_invariant", True))
+
+    @cached_property
+    def structure(self) -> Structure:
+        """What the graph is made of.
+
+        Raises:
+            ArtifactError: the file is no graph.
+        """
+        return read_structure(self.onnx_path)
+
+    @cached_property
+    def signature(self) -> Signature:
+        """Inputs and output of the graph.
+
+        Raises:
+            GraphError: they are not those of a classification graph.
+        """
+        return read_signature(self.structure.inputs, self.structure.outputs)
+
+    def head(self, setting: HeadSetting = "auto") -> Head:
+        """How the graph's outputs become scores.
+
+        Raises:
+            StartError: configuration, graph and setting contradict each other.
+        """
+        activation = self.structure.ends_in(self.signature.output)
+        return decide_head(setting, self.config, len(self.labels), activation)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -123,26 +164,80 @@ class Artifact:
         return labels
 
     @property
-    def pad_id(self) -> int:
-        """Id of the padding token."""
-        return self._whole_number("pad_token_id", 1)
+    def pad_token(self) -> int | None:
+        """Id of the padding token; None if the model has none."""
+        if self.config.get("pad_token_id") is None:
+            return families.default_pad_id(self.config)
+        return self._whole_number("pad_token_id")
 
     @property
+    def pad_id(self) -> int:
+        """Id that fills rows up; a mask hides it, or rows of one length only run together."""
+        return self.pad_token or 0
+
+    @cached_property
     def vocab_size(self) -> int:
-        """Rows of the embedding table; token ids are 0 <= id < vocab_size."""
-        return self._whole_number("vocab_size", 50265)
+        """Rows of the word table; token ids are 0 <= id < vocab_size.
+
+        Raises:
+            ArtifactError: neither graph nor configuration says it.
+        """
+        rows = self.structure.word_rows(self.signature.ids)
+        said = self._whole_number("vocab_size") if "vocab_size" in self.config else None
+        if rows is None and said is None:
+            raise ArtifactError(
+                f"{self._where('config.json')} does not say vocab_size, and the graph has no word "
+                "table that could be told; add it"
+            )
+        return min(size for size in (rows, said) if size is not None)
 
     @property
     def position_limit(self) -> int:
         """Tokens the model takes, special tokens included.
 
-        RoBERTa numbers positions from pad_id + 1, so a table of 514 rows serves 512 tokens.
+        Raises:
+            ArtifactError: nothing says it, or less than one token would be left of a text.
         """
-        rows = self._whole_number("max_position_embeddings", 514)
-        return rows - self.pad_id - 1
+        limit = self.known_limit
+        if limit is None:
+            raise ArtifactError(
+                f"{self._where('config.json')}: model_type is "
+                f"{families.model_type(self.config)[:40]!r}, and neither it nor a position table "
+                "in the graph tells how many tokens the model takes; set the parameter max_tokens"
+            )
+        if limit < 1:
+            raise ArtifactError(
+                f"{self._where('config.json')}: max_position_embeddings and pad_token_id leave "
+                f"{limit} tokens for a text; correct them, or set the parameter max_tokens"
+            )
+        return limit
 
-    def _whole_number(self, key: str, default: int) -> int:
-        value = self.config.get(key, default)
+    @cached_property
+    def known_limit(self) -> int | None:
+        """As `position_limit`, None if nothing says it."""
+        if "max_position_embeddings" in self.config:
+            self._whole_number("max_position_embeddings")
+        rows, own = (
+            self.structure.position_rows(self.signature.ids),
+            self.structure.packed_positions,
+        )
+        limit = families.position_limit(
+            self.config,
+            rows=rows,
+            counted=self.structure.counts_tokens,
+            pad_id=self.pad_token,
+            tokenizer_limit=self.tokenizer_config.get("model_max_length"),
+        )
+        return limit if own is None or limit is None else min(limit, own)
+
+    @cached_property
+    def tokenizer_config(self) -> Mapping[str, Any]:
+        """`tokenizer_config.json`, empty when there is none."""
+        path = self.path / "tokenizer_config.json"
+        return _read_json(path) if path.exists() else {}
+
+    def _whole_number(self, key: str) -> int:
+        value = self.config.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ArtifactError(
                 f"{self._where('config.json')}: {key} is {value!r}; a whole number is needed"
@@ -280,13 +375,12 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def _require_config_and_tokenizer(directory: Path) -> None:
-    if not (directory / "tokenizer.json").exists():
-        for name in ("vocab.json", "merges.txt"):
-            if not (directory / name).exists():
-                raise ArtifactError(
-                    f"{directory / name} is missing; a model directory needs tokenizer.json, "
-                    "or vocab.json with merges.txt"
-                )
+    if not has_tokenizer(entry.name for entry in directory.iterdir()):
+        missing = "merges.txt" if (directory / "vocab.json").exists() else "vocab.json"
+        raise ArtifactError(
+            f"{directory / missing} is missing; a model directory needs tokenizer.json, or "
+            "vocab.json with merges.txt, or vocab.txt"
+        )
     if not (directory / CONFIG).exists():
         raise ArtifactError(
             f"{directory / CONFIG} is missing; it tells the labels, the padding id and the "

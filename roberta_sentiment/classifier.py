@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Sequence
@@ -13,12 +14,14 @@ from roberta_sentiment import cpu
 from roberta_sentiment.artifact import Artifact
 from roberta_sentiment.cache import Entry
 from roberta_sentiment.errors import GraphError, TokenIdError
+from roberta_sentiment.heads import Head
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
 from roberta_sentiment.prepared import Prepared, open_prepared
 from roberta_sentiment.saturation import saturates
 from roberta_sentiment.scheduler import Scheduler
 from roberta_sentiment.settings import Settings, Truncation
 from roberta_sentiment.tokens import RobertaTokenizer, TokenizedText, load_tokenizer
+from roberta_sentiment.trial import Trial, refuse_wrong_head, try_out
 
 __all__ = [
     "Classifier",
@@ -40,9 +43,8 @@ class Classifier:
         tokenizer: from texts to ids.
         prepared: from ids to logits.
         settings: limits and policies.
-
-    Raises:
-        GraphError: labels and output of the graph differ in number.
+        head: how outputs become scores.
+        trial: what a trial of the session has shown.
     """
 
     def __init__(
@@ -51,16 +53,15 @@ class Classifier:
         tokenizer: RobertaTokenizer,
         prepared: Prepared,
         settings: Settings,
+        *,
+        head: Head,
+        trial: Trial,
     ) -> None:
-        classes = prepared.session.signature.classes
-        if classes is not None and classes != len(artifact.labels):
-            raise GraphError(
-                f"the graph gives {classes} scores, but config.json names "
-                f"{len(artifact.labels)} labels ({', '.join(artifact.labels)})"
-            )
         self.artifact = artifact
         self.tokenizer = tokenizer
         self.settings = settings
+        self.head = head
+        self.trial = trial
         self._scheduler = Scheduler(
             prepared.session,
             single=prepared.single,
@@ -70,7 +71,7 @@ class Classifier:
             budget=settings.batch_tokens,
             max_queue=settings.max_queue,
             max_queue_tokens=settings.max_queue_tokens,
-            alone=not artifact.manifest.get("batch_invariant", True),
+            alone=trial.alone,
         )
 
     @property
@@ -113,7 +114,7 @@ class Classifier:
 
     def _check_ids(self, position: int, row: Sequence[int]) -> TokenizedText:
         ids = list(row)
-        pad_id, vocab_size = self.artifact.pad_id, self.artifact.vocab_size
+        pad_id, vocab_size = self.artifact.pad_token, self.artifact.vocab_size
         for column, token in enumerate(ids):
             if not 0 <= token < vocab_size:
                 raise TokenIdError(
@@ -147,7 +148,50 @@ class Classifier:
                 queue_s=share.queue_s,
                 infer_s=share.infer_s,
             ),
+            head=self.head,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What is known of a model before its session is opened.
+
+    Attributes:
+        tokenizer: with the model's limits.
+        head: how outputs become scores.
+    """
+
+    tokenizer: RobertaTokenizer
+    head: Head
+
+
+def check_model(artifact: Artifact, settings: Settings) -> Checked:
+    """Check signature, limits, head and tokenizer of a model directory, without a session.
+
+    Raises:
+        StartError: something in the directory does not fit.
+    """
+    signature, labels = artifact.signature, artifact.labels
+    if signature.classes not in (None, len(labels)):
+        raise GraphError(
+            f"the graph gives {signature.classes} scores, but config.json names {len(labels)} "
+            f"labels ({', '.join(labels)[:120]})"
+        )
+    head = artifact.head(settings.head)
+    tokenizer = load_tokenizer(
+        artifact, max_tokens=settings.max_tokens, overlap=settings.window_overlap
+    )
+    return Checked(tokenizer, head)
+
+
+def try_model(artifact: Artifact, checked: Checked, optimized: Entry | None = None) -> None:
+    """Open the session for a moment and try it.
+
+    Raises:
+        StartError: the graph fails, or contradicts what its files say.
+    """
+    prepared = open_prepared(artifact, threads=1, optimized=optimized)
+    refuse_wrong_head(checked.head, try_out(prepared.session, artifact, checked.tokenizer))
 
 
 def load_classifier(
@@ -155,6 +199,7 @@ def load_classifier(
     settings: Settings,
     optimized: Entry | None = None,
     serving_cpu: int | None = None,
+    checked: Checked | None = None,
 ) -> Classifier:
     """Load tokenizer and session of a model directory.
 
@@ -163,13 +208,12 @@ def load_classifier(
         settings: limits and policies.
         optimized: its optimised file, if that was found before.
         serving_cpu: CPU of the threads that serve requests, if they stay on one.
+        checked: by `check_model`, if that was done before.
 
     Raises:
         StartError: something in the directory does not fit.
     """
-    tokenizer = load_tokenizer(
-        artifact, max_tokens=settings.max_tokens, overlap=settings.window_overlap
-    )
+    checked = checked or check_model(artifact, settings)
     if artifact.precision == "int8" and saturates():
         logger.info(
             "this CPU has no VNNI: int8 weights run as uint8, which is slower and gives the same "
@@ -181,7 +225,11 @@ def load_classifier(
         optimized=optimized,
         serving_cpu=serving_cpu,
     )
-    return Classifier(artifact, tokenizer, prepared, settings)
+    trial = try_out(prepared.session, artifact, checked.tokenizer)
+    refuse_wrong_head(checked.head, trial)
+    return Classifier(
+        artifact, checked.tokenizer, prepared, settings, head=checked.head, trial=trial
+    )
 
 
 def available_threads(settings: Settings) -> int:

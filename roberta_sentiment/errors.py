@@ -241,3 +241,8 @@ class InferenceError(SentimentError):
     """The model failed on a valid request."""
 
     reason = "INFERENCE_FAILED"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

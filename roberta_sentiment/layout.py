@@ -25,6 +25,15 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 """Every file from which a tokenizer is read, if it is there."""
+_WHOLE_TOKENIZERS = (
+    {"tokenizer.json"},
+    {"vocab.json", "merges.txt"},
+    {"vocab.txt"},
+    {"sentencepiece.bpe.model"},
+    {"spm.model"},
+    {"spiece.model"},
+)
+"""Sets of files each of which is enough."""
 
 _MAIN = "model.onnx"
 _CHECKPOINTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
@@ -81,6 +90,12 @@ def find_graph(directory: Path, named: str, source: str) -> Path:
             f'model_uri, leave one, or name it in {MANIFEST} as "model"'
         )
     raise ArtifactError(f"{directory} holds no .onnx file ({source}); {_advice(directory)}")
+
+
+def has_tokenizer(names: Iterable[str]) -> bool:
+    """Whether files of these names make a tokenizer."""
+    known = set(names)
+    return any(files <= known for files in _WHOLE_TOKENIZERS)
 
 
 def deciding_files(directory: Path, graph: Path) -> dict[str, Path]:

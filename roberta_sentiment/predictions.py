@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-Probabilities = npt.NDArray[np.float64]
+from roberta_sentiment.heads import THRESHOLD, Head, Scores, softmax
+
+__all__ = ["Predictions", "Probabilities", "Work", "softmax"]
+
+Probabilities = Scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +40,12 @@ class Predictions:
 
     Attributes:
         labels: names of the k classes.
-        logits: (n, k) float32, as the model gave them (the mean over windows).
+        logits: (n, k) float32, as the graph gave them (the mean over windows); probabilities
+            where the head is in the graph.
         tokens: length of each text, special tokens included.
         truncated: positions of the texts of which the model saw only a part.
         work: what it took.
+        head: how logits become scores.
     """
 
     labels: tuple[str, ...]
@@ -46,28 +53,31 @@ class Predictions:
     tokens: list[int]
     truncated: list[int]
     work: Work
+    head: Head = Head()
 
     @property
     def probabilities(self) -> Probabilities:
-        """(n, k) float64, each row sums to 1."""
-        return softmax(self.logits)
+        """(n, k) float64: each row sums to 1 (softmax), each score is from 0 to 1 by itself
+        (sigmoid), or values of a regression (identity).
+        """
+        return self.head.scores(self.logits)
 
     @property
     def best(self) -> list[str]:
         """The label with the highest score of each text."""
         return [self.labels[i] for i in self.logits.argmax(axis=1)]
 
+    @property
+    def chosen(self) -> list[tuple[str, ...]]:
+        """The labels of each text: the best one; of a multi-label model those that reach 0.5."""
+        if not self.head.multi_label:
+            return [(label,) for label in self.best]
+        return choose(self.labels, self.probabilities)
 
-def softmax(logits: npt.NDArray[np.float32]) -> Probabilities:
-    """Probabilities of logits.
 
-    Args:
-        logits: (n, k) float32.
-
-    Returns:
-        (n, k) float64; each row sums to 1. Computed in float64, less the row's maximum.
-    """
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    probabilities: Probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities
+def choose(labels: Sequence[str], scores: Probabilities) -> list[tuple[str, ...]]:
+    """The labels whose scores reach `THRESHOLD`, for each row of (n, k) scores."""
+    return [
+        tuple(label for label, score in zip(labels, row, strict=True) if score >= THRESHOLD)
+        for row in scores.tolist()
+    ]

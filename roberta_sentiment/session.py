@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Mapping
@@ -14,16 +13,13 @@ import numpy.typing as npt
 import onnxruntime
 
 from roberta_sentiment.batching import Padding
-from roberta_sentiment.errors import GraphError, InferenceError
+from roberta_sentiment.errors import GraphError, InferenceError, first_line
 from roberta_sentiment.saturation import exact_products, shifted
+from roberta_sentiment.signature import read_signature
 
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-_IDS_NAMES = ("input_ids", "input")
-_MASK_NAMES = ("attention_mask", "input_mask")
-_TYPE_NAMES = ("token_type_ids", "segment_ids")
-_OUTPUT_NAMES = ("logits", "output")
 CONFIGURATION: Mapping[str, str] = {
     # Threads wait for each other awake during a run, and asleep between two runs.
     "session.intra_op.allow_spinning": "1",
@@ -36,8 +32,6 @@ CONFIGURATION: Mapping[str, str] = {
 PACKED = "roberta_sentiment.packed"
 """Entry in the metadata of a graph that leaves padding out of everything but the attention."""
 
-_DTYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-
 
 class InferenceSession(Protocol):
     """What this project needs of an ONNX Runtime session."""
@@ -46,18 +40,6 @@ class InferenceSession(Protocol):
     def get_outputs(self) -> list[Any]: ...
     def get_modelmeta(self) -> Any: ...
     def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """Names and types that the graph gives its inputs and its output."""
-
-    ids: str
-    mask: str | None
-    types: str | None
-    output: str
-    dtypes: dict[str, Any]
-    classes: int | None
 
 
 class Session:
@@ -72,7 +54,7 @@ class Session:
 
     def __init__(self, session: InferenceSession) -> None:
         self._session = session
-        self.signature = read_signature(session)
+        self.signature = read_signature(session.get_inputs(), session.get_outputs())
         self._packed = PACKED in session.get_modelmeta().custom_metadata_map
 
     @property
@@ -95,7 +77,7 @@ class Session:
             lengths: (batch,) int64, tokens of each row without padding.
 
         Returns:
-            (batch, classes) float32 logits.
+            (batch, classes) float32 logits; one column where the graph's output has one axis.
 
         Raises:
             InferenceError: ONNX Runtime failed, or the logits are not finite.
@@ -116,7 +98,8 @@ class Session:
             ) from error
         if not np.isfinite(logits).all():
             raise InferenceError("the model answered with numbers that are not finite")
-        return np.asarray(logits, dtype=np.float32)
+        scores = np.asarray(logits, dtype=np.float32)
+        return scores if scores.ndim == 2 else scores.reshape(len(ids), -1)
 
 
 def open_session(
@@ -156,7 +139,7 @@ def open_session(
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common base class for its errors
         name = "the edited graph" if isinstance(model, bytes) else model
-        raise GraphError(f"ONNX Runtime can't load {name}: {_first_line(error)}") from error
+        raise GraphError(f"ONNX Runtime can't load {name}: {first_line(error)}") from error
     return Session(session)
 
 
@@ -169,52 +152,3 @@ def _affinities(threads: int, caller_cpu: int | None) -> dict[str, str]:
         return {}
     cpus = itertools.islice(itertools.cycle(others), threads - 1)
     return {"session.intra_op_thread_affinities": ";".join(str(cpu + 1) for cpu in cpus)}
-
-
-def read_signature(session: InferenceSession) -> Signature:
-    """Read names, types and the number of classes from the graph.
-
-    Raises:
-        GraphError: an input is unknown or of a wrong type, or no output has two dimensions.
-    """
-    inputs = {i.name: i for i in session.get_inputs()}
-    ids = _pick(inputs, _IDS_NAMES) or (next(iter(inputs)) if len(inputs) == 1 else None)
-    if ids is None:
-        raise GraphError(f"no input of the graph is named input_ids; it has {', '.join(inputs)}")
-    mask, types = _pick(inputs, _MASK_NAMES), _pick(inputs, _TYPE_NAMES)
-    unknown = set(inputs) - {ids, mask, types}
-    if unknown:
-        raise GraphError(f"the graph asks for inputs unknown here: {', '.join(sorted(unknown))}")
-    for name, node in inputs.items():
-        if node.type not in _DTYPES or len(node.shape) != 2:
-            raise GraphError(
-                f"input {name} is {node.type} {node.shape}; int64 (batch, length) is needed"
-            )
-    output = _pick_output({o.name: o for o in session.get_outputs()})
-    width = output.shape[1]
-    return Signature(
-        ids=ids,
-        mask=mask,
-        types=types,
-        output=output.name,
-        dtypes={name: _DTYPES[node.type] for name, node in inputs.items()},
-        classes=width if isinstance(width, int) else None,
-    )
-
-
-def _pick(nodes: dict[str, Any], names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if name in nodes), None)
-
-
-def _pick_output(outputs: dict[str, Any]) -> Any:
-    name = _pick(outputs, _OUTPUT_NAMES) or next(iter(outputs))
-    node = outputs[name]
-    if node.type != "tensor(float)" or len(node.shape) != 2:
-        raise GraphError(
-            f"output {name} is {node.type} {node.shape}; float logits (batch, classes) are needed"
-        )
-    return node
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

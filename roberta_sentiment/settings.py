@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from roberta_sentiment.errors import SettingsError
+from roberta_sentiment.heads import HeadSetting
 
 Truncation = Literal["end", "start", "middle", "error", "windows"]
 Output = Literal["probabilities", "logits", "label"]
@@ -57,6 +58,11 @@ class Settings:
     model_name: str = _setting(
         "", "Name in tags and metadata. Empty: the name in the manifest, else the directory's."
     )
+    head: HeadSetting = _setting(
+        "auto", "How the graph's outputs become scores: softmax (one label a text), sigmoid (each "
+        "label by itself), identity (regression), probabilities (they are scores already). "
+        "auto: as config.json and the graph say.",
+    )  # fmt: skip
     truncation: Truncation = _setting(
         "end", "What a text over max_tokens loses: its end, start or middle; error refuses it; "
         "windows scores overlapping pieces and averages them.",

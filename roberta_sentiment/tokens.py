@@ -1,19 +1,31 @@
-"""From texts to token ids: byte-level BPE, special tokens, truncation."""
+"""From texts to token ids: the tokenizer, special tokens, truncation."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from roberta_sentiment import families
 from roberta_sentiment.artifact import Artifact
-from roberta_sentiment.errors import ArtifactError, TextError, TextTooLongError
+from roberta_sentiment.errors import ArtifactError, TextError, TextTooLongError, first_line
 from roberta_sentiment.settings import Truncation
 
 _WORDS_KEPT = 300
 """Words whose tokens the library keeps for each thread. Its own 10,000 are 2 MB a thread."""
+_NORMALIZER = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+"""Settings of BERT's normaliser, by their names in tokenizer_config.json."""
+_MAKE_IT = (
+    "{directory} has no tokenizer.json, and it can't be made here; make it where sentencepiece is "
+    "installed: from transformers import AutoTokenizer; "
+    "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,16 +48,30 @@ class RobertaTokenizer:
     """The tokenizer of a model directory, with the model's limits.
 
     Args:
-        tokenizer: byte-level BPE whose post-processor adds the special tokens.
+        tokenizer: its post-processor adds the special tokens.
         limit: tokens the model takes, special tokens included.
         overlap: tokens that neighbouring windows share.
+        framed: whether a text without special tokens means nothing to the model.
+
+    Raises:
+        ArtifactError: the tokenizer adds no special tokens, or the limit leaves no room for text.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, limit: int, overlap: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, limit: int, overlap: int, framed: bool = True
+    ) -> None:
+        # What tokenizer.json says of truncation and padding is what its maker did last.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self._prefix, self._suffix = _special_tokens(tokenizer)
+        self._prefix, self._suffix = _special_tokens(tokenizer, needed=framed)
+        self.smallest = len(self._prefix) + len(self._suffix) + 1
+        if limit < self.smallest:
+            raise ArtifactError(
+                f"the model takes {limit} tokens, but special tokens and one token of the text are "
+                f"{self.smallest} (max_position_embeddings in config.json, model_max_length in "
+                "tokenizer_config.json, parameter max_tokens)"
+            )
         self._body = limit - len(self._prefix) - len(self._suffix)
         self._overlap = min(overlap, self._body - 1)
         self.limit = limit
@@ -54,6 +80,21 @@ class RobertaTokenizer:
     def vocab_size(self) -> int:
         """Number of tokens, added ones included."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def token_id(self, token: str) -> int | None:
+        """Id of a token, None if it is none."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def highest(self) -> tuple[str, int]:
+        """The token with the highest id, and the id."""
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        token = max(vocabulary, key=vocabulary.__getitem__)
+        return token, int(vocabulary[token])
+
+    def framed(self, ids: list[int]) -> list[int]:
+        """Token ids of a text with the special tokens around them."""
+        return [*self._prefix, *ids, *self._suffix]
 
     def encode(self, texts: Sequence[str], truncation: Truncation) -> list[TokenizedText]:
         """Tokenize texts.
@@ -78,15 +119,12 @@ class RobertaTokenizer:
     def _fit(self, position: int, ids: list[int], truncation: Truncation) -> TokenizedText:
         tokens = len(self._prefix) + len(ids) + len(self._suffix)
         if len(ids) <= self._body:
-            return TokenizedText((self._framed(ids),), tokens, False)
+            return TokenizedText((self.framed(ids),), tokens, False)
         if truncation == "error":
             raise TextTooLongError(position, tokens, self.limit)
         if truncation == "windows":
-            return TokenizedText(tuple(map(self._framed, self._windows(ids))), tokens, False)
-        return TokenizedText((self._framed(self._cut(ids, truncation)),), tokens, True)
-
-    def _framed(self, ids: list[int]) -> list[int]:
-        return [*self._prefix, *ids, *self._suffix]
+            return TokenizedText(tuple(map(self.framed, self._windows(ids))), tokens, False)
+        return TokenizedText((self.framed(self._cut(ids, truncation)),), tokens, True)
 
     def _cut(self, ids: list[int], truncation: Truncation) -> list[int]:
         if truncation == "start":
@@ -107,8 +145,7 @@ class RobertaTokenizer:
 def load_tokenizer(artifact: Artifact, *, max_tokens: int, overlap: int) -> RobertaTokenizer:
     """Load the tokenizer of a model directory.
 
-    `tokenizer.json` is read by the tokenizers library at once. A directory without it (vocab.json
-    and merges.txt), or whose tokenizer_config.json asks for another add_prefix_space, goes through
+    `tokenizer.json` is read by the tokenizers library at once. A directory without it goes through
     transformers, which starts slower and gives the same object.
 
     Args:
@@ -119,14 +156,22 @@ def load_tokenizer(artifact: Artifact, *, max_tokens: int, overlap: int) -> Robe
     Raises:
         ArtifactError: the files are damaged, or do not fit the model.
     """
-    limit = artifact.position_limit
+    known = artifact.known_limit
+    limit = max_tokens if max_tokens and known is None else artifact.position_limit
     if max_tokens > limit:
         raise ArtifactError(f"max_tokens is {max_tokens}, but the model takes {limit} tokens")
-    loaded = RobertaTokenizer(_read_backend(artifact), limit=max_tokens or limit, overlap=overlap)
-    if loaded.vocab_size > artifact.vocab_size:
+    loaded = RobertaTokenizer(
+        _read_backend(artifact),
+        limit=max_tokens or limit,
+        overlap=overlap,
+        framed=families.needs_special_tokens(artifact.config),
+    )
+    token, highest = loaded.highest()
+    if highest >= artifact.vocab_size:
         raise ArtifactError(
-            f"the tokenizer in {artifact.path} knows {loaded.vocab_size} tokens, but the model "
-            f"has {artifact.vocab_size}: tokenizer and model do not belong together"
+            f"the tokenizer in {artifact.path} gives ids up to {highest} ({token[:40]!r}), but the "
+            f"model has rows for 0 to {artifact.vocab_size - 1}: tokenizer and model do not belong "
+            "together; take the tokenizer that the model was trained with"
         )
     return loaded
 
@@ -134,49 +179,70 @@ def load_tokenizer(artifact: Artifact, *, max_tokens: int, overlap: int) -> Robe
 def _read_backend(artifact: Artifact) -> Tokenizer:
     path = artifact.path / "tokenizer.json"
     try:
-        if path.exists() and not _prefix_space_differs(artifact):
-            backend = Tokenizer.from_file(str(path))
-        else:
-            backend = _through_transformers(artifact)
-        if isinstance(backend.model, (models.BPE, models.Unigram)):  # the others keep no words
-            backend.model._resize_cache(_WORDS_KEPT)
-        return backend
+        whole = path.exists()
+        backend = Tokenizer.from_file(str(path)) if whole else _through_transformers(artifact)
+    except ArtifactError:
+        raise
     except Exception as error:  # the tokenizers library raises plain Exception
-        raise ArtifactError(f"the tokenizer in {artifact.path} can't be read: {error}") from error
-
-
-def _prefix_space_differs(artifact: Artifact) -> bool:
-    config_path = artifact.path / "tokenizer_config.json"
-    if not config_path.exists():
-        return False
-    wanted = json.loads(config_path.read_text(encoding="utf-8")).get("add_prefix_space")
-    stored = json.loads((artifact.path / "tokenizer.json").read_text(encoding="utf-8"))
-    pre_tokenizer = stored.get("pre_tokenizer") or {}
-    return wanted is not None and pre_tokenizer.get("add_prefix_space", wanted) != wanted
-
-
-def _through_transformers(artifact: Artifact) -> Tokenizer:
-    from transformers import RobertaTokenizerFast
-
-    loaded = RobertaTokenizerFast.from_pretrained(artifact.path, local_files_only=True)
-    backend: Tokenizer = loaded.backend_tokenizer
+        raise ArtifactError(
+            f"the tokenizer in {artifact.path} can't be read: {first_line(error)}"
+        ) from error
+    _follow_configuration(backend, artifact.tokenizer_config)
+    _make_deterministic(backend)
+    if isinstance(backend.model, (models.BPE, models.Unigram)):  # the others keep no words
+        backend.model._resize_cache(_WORDS_KEPT)
     return backend
 
 
-def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+def _make_deterministic(backend: Tokenizer) -> None:
+    """Leave out what training draws by lot: merges left out, pieces sampled."""
+    if isinstance(backend.model, models.BPE):
+        backend.model.dropout = None
+    if isinstance(backend.model, models.Unigram):
+        backend.model.alpha = backend.model.nbest_size = None
+
+
+def _follow_configuration(backend: Tokenizer, config: Mapping[str, Any]) -> None:
+    """Let tokenizer_config.json win over tokenizer.json where transformers does so."""
+    normalizer, pre_tokenizer = backend.normalizer, backend.pre_tokenizer
+    if isinstance(normalizer, normalizers.BertNormalizer):
+        for key, name in _NORMALIZER.items():
+            if key in config:
+                setattr(normalizer, name, config[key])
+        backend.normalizer = normalizer
+    space = config.get("add_prefix_space")
+    if isinstance(pre_tokenizer, pre_tokenizers.ByteLevel) and space is not None:
+        pre_tokenizer.add_prefix_space = bool(space)
+        backend.pre_tokenizer = pre_tokenizer
+
+
+def _through_transformers(artifact: Artifact) -> Tokenizer:
+    from transformers import AutoTokenizer, RobertaTokenizerFast
+
+    kind = RobertaTokenizerFast if (artifact.path / "vocab.json").exists() else AutoTokenizer
+    try:
+        loaded = kind.from_pretrained(artifact.path, local_files_only=True, trust_remote_code=False)
+        backend: Tokenizer = loaded.backend_tokenizer
+    except Exception as error:  # transformers has no common base class for its errors
+        raise ArtifactError(_MAKE_IT.format(directory=artifact.path)) from error
+    return backend
+
+
+def _special_tokens(tokenizer: Tokenizer, *, needed: bool) -> tuple[list[int], list[int]]:
     """Ids that the post-processor puts before and after a text.
 
     Raises:
-        ArtifactError: it adds none, so the file is not a RoBERTa tokenizer's.
+        ArtifactError: it adds none where the model needs them.
     """
     bare = tokenizer.encode("a", add_special_tokens=False).ids
     framed = tokenizer.encode("a", add_special_tokens=True).ids
     added = len(framed) - len(bare)
     for start in range(added + 1):
-        if added and framed[start : start + len(bare)] == bare:
+        if (added or not needed) and framed[start : start + len(bare)] == bare:
             return framed[:start], framed[start + len(bare) :]
     raise ArtifactError(
-        "the tokenizer adds no <s> and </s> around a text; its post-processor is missing"
+        "the tokenizer adds no <s> and </s> (or [CLS] and [SEP]) around a text; its post-processor "
+        "is missing"
     )
 
 

@@ -117,12 +117,24 @@ def test_a_spoilt_directory_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_model_onnx_is_taken_of_several(tmp_path: Path) -> None:
+    """The hub keeps model_quantized.onnx beside model.onnx; the plain name is the plain model."""
+    directory = toy.write(tmp_path / "model")
+    (directory / "model_quantized.onnx").write_bytes(b"")
+    assert directory / "model.onnx" == open_artifact(directory).onnx_path
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
         pytest.param(lambda d: (d / "model.onnx").unlink(), "no .onnx file", id="no graph"),
         pytest.param(
-            lambda d: (d / "b.onnx").write_bytes(b""), "several .onnx files", id="two graphs"
+            lambda d: (
+                (d / "model.onnx").rename(d / "a.onnx"),
+                (d / "b.onnx").write_bytes(b""),
+            ),
+            "several .onnx files",
+            id="two graphs",
         ),
         pytest.param(lambda d: (d / "config.json").unlink(), "config.json is missing", id="config"),
         pytest.param(

@@ -293,20 +293,32 @@ def test_scores_that_are_not_finite(model: Path) -> None:
 
 
 def test_a_softmax_too_many(model: Path) -> None:
-    """The server applies its own; the scores would crowd around one half."""
+    """The server applies none of its own then; with the setting it has to be told of both."""
 
     def add(graph: onnx.GraphProto) -> None:
         graph.node[-1].output[0] = "raw"
         graph.node.append(helper.make_node("Softmax", ["raw"], ["logits"], axis=1))
 
     edit_graph(model, add)
-    assert ["raw scores"] == list(failures(model))
+    assert {} == failures(model)
+    assert "probabilities (softmax in the graph)" == results(model)["head"].message
+    edit_json(model / "config.json", problem_type="multi_label_classification")
+    assert "the graph ends in a softmax" in failures(model)["labels"]
 
 
 def test_a_limit_that_does_not_hold(tmp_path: Path) -> None:
     """A table that can't be told by its name is found too short when a long text runs."""
     path = toy.write(tmp_path / "model", positions=POSITIONS)
-    edit_graph(path, lambda graph: add_positions(graph, POSITIONS - 1, "nameless"))
+
+    def hide(graph: onnx.GraphProto) -> None:
+        add_positions(graph, POSITIONS - 1, "hidden")
+        graph.initializer.append(
+            numpy_helper.from_array(np.zeros((POSITIONS - 1, 2), np.float32), "raw")
+        )
+        graph.node.insert(0, helper.make_node("Abs", ["raw"], ["nameless"]))
+        next(node for node in graph.node if "hidden" in node.input).input[0] = "nameless"
+
+    edit_graph(path, hide)
     found = failures(path)
     assert {"position limit"} == found.keys()
     assert "1 x 32 tokens" in found["position limit"]
@@ -322,6 +334,7 @@ def test_padding_that_counts(model: Path) -> None:
     edit_graph(model, ignore)
     assert {"batched equals alone"} == failures(model).keys()
     assert 5 <= figure(results(model)["batched equals alone"], "largest_difference")
+    assert "runs each text by itself" in failures(model)["batched equals alone"]
     manifest(model, batch_invariant=False)
     assert {} == failures(model)
 

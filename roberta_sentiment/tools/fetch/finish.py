@@ -9,11 +9,11 @@ from typing import Any
 from roberta_sentiment.artifact import open_artifact, sha256_of
 from roberta_sentiment.errors import ArtifactError
 from roberta_sentiment.layout import CONFIG, MANIFEST
+from roberta_sentiment.structure import Structure, read_structure
 from roberta_sentiment.tokens import load_tokenizer
 from roberta_sentiment.tools.fetch import local, zoo
 from roberta_sentiment.tools.fetch.choose import TOKENIZER, companions
 from roberta_sentiment.tools.fetch.gather import HUB, Gatherer, Taken, read_hub
-from roberta_sentiment.tools.fetch.graph import read_precision
 from roberta_sentiment.tools.fetch.options import Options
 from roberta_sentiment.tools.manifest import FORMAT, write_manifest
 
@@ -70,12 +70,12 @@ def describe(path: Path, taken: Taken, options: Options, *, name: str) -> str:
     """
     choice = taken.choice
     published = _is_published(path / choice.main)
-    precision = _precision(path / choice.main) if choice.is_graph else "unknown"
+    structure = _structure(path / choice.main) if choice.is_graph else None
     facts: dict[str, Any] = {
         "name": zoo.NAME if published else name,
         "model": choice.main,
-        "precision": precision,
-        "batch_invariant": precision in ("fp32", "fp16"),
+        "precision": structure.precision if structure else "unknown",
+        "batch_invariant": structure is None or not structure.mixes_texts,
         "licence": taken.listing.licence or (zoo.MODEL.licence if published else "unknown"),
         "origin": taken.listing.origin,
         **({"reference": [_reference()]} if published else {}),
@@ -99,10 +99,10 @@ def describe(path: Path, taken: Taken, options: Options, *, name: str) -> str:
     return str(facts["precision"])
 
 
-def _precision(graph: Path) -> str:
-    """Precision of a graph; a file that is none is dropped, so that it is fetched anew."""
+def _structure(graph: Path) -> Structure:
+    """What a graph is made of; a file that is none is dropped, so that it is fetched anew."""
     try:
-        return read_precision(graph)
+        return read_structure(graph)
     except ArtifactError:
         graph.unlink()
         raise

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
-from onnx import TensorProto, helper
-from onnx.external_data_helper import uses_external_data
-from tokenizers import Tokenizer
-
+from roberta_sentiment import families
 from roberta_sentiment.errors import ChecksumError
 from roberta_sentiment.layout import MANIFEST
+from roberta_sentiment.structure import Value
 from roberta_sentiment.tools.verify.result import Result, failed, passed, skipped
 from roberta_sentiment.tools.verify.subject import Subject
 
@@ -27,7 +24,6 @@ _READ = (
     "added_tokens.json",
 )
 """Files that decide over an answer beside the graph."""
-_PASSING = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 
 def check_files(subject: Subject) -> Result:
@@ -46,7 +42,7 @@ def check_checksums(subject: Subject) -> Result:
         return skipped(f"the directory has no {MANIFEST}")
     guarded = manifest.get("files", {})
     read = [name for name in _READ if (subject.path / name).exists()]
-    read += [subject.artifact.onnx_path.name, *_external(subject.graph)]
+    read += [subject.artifact.onnx_path.name, *subject.artifact.structure.external_files]
     free = sorted(set(read) - set(guarded))
     if free:
         return failed(
@@ -57,29 +53,23 @@ def check_checksums(subject: Subject) -> Result:
 
 def check_inputs(subject: Subject) -> Result:
     """Names and types are known, and no axis of batch or length is fixed."""
-    signature = subject.signature
-    shapes = {value.name: _shape(value) for value in subject.inputs()}
-    output = subject.output()
-    for name, shape in shapes.items():
-        fixed = [f"axis {axis} to {size}" for axis, size in enumerate(shape) if _is_fixed(size)]
-        if fixed:
+    structure, signature = subject.artifact.structure, subject.artifact.signature
+    output = next(value for value in structure.outputs if value.name == signature.output)
+    for kind, value in [("input", i) for i in structure.inputs] + [("output", output)]:
+        if value.shape and isinstance(value.shape[0], int) and not signature.single:
             return failed(
-                f"input {name} is {_shown(shape)}, which fixes {' and '.join(fixed)}; export it "
-                "with dynamic axes for batch and length"
+                f"{kind} {value.name} is {_shown(value)}, which fixes the batch to "
+                f"{value.shape[0]}; export it with dynamic axes for batch and length"
             )
-    if _is_fixed(_shape(output)[0]):
-        return failed(
-            f"output {output.name} is {_shown(_shape(output))}, which fixes the batch to "
-            f"{_shape(output)[0]}; export it with dynamic axes for batch and length"
-        )
-    shown = [f"{name} {_type(v)} {_shown(shapes[name])}" for name, v in _by_name(subject).items()]
+    shown = ", ".join(f"{v.name} {_type(v)} {_shown(v)}" for v in structure.inputs)
     mask = "" if signature.mask else "; without a mask"
+    mask += "; one text a run" if signature.single else ""
     return passed(
-        f"{', '.join(shown)} to {output.name} {_type(output)} {_shown(_shape(output))}{mask}",
-        inputs=list(shapes),
+        f"{shown} to {output.name} {_type(output)} {_shown(output)}{mask}",
+        inputs=[value.name for value in structure.inputs],
         output=output.name,
         mask=signature.mask is not None,
-        opset={domain.domain or "ai.onnx": domain.version for domain in subject.graph.opset_import},
+        opset={d.domain or "ai.onnx": d.version for d in structure.model.opset_import},
     )
 
 
@@ -97,26 +87,20 @@ def check_labels(subject: Subject) -> Result:
             f"config.json contradicts itself: label2id is {json.dumps(backwards)}, but id2label "
             f"says {', '.join(f'{i}: {label}' for i, label in enumerate(labels))}"
         )
-    return passed(", ".join(labels), labels=list(labels))
+    head = subject.artifact.head()
+    return passed(f"{', '.join(labels)}; {head.description}", labels=list(labels))
 
 
 def check_tokenizer(subject: Subject) -> Result:
     """Every id is in the vocabulary, and the special tokens are those of the configuration."""
     artifact, tokenizer = subject.artifact, subject.tokenizer
-    highest = max(_vocabulary(subject.path).values())
-    if highest >= artifact.vocab_size:
-        return failed(
-            f"the tokenizer gives ids up to {highest}, but config.json says vocab_size is "
-            f"{artifact.vocab_size}"
-        )
+    highest = tokenizer.highest()[1]
     pad = _special(subject.path, "pad_token", "<pad>")
-    start, *middle, end = tokenizer.encode([pad], "end")[0].windows[0]
     found = {
-        "bos_token_id": start,
-        "pad_token_id": middle[0] if len(middle) == 1 else None,
-        "eos_token_id": end,
+        **_frame(tokenizer.framed([]), artifact.config),
+        **({} if artifact.pad_token is None else {"pad_token_id": tokenizer.token_id(pad)}),
     }
-    expected = {**found, **artifact.config, "pad_token_id": artifact.pad_id}
+    expected = {**found, **artifact.config, "pad_token_id": artifact.pad_token}
     for key, value in found.items():
         if value is None:
             return failed(f"the tokenizer does not know {pad} as one token (pad_token)")
@@ -125,73 +109,54 @@ def check_tokenizer(subject: Subject) -> Result:
     spare = artifact.vocab_size - tokenizer.vocab_size
     unused = f", {spare} rows of the model unused" if spare else ""
     return passed(
-        f"{tokenizer.vocab_size} tokens, padding {artifact.pad_id}{unused}",
+        f"{tokenizer.vocab_size} tokens, padding {artifact.pad_token}{unused}",
         tokens=tokenizer.vocab_size,
         highest_id=highest,
-        pad_id=artifact.pad_id,
+        pad_id=artifact.pad_token,
     )
+
+
+def _frame(special: list[int], config: Mapping[str, Any]) -> dict[str, int | None]:
+    """Ids of the first and the last special token, by the key that names them in config.json."""
+    if len(special) < 2:
+        return {}
+    start = next((key for key in ("bos_token_id", "cls_token_id") if _says(config, key)), "")
+    end = next((key for key in ("eos_token_id", "sep_token_id") if _says(config, key)), "")
+    return {key: token for key, token in ((start, special[0]), (end, special[-1])) if key}
+
+
+def _says(config: Mapping[str, Any], key: str) -> bool:
+    return config.get(key) is not None
 
 
 def check_tables(subject: Subject) -> Result:
     """The embedding tables in the graph have as many rows as config.json says."""
-    artifact = subject.artifact
-    expected = {
-        "words": ("vocab_size", artifact.vocab_size),
-        "places": (
-            "max_position_embeddings",
-            artifact.position_limit + artifact.pad_id + 1,
-        ),
-    }
-    rows = {"words": _word_rows(subject), "places": _position_rows(subject)}
+    artifact, structure = subject.artifact, subject.artifact.structure
+    ids, own = artifact.signature.ids, structure.packed_positions
+    places = structure.position_rows(ids) if own is None else own + artifact.pad_id + 1
+    rows = {"words": structure.word_rows(ids), "places": places}
     found = {kind: count for kind, count in rows.items() if count is not None}
     if not found:
         return skipped("no embedding table could be told from the other weights")
+    said = {
+        "words": ("vocab_size", artifact.config.get("vocab_size")),
+        "places": ("max_position_embeddings", families.position_rows(artifact.config)),
+    }
     for kind, count in found.items():
-        key, value = expected[kind]
-        if count != value:
+        key, value = said[kind]
+        if value is not None and count != value:
             return failed(
                 f"the graph has {count} rows for {kind}, but config.json says {key} is {value}"
             )
     return passed(", ".join(f"{count} rows for {kind}" for kind, count in found.items()), **found)
 
 
-def _by_name(subject: Subject) -> dict[str, onnx.ValueInfoProto]:
-    return {value.name: value for value in subject.inputs()}
+def _shown(value: Value) -> str:
+    return f"({', '.join(map(str, value.shape))})"
 
 
-def _shape(value: onnx.ValueInfoProto) -> list[str | int]:
-    """Axes of an input or output: a size if fixed, else a name."""
-    return [
-        axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?"
-        for axis in value.type.tensor_type.shape.dim
-    ]
-
-
-def _is_fixed(axis: str | int) -> bool:
-    return isinstance(axis, int)
-
-
-def _shown(shape: list[str | int]) -> str:
-    return f"({', '.join(map(str, shape))})"
-
-
-def _type(value: onnx.ValueInfoProto) -> str:
-    return str(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-
-
-def _external(graph: onnx.ModelProto) -> Iterator[str]:
-    for tensor in graph.graph.initializer:
-        if uses_external_data(tensor):
-            yield from (e.value for e in tensor.external_data if e.key == "location")
-
-
-def _vocabulary(path: Path) -> dict[str, int]:
-    if (path / "tokenizer.json").exists():
-        vocabulary: dict[str, int] = Tokenizer.from_file(str(path / "tokenizer.json")).get_vocab(
-            with_added_tokens=True
-        )
-        return vocabulary
-    return dict(json.loads((path / "vocab.json").read_text(encoding="utf-8")))
+def _type(value: Value) -> str:
+    return value.type.removeprefix("tensor(").removesuffix(")")
 
 
 def _special(path: Path, kind: str, default: str) -> str:
@@ -204,30 +169,3 @@ def _special(path: Path, kind: str, default: str) -> str:
             if isinstance(token, str):
                 return token
     return default
-
-
-def _word_rows(subject: Subject) -> int | None:
-    """Rows of the table that the token ids choose from, by the graph's wiring."""
-    tables = {t.name: t for t in subject.graph.graph.initializer if len(t.dims) == 2}
-    producers = {output: node for node in subject.graph.graph.node for output in node.output}
-    for node in subject.graph.graph.node:
-        if node.op_type != "Gather" or node.input[0] not in tables:
-            continue
-        name = node.input[1]
-        while name in producers and producers[name].op_type in _PASSING:
-            name = producers[name].input[0]
-        if name == subject.signature.ids:
-            return int(tables[node.input[0]].dims[0])
-    return _rows_by_name(tables, "word_embeddings")
-
-
-def _position_rows(subject: Subject) -> int | None:
-    """Rows of the position table, by its name; this project's own lacks those never used."""
-    tables = {t.name: t for t in subject.graph.graph.initializer if len(t.dims) == 2}
-    if "positions" in tables:
-        return int(tables["positions"].dims[0]) + subject.artifact.pad_id + 1
-    return _rows_by_name(tables, "position_embeddings")
-
-
-def _rows_by_name(tables: dict[str, TensorProto], part: str) -> int | None:
-    return next((int(t.dims[0]) for name, t in tables.items() if part in name), None)

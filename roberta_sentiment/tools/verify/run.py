@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from roberta_sentiment.errors import SentimentError
+from roberta_sentiment.errors import SentimentError, first_line
 from roberta_sentiment.tools.verify import files, runs
 from roberta_sentiment.tools.verify.result import Result, Status, failed, skipped
 from roberta_sentiment.tools.verify.subject import Subject
@@ -30,7 +30,7 @@ class Check:
 
 FILES, CHECKSUMS, INPUTS = "files", "checksums", "inputs and output"
 LABELS, TOKENIZER, TABLES = "labels", "tokenizer", "embedding tables"
-FINITE, RAW, LIMIT = "finite scores", "raw scores", "position limit"
+FINITE, HEAD, LIMIT = "finite scores", "head", "position limit"
 BATCHES, REFERENCE, DATA = "batched equals alone", "published answers", "sample data"
 
 CHECKS = (
@@ -38,10 +38,10 @@ CHECKS = (
     Check(CHECKSUMS, files.check_checksums, (FILES,)),
     Check(INPUTS, files.check_inputs, (CHECKSUMS,)),
     Check(LABELS, files.check_labels, (INPUTS,)),
-    Check(TOKENIZER, files.check_tokenizer, (CHECKSUMS,)),
+    Check(TOKENIZER, files.check_tokenizer, (INPUTS,)),
     Check(TABLES, files.check_tables, (INPUTS,)),
     Check(FINITE, runs.check_finite, (LABELS, TOKENIZER, TABLES)),
-    Check(RAW, runs.check_raw_scores, (FINITE,)),
+    Check(HEAD, runs.check_head, (FINITE,)),
     Check(LIMIT, runs.check_position_limit, (FINITE,)),
     Check(BATCHES, runs.check_batches, (LIMIT,)),
     Check(REFERENCE, runs.check_reference, (FINITE,)),
@@ -75,11 +75,7 @@ def _run(check: Check, subject: Subject) -> Result:
     try:
         return check.function(subject)
     except SentimentError as error:
-        cause = f" ({_first_line(error.__cause__)})" if error.__cause__ else ""
+        cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
         return failed(f"{error.message}{cause}")
     except Exception as error:  # whatever is in the directory, the other checks go on
-        return failed(f"the check itself broke off: {type(error).__name__}: {_first_line(error)}")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+        return failed(f"the check itself broke off: {type(error).__name__}: {first_line(error)}")

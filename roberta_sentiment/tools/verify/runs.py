@@ -34,16 +34,10 @@ def check_finite(subject: Subject) -> Result:
     )
 
 
-def check_raw_scores(subject: Subject) -> Result:
-    """The graph gives logits; of probabilities a second softmax would make nonsense."""
-    _, logits = subject.sample
-    sums = logits.sum(axis=1)
-    if (logits >= 0).all() and np.abs(sums - 1).max() < 1e-3:
-        return failed(
-            "all scores are between 0 and 1 and sum to 1: the graph ends with a softmax, and the "
-            "server would apply another; export the logits"
-        )
-    return passed("the scores are no probabilities yet")
+def check_head(subject: Subject) -> Result:
+    """Graph and configuration agree how outputs become scores."""
+    head = subject.classifier.head
+    return passed(head.description, head=head.name)
 
 
 def check_position_limit(subject: Subject) -> Result:
@@ -59,6 +53,13 @@ def check_position_limit(subject: Subject) -> Result:
 
 def check_batches(subject: Subject) -> Result:
     """Rows of mixed lengths get the same scores together, in any order, as each alone."""
+    trial = subject.classifier.trial
+    if trial.alone and trial.difference:
+        return failed(
+            f"in a batch an answer differs by {trial.difference:.1e} from alone, so the server "
+            'runs each text by itself; "batch_invariant": false in manifest.json says so',
+            largest_difference=trial.difference,
+        )
     rows = _rows(subject)
     alone = np.concatenate([subject.classifier.classify_ids([row]).logits for row in rows])
     worst, runs = 0.0, 0
@@ -75,7 +76,7 @@ def check_batches(subject: Subject) -> Result:
             '"batch_invariant": false in manifest.json makes the server run each text alone',
             **facts,
         )
-    note = "" if runs < len(rows) else ", each by itself, as the manifest asks"
+    note = "" if runs < len(rows) else ", each by itself"
     return passed(seen + note, **facts)
 
 

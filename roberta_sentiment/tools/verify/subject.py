@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from roberta_sentiment.artifact import Artifact, open_artifact
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.cpu import available_cpus
-from roberta_sentiment.session import Session, Signature, open_session
+from roberta_sentiment.session import Session, open_session
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tokens import RobertaTokenizer, load_tokenizer
 
@@ -41,20 +39,10 @@ class Subject:
         return open_artifact(self.path)
 
     @cached_property
-    def graph(self) -> onnx.ModelProto:
-        """The graph as it is in the file, without weights that are kept outside."""
-        return onnx.load(str(self.artifact.onnx_path), load_external_data=False)
-
-    @cached_property
-    def signature(self) -> Signature:
-        """Inputs and output as ONNX Runtime sees them."""
-        return self._open().signature
-
-    @cached_property
     def width(self) -> int:
         """Scores that the graph gives for a text, found by a run if the graph does not say."""
-        if self.signature.classes is not None:
-            return self.signature.classes
+        if self.artifact.signature.classes is not None:
+            return self.artifact.signature.classes
         ids = np.array([[token for token in range(3) if token != self.artifact.pad_id]])
         return int(self._open().run(ids, np.array([ids.shape[1]])).shape[1])
 
@@ -77,16 +65,6 @@ class Subject:
         step = max(1, -(-len(rows) // _SAMPLE_ROWS))
         rows = rows[::step]
         return rows, self.classifier.classify_ids(rows).logits
-
-    def inputs(self) -> Iterator[onnx.ValueInfoProto]:
-        """Inputs of the graph; old exporters list the weights among them, too."""
-        weights = {tensor.name for tensor in self.graph.graph.initializer}
-        return (value for value in self.graph.graph.input if value.name not in weights)
-
-    def output(self) -> onnx.ValueInfoProto:
-        """The output with the logits."""
-        name = self.signature.output
-        return next(value for value in self.graph.graph.output if value.name == name)
 
     def _open(self) -> Session:
         return open_session(self.artifact.onnx_path, threads=available_cpus())

@@ -1,0 +1,54 @@
+"""Run something in a child process, so that neither its threads nor its memory stay."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from roberta_sentiment.errors import SentimentError, StartError
+
+_FORK = multiprocessing.get_context("fork")
+
+
+def run_in_child(function: Callable[[], object]) -> None:
+    """Run a function in a forked process and wait for its end; its result is dropped.
+
+    Raises:
+        StartError: what the function raised, in words, or the process was killed.
+    """
+    received, sent = _FORK.Pipe(duplex=False)
+    process = _FORK.Process(target=_run, args=(function, sent), daemon=True)
+    process.start()
+    sent.close()
+    try:
+        message: str = received.recv()
+    except EOFError:
+        process.join()
+        message = _why(process.exitcode)
+    finally:
+        process.kill()
+        process.join()
+        received.close()
+    if message:
+        raise StartError(message)
+
+
+def _run(function: Callable[[], object], sent: Connection) -> None:
+    message = ""
+    try:
+        function()
+    except SentimentError as error:
+        message = error.message
+    except MemoryError:
+        message = "there is not enough memory to load the model"
+    except Exception as error:  # whatever it is, the parent must hear of it
+        message = f"the model can't be loaded: {type(error).__name__}: {str(error)[:200]}"
+    sent.send(message)
+
+
+def _why(code: int | None) -> str:
+    if code == -signal.SIGKILL:
+        return "the model was killed while it was tried; the container needs more memory"
+    return f"the process that tried the model ended with code {code}"
