@@ -93,6 +93,7 @@ def open_prepared(
         return Prepared(whole, OPTIMIZED, single)
     found = cache.find(_masked_key(artifact.digest))
     if found:
+        logger.info("an attention mask was put into the graph; kept in %s", found.path)
         return Prepared(open_whole(found.path / FILE), MASKED)
     session = open_whole(artifact.onnx_path)
     if session.has_mask:

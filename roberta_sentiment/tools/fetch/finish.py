@@ -8,7 +8,7 @@ from typing import Any
 
 from roberta_sentiment.artifact import open_artifact, sha256_of
 from roberta_sentiment.errors import ArtifactError
-from roberta_sentiment.layout import CONFIG, MANIFEST
+from roberta_sentiment.layout import CONFIG, MANIFEST, has_tokenizer
 from roberta_sentiment.structure import Structure, read_structure
 from roberta_sentiment.tokens import load_tokenizer
 from roberta_sentiment.tools.fetch import local, zoo
@@ -118,8 +118,7 @@ def _drop(path: Path, names: list[str]) -> None:
 
 
 def _has_tokenizer(path: Path) -> bool:
-    there = {name for name in TOKENIZER if (path / name).exists()}
-    return "tokenizer.json" in there or {"vocab.json", "merges.txt"} <= there
+    return has_tokenizer(entry.name for entry in path.iterdir())
 
 
 def _add(gatherer: Gatherer, origin: str, names: list[str] | tuple[str, ...]) -> None:
