@@ -99,7 +99,7 @@ class Session:
         if not np.isfinite(logits).all():
             raise InferenceError("the model answered with numbers that are not finite")
         scores = np.asarray(logits, dtype=np.float32)
-        return scores if scores.ndim == 2 else scores.reshape(len(ids), -1)
+        return scores[:, None] if scores.ndim == 1 else scores
 
 
 def open_session(
