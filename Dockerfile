@@ -4,6 +4,12 @@ COPY requirements.txt .
 RUN python -m venv /opt/environment \
     && /opt/environment/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
 
+FROM python:3.12-slim AS files
+WORKDIR /microservice
+COPY . .
+# COPY keeps the modes of the checkout, which may be closed to the image's user.
+RUN chmod -R a+rX,go-w .
+
 FROM python:3.12-slim
 # As in s2i's image, an init process takes in orphans and passes on signals.
 RUN apt-get update \
@@ -12,7 +18,7 @@ RUN apt-get update \
 COPY --from=packages /opt/environment /opt/environment
 ENV PATH=/opt/environment/bin:$PATH
 WORKDIR /microservice
-COPY . .
+COPY --from=files /microservice .
 USER 8888
 # Kubernetes asks by the probes of deployment.yaml instead.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://localhost:' + os.environ.get('PREDICTIVE_UNIT_HTTP_SERVICE_PORT', '9000') + '/health/status', timeout=4)"]

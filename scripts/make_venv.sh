@@ -27,6 +27,7 @@ if [ -z "$python" ]; then
     exit 1
 fi
 
+umask 022 # the tests run an image's user on these packages
 echo "making $folder with $("$python" --version) (a minute or two)"
 "$python" -m venv --clear "$folder"
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$requirements"

@@ -7,14 +7,18 @@ requirements.txt names, taken from the environment that runs the tests; nothing 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import re
 import shutil
+import stat
 import subprocess
 import sys
 import sysconfig
 from importlib.metadata import distribution
 from pathlib import Path
 
+from baselines.source import build_source
 from scripts.sbom import read_requirements
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -48,8 +52,21 @@ def is_git() -> bool:
     return (ROOT / ".git").exists() and shutil.which("git") is not None
 
 
-def clone(target: Path) -> Path:
-    """What s2i hands to the builder: what a commit would hold, less .s2iignore."""
+def clone(target: Path, umask: int = 0o022) -> Path:
+    """What s2i hands to the builder: what a commit would hold, less .s2iignore.
+
+    Args:
+        target: an empty folder.
+        umask: of the person who clones; git gives files no other mode.
+    """
+    check_out(target, umask)
+    for path in ignored(target):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return target
+
+
+def check_out(target: Path, umask: int) -> None:
+    """What a commit would hold, with the modes that git would give to it."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -57,9 +74,9 @@ def clone(target: Path) -> Path:
         if source.is_file():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy)
-    for path in ignored(target):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    return target
+    for path in (target, *target.rglob("*")):
+        can_be_run = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+        path.chmod((0o777 if can_be_run else 0o666) & ~umask)
 
 
 def ignored(folder: Path) -> list[Path]:
@@ -115,11 +132,13 @@ class Image:
         microservice: its folder /microservice.
         packages: its folder `ENVIRONMENT`.
         environment: variables that every container of it starts with.
+        run: what a container of it runs.
     """
 
     microservice: Path
     packages: Path
     environment: dict[str, str]
+    run: str = RUN
 
     def binds(self) -> dict[str, Path]:
         """Folders of this machine by where they lie in the image."""
@@ -130,7 +149,7 @@ class Image:
         return {**shared, ENVIRONMENT: self.packages, "/microservice": self.microservice}
 
 
-def build(folder: Path) -> Image:
+def build(folder: Path, umask: int = 0o022) -> Image:
     """Do what s2i and the builder do with this folder.
 
     Raises:
@@ -138,10 +157,44 @@ def build(folder: Path) -> Image:
     """
     source = folder / "source"
     source.mkdir()
-    clone(source)
+    clone(source, umask)
+    return _build(source, folder)
+
+
+def build_baseline(name: str, folder: Path) -> Image:
+    """The same with the source tree of a baseline."""
+    return _build(build_source(name, folder / "source"), folder)
+
+
+def _build(source: Path, folder: Path) -> Image:
     environment = read_environment(source)
     assemble(source, folder / "microservice", environment)
-    return Image(folder / "microservice", install(folder / "packages"), environment)
+    packages = install(folder / "packages", source / "requirements.txt")
+    return Image(folder / "microservice", packages, environment)
+
+
+def build_with_docker(folder: Path, umask: int) -> Image:
+    """Do what the Dockerfile does with this folder: COPY as root, then what it does to modes.
+
+    Args:
+        folder: an empty one.
+        umask: of the person who cloned; COPY keeps the modes.
+    """
+    checkout, microservice = folder / "checkout", folder / "microservice"
+    checkout.mkdir()
+    check_out(checkout, umask)
+    lines = (checkout / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for name in (line[1:] for line in lines if line.startswith("!")):
+        source, copy = checkout / name, microservice / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, copy) if source.is_dir() else shutil.copy2(source, copy)
+    microservice.chmod(0o755)
+    dockerfile = (checkout / "Dockerfile").read_text(encoding="utf-8")
+    for command in re.findall(r"^RUN (chmod .+)$", dockerfile, flags=re.MULTILINE):
+        subprocess.run(command, cwd=microservice, shell=True, check=True)  # noqa: S602
+    packages = install(folder / "packages", microservice / "requirements.txt")
+    entry_point = json.loads(re.findall(r"^ENTRYPOINT (.+)$", dockerfile, re.MULTILINE)[0])[-1]
+    return Image(microservice, packages, {}, run=f"exec {entry_point}")
 
 
 def read_environment(source: Path) -> dict[str, str]:
@@ -151,13 +204,14 @@ def read_environment(source: Path) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def install(target: Path) -> Path:
-    """Lay out the packages of requirements.txt, and what the builder has beside them.
+def install(target: Path, requirements: Path) -> Path:
+    """Lay out the packages that the image installs, and what the builder has beside them.
 
     A virtual environment whose packages are links to those of the tests' environment.
 
     Args:
         target: a folder, made here.
+        requirements: the image's requirements.txt.
 
     Returns:
         The folder.
@@ -170,7 +224,7 @@ def install(target: Path) -> Path:
     commands.mkdir()
     (commands / "python").symlink_to(base_python())
     (target / "pyvenv.cfg").write_text(f"home = {base_python().parent}\n", encoding="utf-8")
-    for name in (*(pin.name for pin in read_requirements(ROOT / "requirements.txt")), "pip"):
+    for name in (*(pin.name for pin in read_requirements(requirements)), "pip"):
         package = distribution(name)
         for top in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
             link = site / top

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # container.sh ROOT BINDS OVERLAYS UID COMMAND...
-# Runs in mount, pid and network namespaces of its own: makes ROOT the root file system and runs COMMAND there.
+# Runs in mount and pid namespaces of its own: makes ROOT the root file system and runs COMMAND there.
 #   BINDS      file of lines "source target": mounted read-only
 #   OVERLAYS   folder: ROOT and every bind can be written, and what is written lies in it; - for none:
 #              nothing can be written but ROOT/tmp
@@ -8,7 +8,6 @@ set -euo pipefail
 root=$1 binds=$2 overlays=$3 uid=$4
 shift 4
 
-ip link set lo up
 mount --make-rprivate /
 mount --bind "$root" "$root"
 number=0
@@ -37,9 +36,13 @@ umount -l .
 cd /microservice
 
 drop="setpriv --no-new-privs --bounding-set=-all --inh-caps=-all"
+whole_machine=no
+! grep -qE '^ *0 +0 +4294967295$' /proc/self/uid_map || whole_machine=yes
+# The first child is the server; on a kubelet the runtime's threads take the numbers before.
+echo 6 >/proc/sys/kernel/ns_last_pid || true
 if [ "$uid" = 0 ]; then
     exec "$@"
-elif grep -qE '^ *0 +0 +4294967295$' /proc/self/uid_map; then
+elif [ $whole_machine = yes ]; then
     exec $drop --reuid="$uid" --regid="$uid" --clear-groups -- "$@"
 else
     exec unshare --user --map-user="$uid" --map-group="$uid" -- $drop -- "$@"

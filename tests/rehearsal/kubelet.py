@@ -21,6 +21,26 @@ def recorded() -> dict[str, dict[str, str]]:
     return found
 
 
+def environment(services: Sequence[Mapping[str, Any]], pod: str) -> dict[str, str]:
+    """Variables of every container of a pod that the manifest does not name.
+
+    Args:
+        services: of the pod's namespace.
+        pod: its name.
+    """
+    return {"HOSTNAME": f"{pod}-6678cdbf69-kqn96", **service_links([API_SERVER, *services])}
+
+
+def podinfo(annotations: Mapping[str, str]) -> str:
+    """The downward API's file of the pod's annotations; its last line has no end."""
+    every = {
+        "kubernetes.io/config.seen": "2026-11-26T20:57:35.752922738Z",
+        "kubernetes.io/config.source": "api",
+        **annotations,
+    }
+    return "\n".join(f'{key}="{value}"' for key, value in sorted(every.items()))
+
+
 def service_links(services: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The variables that describe Services; their addresses are made up.
 

@@ -1,13 +1,15 @@
 """A container of a manifest, run on this machine in namespaces of its own.
 
-Mount, process, IPC and network namespaces; the root file system is read-only but for /tmp, the
-user is 8888 without any capability, the network is the loopback alone.
+Mount and process namespaces, and a network and IPC namespace that the containers of a pod share;
+the root file system is read-only but for /tmp, the user is 8888 without any capability, the network
+is the loopback alone. Process 1 is an init process, and the server has the same pid in each.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,9 +28,21 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = Path(__file__).with_name("container.sh")
 USER = 8888
 PATH = f"{builder.ENVIRONMENT}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-START_LIMIT_S = 90
+START_LIMIT_S = 240
 _TOOLS = ("unshare", "nsenter", "setpriv", "ip", "bash")
-_SPACES = ("--mount", "--pid", "--ipc", "--net", "--fork", "--kill-child")
+_OF_A_CONTAINER = ("--mount", "--pid", "--fork", "--kill-child")
+_OF_A_POD = ("--ipc", "--net")
+_LONGEST_S = 1800
+"""Seconds after which a pod's namespaces go even if the tests were killed."""
+
+INIT = """
+trap 'kill -TERM $server' TERM
+bash -ec "$1" & server=$!
+wait $server; code=$?
+while kill -0 $server 2>/dev/null; do wait $server; code=$?; done
+exit $code
+"""
+"""What tini does in the image: pass on SIGTERM and the exit code."""
 
 
 @cache
@@ -37,7 +51,8 @@ def obstacle() -> str:
     missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
     if missing:
         return f"not installed: {', '.join(missing)}"
-    tried = subprocess.run([*_unshare(), "ip", "link", "set", "lo", "up"], capture_output=True)
+    spaces = _unshare(*_OF_A_POD, *_OF_A_CONTAINER)
+    tried = subprocess.run([*spaces, "ip", "link", "set", "lo", "up"], capture_output=True)
     return "namespaces are not allowed here: " + tried.stderr.decode() if tried.returncode else ""
 
 
@@ -47,21 +62,86 @@ def overlay_obstacle(folder: Path) -> str:
         (folder / name).mkdir()
     options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
     mount = ["mount", "-t", "overlay", "trial", "-o", options, str(folder / "merged")]
-    tried = subprocess.run([*_unshare(), *mount], capture_output=True, text=True)
+    tried = subprocess.run([*_unshare(*_OF_A_CONTAINER), *mount], capture_output=True, text=True)
     return f"overlays are not allowed here: {tried.stderr}" if tried.returncode else ""
 
 
-def _unshare() -> list[str]:
-    return ["unshare", *_SPACES, *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+def _unshare(*spaces: str) -> list[str]:
+    return ["unshare", *spaces, *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+
+
+class Network:
+    """The network and IPC namespaces of a pod, and who lives there beside its containers."""
+
+    def __init__(self) -> None:
+        self._others: list[subprocess.Popen[str]] = []
+        self._holder = self._popen(
+            [*_unshare(*_OF_A_POD), "bash", "-c",
+             f"ip link set lo up && echo up && exec sleep {_LONGEST_S}"],
+        )  # fmt: skip
+        assert self._holder.stdout is not None
+        assert "up\n" == self._holder.stdout.readline()
+        self._visitor: subprocess.Popen[str] | None = None
+
+    def enter(self) -> list[str]:
+        """The command before a command that shall run in these namespaces."""
+        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        return ["nsenter", "--target", str(self._holder.pid), "--net", "--ipc", *user]
+
+    def run(self, module: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """Start a Python module of this project as a process of this machine in these namespaces.
+
+        It ends with them.
+        """
+        command = [*self.enter(), sys.executable, "-m", module, *arguments]
+        return self._popen(command, env={**os.environ, **variables})
+
+    def visit(self, call: str, *arguments: Any) -> Any:
+        """Let a client in the pod's network do one of `tests.rehearsal.visitor.CALLS`."""
+        if self._visitor is None:
+            self._visitor = self.run("tests.rehearsal.visitor")
+        assert self._visitor.stdin is not None
+        assert self._visitor.stdout is not None
+        self._visitor.stdin.write(json.dumps([call, arguments]) + "\n")
+        self._visitor.stdin.flush()
+        return json.loads(self._visitor.stdout.readline())
+
+    def _popen(
+        self, command: list[str], env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._others.append(process)
+        return process
+
+    def close(self) -> None:
+        """End all of them."""
+        for process in reversed(self._others):
+            process.kill()
+            process.communicate()
+        self._others.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class Pod:
-    """One container.
+    """One container, by default alone in its pod.
 
     Args:
         folder: an empty folder to work in.
         image: what the builder made.
         container: of the manifest.
+        network: of its pod.
         mounted: the model that the storage initializer copied to /mnt/models.
         writable: everything can be written, and what was written lies in `written`.
         user: it runs as.
@@ -73,6 +153,7 @@ class Pod:
         image: builder.Image,
         container: Container,
         *,
+        network: Network | None = None,
         mounted: Path | None = None,
         writable: bool = False,
         user: int = USER,
@@ -82,14 +163,19 @@ class Pod:
         self._overlays = folder / "overlays" if writable else None
         self._user = user
         self._log = folder / "log"
-        self._environment = {"PATH": PATH, **image.environment, **container.environment}
+        self._run = image.run
+        self._environment = {
+            "PATH": PATH, "HOME": "/",
+            **image.environment, **container.kubelet, **container.environment,
+        }  # fmt: skip
+        self._shared = network
         self._binds = folder / "binds"
         _lay_out(self.root, container.annotations)
         binds = image.binds() | ({"/mnt/models": mounted} if mounted else {})
         self._bind(binds)
         self._untouched = _contents(self.root)
+        self.network: Network
         self.process: subprocess.Popen[bytes]
-        self._visitor: subprocess.Popen[str] | None = None
 
     def _bind(self, binds: Mapping[str, Path]) -> None:
         lines = []
@@ -100,17 +186,28 @@ class Pod:
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run a bash script in the container to its end."""
-        return subprocess.run(
-            self._command(script), env=self._environment, capture_output=True, text=True
-        )
+        with Network() as network:
+            return subprocess.run(
+                self._command(script, network), env=self._environment,
+                capture_output=True, text=True,
+            )  # fmt: skip
 
-    def start(self) -> Self:
-        """Do the builder's run step and wait until the startup probe passes."""
+    def launch(self) -> Self:
+        """Do what the image runs, and do not wait for it."""
+        self.network = self._shared or Network()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                self._command(builder.RUN), env=self._environment, stdout=log, stderr=log
-            )
-        self._wait_for_namespace()
+                self._command(self._run, self.network), env=self._environment,
+                stdout=log, stderr=log,
+            )  # fmt: skip
+        return self
+
+    def start(self) -> Self:
+        """Do what the image runs, and wait until the startup probe passes."""
+        return self.launch().wait_until_ready()
+
+    def wait_until_ready(self) -> Self:
+        """Wait until the startup probe passes."""
         deadline = time.monotonic() + START_LIMIT_S
         while self.probe("startupProbe") != 200:
             assert self.process.poll() is None, f"it ended:\n{self.log()}"
@@ -118,35 +215,15 @@ class Pod:
             time.sleep(0.05)
         return self
 
-    def _command(self, script: str) -> list[str]:
+    def _command(self, script: str, network: Network) -> list[str]:
         overlays = str(self._overlays or "-")
         inside = ["bash", str(SCRIPT), str(self.root), str(self._binds), overlays, str(self._user)]
-        return [*_unshare(), *inside, "bash", "-ec", script]
-
-    def _wait_for_namespace(self) -> None:
-        """`unshare` enters the namespaces a moment after its start."""
-        ours = os.readlink("/proc/self/ns/net")  # noqa: PTH115
-        while os.readlink(f"/proc/{self.process.pid}/ns/net") == ours:  # noqa: PTH115
-            assert self.process.poll() is None, self.log()
-            time.sleep(0.01)
+        spaces = ["unshare", *_OF_A_CONTAINER]
+        return [*network.enter(), *spaces, *inside, "bash", "-c", INIT, "bash", script]
 
     def visit(self, call: str, *arguments: Any) -> Any:
         """Let a client in the pod's network do one of `tests.rehearsal.visitor.CALLS`."""
-        if self._visitor is None:
-            self._visitor = self._send_visitor()
-        assert self._visitor.stdin is not None
-        assert self._visitor.stdout is not None
-        self._visitor.stdin.write(json.dumps([call, arguments]) + "\n")
-        self._visitor.stdin.flush()
-        return json.loads(self._visitor.stdout.readline())
-
-    def _send_visitor(self) -> subprocess.Popen[str]:
-        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
-        enter = ["nsenter", "--target", str(self.process.pid), "--net", *user]
-        return subprocess.Popen(
-            [*enter, sys.executable, "-m", "tests.rehearsal.visitor"],
-            cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+        return self.network.visit(call, *arguments)
 
     def probe(self, name: str) -> int:
         """HTTP status of a probe of the manifest."""
@@ -158,6 +235,14 @@ class Pod:
         """Pid, outside, of the process that is number 1 inside."""
         pid = self.process.pid
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[0])
+
+    def server(self) -> tuple[int, int]:
+        """Pids of the server's main process, outside and inside."""
+        init = self.main_process()
+        listed = Path(f"/proc/{init}/task/{init}/children").read_text(encoding="ascii").split()
+        status = Path(f"/proc/{listed[0]}/status").read_text(encoding="ascii")
+        (pids,) = re.findall(r"^NSpid:\s+(.+)$", status, flags=re.MULTILINE)
+        return int(listed[0]), int(pids.split()[-1])
 
     def processes(self) -> list[int]:
         """Pids, outside, of every process inside."""
@@ -190,13 +275,12 @@ class Pod:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._visitor is not None:
-            self._visitor.kill()
-            self._visitor.communicate()
         if self.process.poll() is None:
             # Of the process, not of unshare: a change of user makes the kernel forget --kill-child.
             os.kill(self.main_process(), signal.SIGKILL)
             self.process.wait()
+        if self._shared is None:
+            self.network.close()
 
 
 def _lay_out(root: Path, annotations: str) -> None:
@@ -209,8 +293,14 @@ def _lay_out(root: Path, annotations: str) -> None:
     for name in ("null", "zero", "full", "random", "urandom"):
         (root / "dev" / name).touch()
     (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n", encoding="ascii")
-    (root / "etc" / "podinfo" / "annotations").write_text(annotations, encoding="utf-8")
-    (root / "tmp").chmod(0o777)
+    podinfo = root / "etc" / "podinfo"
+    (podinfo / "..2026").mkdir()
+    (podinfo / "..2026" / "annotations").write_text(annotations, encoding="utf-8")
+    (podinfo / "..data").symlink_to("..2026")
+    (podinfo / "annotations").symlink_to("..data/annotations")
+    if os.geteuid() == 0:
+        os.chown(root / "tmp", 0, USER)
+    (root / "tmp").chmod(0o2777)
 
 
 def _contents(folder: Path) -> set[str]:
