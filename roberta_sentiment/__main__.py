@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from roberta_sentiment import settings as settings_module
 from roberta_sentiment.artifact import locate, open_artifact
@@ -17,6 +20,10 @@ from roberta_sentiment.settings import Settings, Truncation
 from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="RoBERTa sentiment, offline.")
+
+_INTERRUPTED = 130
+_RESUMABLE = ("fetch", "score")
+_RESUMED = "run the same command again, and it goes on from there"
 
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="Model directory; by default the embedded model.")
@@ -40,7 +47,7 @@ def predict(
     table = Table("label", "score", "text")
     highest = predictions.probabilities.max(axis=1)
     for text, label, probability in zip(texts, predictions.best, highest, strict=True):
-        table.add_row(label, f"{probability:.4f}", text)
+        table.add_row(Text(label), f"{probability:.4f}", Text(text))
     Console().print(table)
 
 
@@ -50,8 +57,24 @@ def show_settings() -> None:
     typer.echo(settings_module.markdown_table(), nl=False)
 
 
+def _interruptible(command: Callable[..., None], name: str) -> Callable[..., None]:
+    """A command that ends on Ctrl-C with a sentence and the shell's exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            rest = _RESUMED if name in _RESUMABLE else "nothing was written"
+            Console(stderr=True).print(f"interrupted; {rest}", style="red", markup=False)
+            raise typer.Exit(_INTERRUPTED) from None
+
+    return run
+
+
 for tool in (fetch, convert, verify, evaluate, quantize, optimize, score):
-    app.command(tool.__name__.rpartition(".")[2])(tool.command)
+    tool_name = tool.__name__.rpartition(".")[2]
+    app.command(tool_name)(_interruptible(tool.command, tool_name))
 
 
 def main() -> None:
@@ -59,7 +82,9 @@ def main() -> None:
     try:
         app()
     except SentimentError as error:
-        Console(stderr=True).print(f"error: {error.message}", style="red", markup=False)
+        Console(stderr=True, soft_wrap=True).print(
+            f"error: {error.message}", style="red", markup=False
+        )
         sys.exit(1)
 
 

@@ -37,6 +37,8 @@ from roberta_sentiment.structure import Structure, read_structure
 MOUNTED_MODEL = Path("/mnt/models")
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "default"
 
+MOST_LABELS = 1000
+_MOST_JSON_BYTES = 2**26
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ASKED_FOR_MODEL = "MLSERVER_MODEL_URI"
 """Seldon's operator sets it where the graph node has a modelUri."""
@@ -159,6 +161,11 @@ class Artifact:
             raise ArtifactError(
                 f"{self._where('config.json')}: id2label must number its labels 0, 1, 2, ..."
             ) from None
+        if len(labels) > MOST_LABELS:
+            raise ArtifactError(
+                f"{self._where('config.json')}: id2label has {len(labels)} labels; at most "
+                f"{MOST_LABELS} are served"
+            )
         if len(set(labels)) != len(labels):
             raise ArtifactError(f"{self._where('config.json')}: two labels of id2label are equal")
         return labels
@@ -360,6 +367,8 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     """The manifest, empty if there is none; every file that it names is there."""
     if not (directory / MANIFEST).exists():
         return {}
+    if not (directory / MANIFEST).is_file():
+        raise ArtifactError(f"{directory / MANIFEST} is not a plain file; copy it there as one")
     manifest = _read_json(directory / MANIFEST)
     files = manifest.get("files", {})
     if not isinstance(files, dict):
@@ -375,6 +384,9 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def _require_config_and_tokenizer(directory: Path) -> None:
+    for name in (CONFIG, *TOKENIZER_FILES):
+        if (directory / name).exists() and not (directory / name).is_file():
+            raise ArtifactError(f"{directory / name} is not a plain file; copy it there as one")
     if not has_tokenizer(entry.name for entry in directory.iterdir()):
         missing = "merges.txt" if (directory / "vocab.json").exists() else "vocab.json"
         raise ArtifactError(
@@ -448,9 +460,13 @@ def stamp_of(directory: Path) -> dict[str, tuple[int, ...]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise ArtifactError(f"{path} is larger than {_MOST_JSON_BYTES} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArtifactError(f"{path} can't be read: {error.strerror}") from error
+    except RecursionError:
+        raise ArtifactError(f"{path} is not valid JSON: it is nested too deeply") from None
     except ValueError as error:
         raise ArtifactError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):

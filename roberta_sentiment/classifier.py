@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from roberta_sentiment.prepared import Prepared, open_prepared
 from roberta_sentiment.saturation import saturates
 from roberta_sentiment.scheduler import Scheduler
 from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.texts import check_text
 from roberta_sentiment.tokens import RobertaTokenizer, TokenizedText, load_tokenizer
 from roberta_sentiment.trial import Trial, refuse_wrong_head, try_out
 
@@ -87,12 +89,15 @@ class Classifier:
             truncation: what to do with a long text; by default as the settings say.
 
         Raises:
-            RequestError: a text can't be tokenized, or is too long and truncation is "error".
+            RequestError: a text holds nothing to score or can't be tokenized, or is too long and
+                truncation is "error".
             OverloadedError: too much waits for the model already.
             InferenceError: the model failed.
         """
         self._scheduler.refuse_overload()
         start = time.perf_counter()
+        for position, text in enumerate(texts):
+            check_text(position, text)
         tokenized = self.tokenizer.encode(texts, truncation or self.settings.truncation)
         return self._score(tokenized, time.perf_counter() - start)
 
@@ -100,7 +105,7 @@ class Classifier:
         """Score token ids made by the caller.
 
         Args:
-            rows: n rows of ids, special tokens included, right-padded with the pad id or not.
+            rows: n rows of ids, special tokens included. Padding before and after them is left out.
 
         Raises:
             TokenIdError: an id is outside the vocabulary, or a row is empty or too long.
@@ -123,6 +128,7 @@ class Classifier:
                 )
         while ids and ids[-1] == pad_id:
             ids.pop()
+        ids = list(itertools.dropwhile(pad_id.__eq__, ids))
         if not ids:
             raise TokenIdError(f"row {position} is empty or holds nothing but padding")
         if len(ids) > self.tokenizer.limit:

@@ -24,12 +24,12 @@ class Feedback:
     Attributes:
         pairs: truth and prediction of each text, empty without a truth.
         reward: as sent; the protocol can't tell 0 from none.
-        foreign: version of the model that gave the answer, when it is another than this one.
+        other_model: how the answer shows that another model gave it; empty for one of this model.
     """
 
     pairs: list[tuple[str, str]]
     reward: float
-    foreign: str = ""
+    other_model: str = ""
 
 
 def parse(
@@ -44,7 +44,8 @@ def parse(
     Args:
         message: request, response, truth and reward.
         labels: names of the classes, in the order of the scores.
-        version: of this model; an answer whose tag says another is foreign.
+        version: of this model. Feedback on an answer with another version in its tags, or with
+            other labels, belongs to another model and is looked at no further.
         settings: the limits.
         predict: labels of a request, asked when the feedback brings no response.
 
@@ -57,16 +58,20 @@ def parse(
             f"{LARGEST_REWARD:g} is needed"
         )
     response = payload.to_python(message.response)
-    foreign = _foreign_version(response, version)
-    truths = _truths(payload.to_python(message.truth), labels)
+    names = _names(message.response, "response")
+    other_model = _other_version(response, version) or _other_labels(response, names, labels)
+    if other_model:
+        return Feedback([], message.reward, other_model)
+    truth_names = _names(message.truth, "truth")
+    truths = _truths(payload.to_python(message.truth), truth_names, labels)
     request = _request(message, settings)
     if truths is None:
         if request is None and not message.reward:
             raise FeedbackError("the feedback is empty; send a truth, or a request with a reward")
-        return Feedback([], message.reward, foreign)
+        return Feedback([], message.reward)
     if request is not None and len(request) != len(truths):
         raise FeedbackError(f"{len(truths)} truths for {len(request)} texts; send one for each")
-    predictions = _predictions(response, labels)
+    predictions = _predictions(response, names, labels)
     if predictions is None:
         if request is None:
             raise FeedbackError(
@@ -77,12 +82,35 @@ def parse(
         raise FeedbackError(
             f"{len(truths)} truths for {len(predictions)} predictions; send one for each"
         )
-    return Feedback(list(zip(truths, predictions, strict=True)), message.reward, foreign)
+    return Feedback(list(zip(truths, predictions, strict=True)), message.reward)
 
 
-def _foreign_version(response: Mapping[str, Any], version: str) -> str:
+def _other_version(response: Mapping[str, Any], version: str) -> str:
     answered = response["meta"].get("tags", {}).get("model_version", version)
-    return "" if answered == version else str(answered)
+    return "" if answered == version else f"version {answered}"
+
+
+def _names(message: prediction_pb2.SeldonMessage, part: str) -> list[str]:
+    """Names of the columns, empty if there are none.
+
+    Raises:
+        FeedbackError: two columns bear one name.
+    """
+    names = list(message.data.names)
+    if len(set(names)) < len(names):
+        raise FeedbackError(f"{part}.data.names holds a name twice")
+    return names
+
+
+def _other_labels(response: Mapping[str, Any], names: Sequence[str], labels: Sequence[str]) -> str:
+    """The labels of an answer that are none of this model's, in any order."""
+    if names:
+        return "" if set(names) == set(labels) else f"labels {', '.join(names)}"
+    value = response.get("jsonData")
+    predictions = value.get("predictions") if isinstance(value, dict) else None
+    given = [e.get("label") for e in predictions or [] if isinstance(e, dict)]
+    is_other = given and all(isinstance(label, str) and label not in labels for label in given)
+    return f"labels {', '.join(given)}" if is_other else ""
 
 
 def _request(message: prediction_pb2.Feedback, settings: Settings) -> payload.Request | None:
@@ -94,7 +122,9 @@ def _request(message: prediction_pb2.Feedback, settings: Settings) -> payload.Re
         raise FeedbackError(f"request: {error.message}") from None
 
 
-def _truths(message: Mapping[str, Any], labels: Sequence[str]) -> list[str] | None:
+def _truths(
+    message: Mapping[str, Any], names: Sequence[str], labels: Sequence[str]
+) -> list[str] | None:
     """Labels in `truth`: as labels, indices or one-hot rows, in any payload kind."""
     values = _values(message)
     if values is None:
@@ -102,7 +132,7 @@ def _truths(message: Mapping[str, Any], labels: Sequence[str]) -> list[str] | No
     items = values if isinstance(values, list) else [values]
     if not items:
         raise FeedbackError("truth is an empty list")
-    return [_label(position, item, labels) for position, item in enumerate(items)]
+    return [_label(position, item, names, labels) for position, item in enumerate(items)]
 
 
 def _values(message: Mapping[str, Any]) -> Any:
@@ -132,14 +162,15 @@ def _rows(shape: Sequence[int], values: list[float]) -> list[Any]:
     return [values[i : i + width] for i in range(0, len(values), width)]
 
 
-def _label(position: int, item: object, labels: Sequence[str]) -> str:
+def _label(position: int, item: object, names: Sequence[str], labels: Sequence[str]) -> str:
     if isinstance(item, list) and len(item) == 1:
         item = item[0]
     if isinstance(item, str) and item in labels:
         return item
     index = _index(item, len(labels))
     if index is not None:
-        return labels[index]
+        is_row_with_names = isinstance(item, list) and set(names) == set(labels)
+        return names[index] if is_row_with_names else labels[index]
     raise FeedbackError(
         f"truth {position} is {str(item)[:60]!r}; one of {', '.join(labels)}, "
         f"an index from 0 to {len(labels) - 1} or a one-hot row is needed"
@@ -157,7 +188,9 @@ def _index(item: object, classes: int) -> int | None:
     return None
 
 
-def _predictions(response: Mapping[str, Any], labels: Sequence[str]) -> list[str] | None:
+def _predictions(
+    response: Mapping[str, Any], names: Sequence[str], labels: Sequence[str]
+) -> list[str] | None:
     """Labels that the response gave, None when there is no response."""
     if "jsonData" in response:
         return _described(response["jsonData"], labels)
@@ -169,7 +202,8 @@ def _predictions(response: Mapping[str, Any], labels: Sequence[str]) -> list[str
         rows = _rows(data["tensor"]["shape"], data["tensor"]["values"])
     if not isinstance(rows, list) or not all(_is_score_row(row, len(labels)) for row in rows):
         raise FeedbackError(f"response.data must hold rows of {len(labels)} scores")
-    return [labels[max(range(len(labels)), key=row.__getitem__)] for row in rows]
+    columns = names or labels
+    return [columns[max(range(len(columns)), key=row.__getitem__)] for row in rows]
 
 
 def _described(value: object, labels: Sequence[str]) -> list[str]:

@@ -78,7 +78,7 @@ DEFINITIONS = (
     ),
     Definition(
         "sentiment_foreign_feedback", "counter", (),
-        "Feedback on an answer of another model version, counted nowhere else.",
+        "Feedback on an answer of another model or version, counted nowhere else.",
     ),
     Definition(
         "sentiment_worker_restarts", "counter", ("server", "reason"),

@@ -145,7 +145,7 @@ class SentimentNode:
         except Exception as error:
             logger.exception("a feedback failed for a reason of our own")
             raise self._refused_feedback(InferenceError(OWN_FAULT)) from error
-        if parsed.foreign:
+        if parsed.other_model:
             self.recorder.record(metrics.of_foreign_feedback(), "feedback")
             return answer.to_proto({"meta": {"tags": {"feedback": "ignored: not this model's"}}})
         self.recorder.record(metrics.of_feedback(parsed.pairs, parsed.reward), "feedback")

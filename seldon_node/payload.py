@@ -21,6 +21,7 @@ from roberta_sentiment.errors import (
     TooManyTextsError,
 )
 from roberta_sentiment.settings import Output, Settings, Truncation
+from roberta_sentiment.texts import check_text
 
 Kind = Literal["ndarray", "tensor", "strData", "jsonData", "binData"]
 
@@ -305,10 +306,7 @@ def _check_size(request: Request, settings: Settings) -> None:
 def _check_text(position: int, text: object) -> None:
     if not isinstance(text, str):
         raise PayloadError(f"text {position} is {describe(text)}; a string is needed")
-    if not text or text.isspace():
-        raise TextError(f"text {position} is empty; there is nothing to score")
-    if "\0" in text:
-        raise TextError(f"text {position} holds a NUL at character {text.index(chr(0))}")
+    check_text(position, text)
 
 
 def _is_number(value: object) -> bool:

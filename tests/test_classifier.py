@@ -98,6 +98,21 @@ def test_ids_answer_as_their_text(toy_classifier: Classifier) -> None:
     np.testing.assert_array_equal(by_text.logits[[0, 0]], by_ids.logits)
 
 
+@pytest.mark.parametrize("before", [0, 1, 5])
+@pytest.mark.parametrize("after", [0, 3])
+def test_padding_on_either_side_changes_nothing(
+    default_classifier: Classifier, before: int, after: int
+) -> None:
+    """Batches for generation are padded on the left; positions count from the first token."""
+    (window,) = default_classifier.tokenizer.encode(["A dull script."], "end")[0].windows
+    pad = [default_classifier.artifact.pad_id]
+    padded = [*pad * before, *window, *pad * after]
+    np.testing.assert_array_equal(
+        default_classifier.classify_ids([window]).logits,
+        default_classifier.classify_ids([padded]).logits,
+    )
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

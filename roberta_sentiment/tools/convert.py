@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,11 +24,15 @@ from roberta_sentiment.errors import (
 )
 from roberta_sentiment.graph.fused import IDS, LOGITS, MASK, build
 from roberta_sentiment.graph.weights import from_state_dict
+from roberta_sentiment.layout import is_plain_name
 from roberta_sentiment.tools.manifest import write_manifest
+from roberta_sentiment.tools.target import check_target, new_directory, next_command
 
 if TYPE_CHECKING:
     import torch
 
+MADE_BY = "conversion"
+"""Entry of the manifest by which an earlier output is known."""
 TOLERANCE = 1e-4
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -40,6 +43,8 @@ TOKENIZER_FILES = (
 )
 
 _STATE = ("model.safetensors", "pytorch_model.bin")
+_INDICES = tuple(f"{name}.index.json" for name in _STATE)
+"""Name the pieces of a checkpoint that lies in several files."""
 _HEAD_WIDTH = 64
 """Values of one attention head in every published RoBERTa."""
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -78,6 +83,9 @@ def command(
     name: Annotated[str, typer.Option(help="Name; by default that of the target.")] = "",
     licence: Annotated[str, typer.Option(help="SPDX identifier.")] = "unknown",
     origin: Annotated[str, typer.Option(help="Where the weights came from.")] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace any existing target.")
+    ] = False,
 ) -> None:
     """Convert a PyTorch checkpoint to a model directory."""
     done = convert(
@@ -88,11 +96,15 @@ def command(
         name=name,
         licence=licence,
         origin=origin,
+        replace=replace,
     )
     Console().print(
         f"{target}: {done.batches} batches agree with PyTorch, largest difference "
-        f"{done.largest_difference:.1e} (limit {done.tolerance:.0e})",
+        f"{done.largest_difference:.1e} (limit {done.tolerance:.0e})\n"
+        f"next: {next_command('verify', target)}",
         highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
 
 
@@ -105,30 +117,32 @@ def convert(
     name: str = "",
     licence: str = "unknown",
     origin: str = "",
+    replace: bool = False,
 ) -> Conversion:
     """Convert a checkpoint of `RobertaForSequenceClassification`.
 
     Args:
         source: a Hugging Face directory, or a file with a bare state dict; without config.json
             its numbers are read from the shapes of the tensors.
-        target: model directory to write; an existing one is replaced.
+        target: model directory to write; an earlier output of `convert` is replaced.
         tokenizer: directory of the tokenizer's files.
         tolerance: of a logit.
         name, licence, origin: for the manifest.
+        replace: whether any other existing target is replaced.
 
     Raises:
-        ArtifactError: a file is missing, or torch is not installed.
+        ArtifactError: a file is missing, torch is not installed, or the target exists or holds what
+            is read.
         GraphError: it is no checkpoint of that class.
         ConversionError: the graph is not the same model; one subclass each for names, axes, shapes
             and values. Nothing is written then.
     """
+    sources = [source, *([tokenizer] if tokenizer else [])]
+    check_target(target, made_by=MADE_BY, sources=sources, replace=replace)
     state, file = read_state(source)
     config = _config(file.parent, state)
     weights = from_state_dict({k: v.float().numpy() for k, v in state.items()}, config)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
-        directory = Path(scratch) / target.name
-        directory.mkdir()
+    with new_directory(target, made_by=MADE_BY, sources=sources, replace=replace) as directory:
         onnx.save(build(weights), str(directory / "model.onnx"))
         _copy_tokenizer(tokenizer or file.parent, directory)
         (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
@@ -143,9 +157,6 @@ def convert(
             origin=origin or f"converted from {file.name}",
             conversion=dataclasses.asdict(done),
         )
-        if target.exists():
-            shutil.rmtree(target)
-        shutil.move(directory, target)
     return done
 
 
@@ -154,28 +165,58 @@ def read_state(source: Path) -> tuple[dict[str, torch.Tensor], Path]:
 
     A pickle is read with `weights_only`, which runs no code of the file.
     """
-    torch = _torch()
-    files = [source] if source.is_file() else [source / n for n in _STATE if (source / n).is_file()]
-    if not files:
-        raise ArtifactError(f"{source} holds neither {' nor '.join(_STATE)}")
-    file = files[0]
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state = load_file(file)
-    else:
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # pickle has no common base class for its errors
-            raise ArtifactError(
-                f"{file} is not a plain state dict: {str(error).splitlines()[0]}"
-            ) from None
+    files = _state_files(source)
+    state: dict[str, Any] = {}
+    for file in files:
+        state |= _load(file)
     renamed = {}
     for key, value in state.items():
         for old, new in _OLD_NAMES.items():
             key = key.replace(old, new)
         renamed[key] = value
-    return renamed, file
+    return renamed, files[0]
+
+
+def _state_files(source: Path) -> list[Path]:
+    """The files of a checkpoint: one, or those that its index names."""
+    if source.is_file() and source.name not in _INDICES:
+        return [source]
+    if source.is_dir():
+        for name in _STATE:
+            if (source / name).is_file():
+                return [source / name]
+    indices = [source] if source.is_file() else [source / name for name in _INDICES]
+    for index in indices:
+        if index.is_file():
+            return _shards(index)
+    raise ArtifactError(f"{source} holds neither {' nor '.join((*_STATE, *_INDICES))}")
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ArtifactError(f"{index} can't be read: it names no weight_map") from None
+    for name in names:
+        if not isinstance(name, str) or not is_plain_name(name):
+            raise ArtifactError(f"{index}: {name!r} is not a plain file name")
+        if not (index.parent / name).is_file():
+            raise ArtifactError(f"{index.parent / name} is missing, but {index.name} names it")
+    return [index.parent / name for name in names]
+
+
+def _load(file: Path) -> dict[str, torch.Tensor]:
+    torch = _torch()
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(file))
+        return dict(torch.load(file, map_location="cpu", weights_only=True))
+    except Exception as error:  # neither library has a common base class for its errors
+        raise ArtifactError(
+            f"{file} is not a plain state dict: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def compare(

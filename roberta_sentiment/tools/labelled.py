@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from roberta_sentiment.errors import DataError
+from roberta_sentiment.errors import DataError, TextError
+from roberta_sentiment.texts import check_text
+from roberta_sentiment.tools.rows import EMPTY, LABEL_COLUMNS, BadRow, Row, open_source
 
-TEXT_COLUMNS = ("text", "sentence", "review", "comment", "content")
-LABEL_COLUMNS = ("label", "sentiment", "class", "target")
+_SHORTEST = 3
+"""Letters of an abbreviated label, such as "pos"."""
+_MOST_SHOWN = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,129 +24,138 @@ class Labelled:
     Attributes:
         texts: n texts.
         labels: n indices of classes.
+        meanings: for each label of the file the class it was taken for, by name.
+        unused: classes of the model that no text has.
     """
 
     texts: list[str]
     labels: list[int]
+    meanings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+
+    def remarks(self) -> list[str]:
+        """What the user should know of the labels: how they were read, and what is missing."""
+        said = []
+        taken = {given: name for given, name in self.meanings.items() if given != name}
+        if taken:
+            pairs = ", ".join(f"{given} is {name}" for given, name in sorted(taken.items()))
+            said.append(f"labels of the file: {pairs}")
+        if self.unused:
+            hint = "; if a number stands for another class, name the classes in order (--labels)"
+            numbers = any(_number(given) is not None for given in taken)
+            names = " or ".join(self.unused)
+            said.append(f"no text has the label {names}{hint if numbers else ''}")
+        return said
 
 
-def read_labelled(path: Path, labels: Sequence[str], limit: int = 0) -> Labelled:
-    """Read a labelled file.
+def read_labelled(
+    path: Path,
+    labels: Sequence[str],
+    limit: int = 0,
+    *,
+    numbered: Sequence[str] = (),
+) -> Labelled:
+    """Read a labelled file, as `open_source` reads a file of texts.
 
-    TSV and CSV with a header, or JSON lines; the columns are found by name (`text`, `sentence`,
-    `review`, ...; `label`, `sentiment`, ...). A TSV without header is `label<TAB>text`.
+    The column of the labels is found by its name (`label`, `sentiment`, ...).
 
     Args:
-        path: ends in .tsv, .csv, .jsonl or .json.
-        labels: names of the classes; a label is a name or an index.
+        path: ends in .tsv, .csv, .jsonl, .ndjson or .json.
+        labels: names of the classes; a label is a name, its beginning, or a number.
         limit: rows to read; 0 reads all.
+        numbered: names of the classes that the numbers 0, 1, ... of the file stand for; by default
+            all, in the model's order.
 
     Raises:
         DataError: the file can't be read, a column is missing, or a label is unknown.
     """
+    unknown = [name for name in numbered if name not in labels]
+    if unknown:
+        raise DataError(f"--labels names {unknown[0]!r}; labels are {', '.join(labels)}")
     texts: list[str] = []
-    indices: list[int] = []
-    for line, row in _rows(path):
-        text, label = _pick(row, TEXT_COLUMNS), _pick(row, LABEL_COLUMNS)
-        if text is None or label is None:
+    given: list[str] = []
+    meanings: dict[str, str] = {}
+    for row in _rows(path, limit):
+        label = _pick(row.columns, LABEL_COLUMNS)
+        if label is None:
             raise DataError(
-                f"{path}, line {line}: a text and a label are needed, found {', '.join(row)}; "
-                f"name the columns {TEXT_COLUMNS[0]} and {LABEL_COLUMNS[0]}"
+                f"{_place(path, row)}: a label is needed, found {', '.join(row.columns)}; "
+                f"name its column {LABEL_COLUMNS[0]}"
             )
-        texts.append(str(text))
-        indices.append(_index(label, labels, path, line))
-        if limit and len(texts) == limit:
-            break
-    if not texts:
-        raise DataError(f"{path} holds no rows")
-    return Labelled(texts, indices)
+        word = str(label).strip()
+        if word not in meanings:
+            meanings[word] = _meaning(word, labels, numbered or labels, _place(path, row))
+        texts.append(row.text)
+        given.append(word)
+    counts = Counter(meanings[word] for word in given)
+    return Labelled(
+        texts,
+        [labels.index(meanings[word]) for word in given],
+        meanings,
+        tuple(label for label in labels if not counts[label]),
+    )
 
 
 def read_texts(path: Path, limit: int = 0) -> list[str]:
-    """Read texts: a column of a table, or the lines of a plain text file.
+    """Read texts, as `open_source` reads them; rows without a text are left out.
 
     Raises:
         DataError: the file can't be read, or has no column of texts.
     """
-    texts: list[str] = []
-    for line, row in _rows(path):
-        text = _pick(row, TEXT_COLUMNS)
-        if text is None:
-            raise DataError(f"{path}, line {line}: no column {TEXT_COLUMNS[0]} in {', '.join(row)}")
-        if str(text).strip():
-            texts.append(str(text))
-        if limit and len(texts) == limit:
-            break
-    if not texts:
-        raise DataError(f"{path} holds no texts")
-    return texts
+    return [row.text for row in _rows(path, limit, skip_empty=True)]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Line number and columns of each row."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            if path.suffix in (".jsonl", ".json"):
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        yield number, _object(line, path, number)
-            elif path.suffix == ".csv":
-                reader = csv.DictReader(file)
-                for row in reader:
-                    yield reader.line_num, row
-            elif path.suffix == ".tsv":
-                yield from _tsv_rows(file, path)
-            else:
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        yield number, {"text": line.rstrip("\r\n")}
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
-
-
-def _tsv_rows(file: Iterator[str] | Any, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Tab-separated columns without quoting; the first line may name them."""
-    names: list[str] = []
-    for number, line in enumerate(file, 1):
-        columns = line.rstrip("\r\n").split("\t")
-        if not names:
-            lowered = [column.strip().lower() for column in columns]
-            if set(lowered) & set(TEXT_COLUMNS):
-                names = lowered
+def _rows(path: Path, limit: int, *, skip_empty: bool = False) -> Iterator[Row]:
+    count = 0
+    for row in open_source(path).rows():
+        if isinstance(row, BadRow):
+            if skip_empty and row.reason == EMPTY:
                 continue
-            names = ["label", "text"]
-        if len(columns) != len(names):
-            raise DataError(
-                f"{path}, line {number}: {len(columns)} columns, expected {len(names)} "
-                f"({', '.join(names)})"
-            )
-        yield number, dict(zip(names, columns, strict=True))
+            raise DataError(f"{_place(path, row)}: {row.reason}")
+        try:
+            check_text(0, row.text)
+        except TextError as error:
+            reason = error.message.removeprefix("text 0 ")
+            raise DataError(f"{_place(path, row)}: the text {reason}") from None
+        yield row
+        count += 1
+        if count == limit:
+            return
+    if not count:
+        raise DataError(f"{path} holds no rows")
 
 
-def _object(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{path}, line {number}: not valid JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}, line {number}: a JSON object is needed")
-    return content
+def _place(path: Path, row: Row | BadRow) -> str:
+    return f"{path}, line {row.start.line + 1}"
 
 
-def _pick(row: Mapping[str, Any], names: Sequence[str]) -> Any:
-    return next((row[name] for name in names if row.get(name) is not None), None)
+def _pick(columns: Mapping[str, Any], names: Sequence[str]) -> Any:
+    lowered = {name.strip().lower(): value for name, value in columns.items()}
+    return next((lowered[name] for name in names if lowered.get(name) is not None), None)
 
 
-def _index(label: object, labels: Sequence[str], path: Path, line: int) -> int:
-    name = str(label).strip()
-    lowered = [known.lower() for known in labels]
-    if name.lower() in lowered:
-        return lowered.index(name.lower())
-    if name.isdigit() and int(name) < len(labels):
-        return int(name)
+def _meaning(word: str, labels: Sequence[str], numbered: Sequence[str], place: str) -> str:
+    """The class that a label of a file stands for: by name, number or beginning."""
+    by_name = {label.lower(): label for label in labels}
+    if word.lower() in by_name:
+        return by_name[word.lower()]
+    number = _number(word)
+    if number is not None and number < len(numbered):
+        return numbered[number]
+    if len(word) >= _SHORTEST:
+        begun = [label for label in labels if label.lower().startswith(word.lower())]
+        if len(begun) == 1:
+            return begun[0]
+    shown = ", ".join(labels[:_MOST_SHOWN])
     raise DataError(
-        f"{path}, line {line}: {name!r} is no label of this model; labels are "
-        f"{', '.join(labels)} or 0 to {len(labels) - 1}"
+        f"{place}: {word[:60]!r} is no label of this model; labels are {shown} or 0 to "
+        f"{len(numbered) - 1}"
     )
+
+
+def _number(word: str) -> int | None:
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() and number >= 0 else None

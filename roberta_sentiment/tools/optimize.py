@@ -45,7 +45,7 @@ def command(
     roots = [cache] if cache else default_roots()
     kept = optimize(artifact, roots)
     size = sum(path.stat().st_size for path in kept.iterdir())
-    Console().print(f"{kept} holds {size / 1e6:.1f} MB", highlight=False)
+    Console().print(f"{kept} holds {size / 1e6:.1f} MB", highlight=False, markup=False)
 
 
 def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:

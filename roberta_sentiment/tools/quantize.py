@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +24,11 @@ from roberta_sentiment.layout import MANIFEST
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.labelled import Labelled, read_labelled, read_texts
 from roberta_sentiment.tools.manifest import write_manifest
+from roberta_sentiment.tools.target import check_target, new_directory
 from roberta_sentiment.tools.tolerance import batch_tolerance
 
+MADE_BY = "quantization"
+"""Entry of the manifest by which an earlier output is known."""
 CALIBRATION_TEXTS = 400
 BATCH = 16
 _WEIGHT_FILES = (".onnx", ".data", ".safetensors", ".bin", ".pt")
@@ -71,12 +73,19 @@ def command(
         float, typer.Option(help="Most points of accuracy that may be lost.", min=0)
     ] = 0.5,
     name: Annotated[str, typer.Option(help="Name of the model; by default as before.")] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace any existing target.")
+    ] = False,
 ) -> None:
     """Write an int8 model whose answers do not depend on batch mates."""
+    inputs = [model, evaluation, *([calibration] if calibration else [])]
+    check_target(target, made_by=MADE_BY, sources=inputs, replace=replace)
     artifact = open_artifact(model)
     data = read_labelled(evaluation, artifact.labels)
     texts = read_texts(calibration or evaluation, CALIBRATION_TEXTS)
-    report = quantize(artifact, target, data, texts, max_drop=max_drop, name=name)
+    for remark in data.remarks():
+        Console(stderr=True).print(remark, style="yellow", markup=False)
+    report = quantize(artifact, target, data, texts, max_drop=max_drop, name=name, replace=replace)
     table = Table("", "float32", "int8")
     table.add_row("accuracy", f"{report.accuracy_fp32:.4f}", f"{report.accuracy:.4f}")
     table.add_row("graph, MB", f"{report.bytes_fp32 / 1e6:.1f}", f"{report.bytes / 1e6:.1f}")
@@ -95,18 +104,21 @@ def quantize(
     *,
     max_drop: float = 0.5,
     name: str = "",
+    replace: bool = False,
 ) -> Report:
     """Quantise a model and write it as a model directory with a manifest.
 
     Args:
         artifact: the model in float32.
-        target: directory to write; an existing one is replaced.
+        target: directory to write; an earlier output of `quantize` is replaced.
         data: decides whether the result is good enough.
         calibration: texts such as the model will see; they need no labels.
         max_drop: most points of accuracy, in per cent, that may be lost.
         name: of the new model.
+        replace: whether any other existing target is replaced.
 
     Raises:
+        ArtifactError: the target exists, or is or holds the model.
         GraphError: the graph can't be read as a RoBERTa.
         QualityError: more accuracy was lost than allowed, answers depend on batch mates, or
             nothing was quantised. Nothing is written then.
@@ -115,9 +127,9 @@ def quantize(
     weights = from_onnx(onnx.load(str(artifact.onnx_path)), artifact.config)
     ids = [w for t in before.tokenizer.encode(calibration, "end") for w in t.windows]
     graph, products = quantize_graph(weights, ids)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
-        directory = Path(scratch) / target.name
-        directory.mkdir()
+    with new_directory(
+        target, made_by=MADE_BY, sources=[artifact.path], replace=replace
+    ) as directory:
         copy_others(artifact.path, directory)
         onnx.save(graph, str(directory / "model.onnx"))
         after = load_classifier(open_artifact(directory), Settings())
@@ -140,9 +152,6 @@ def quantize(
                 **dataclasses.asdict(report),
             },
         )
-        if target.exists():
-            shutil.rmtree(target)
-        shutil.move(directory, target)
     return report
 
 

@@ -180,3 +180,25 @@ def test_each_kind_of_difference_has_its_error(
     onnx.save(graph, str(path))
     with pytest.raises(error):
         compare(path, model.state_dict(), model.config.to_dict(), TOLERANCE)
+
+
+def test_a_checkpoint_in_pieces_is_read(tmp_path: Path, model: Any, checkpoint: Path) -> None:
+    """Large ones come so; the index names the pieces."""
+    pieces = tmp_path / "pieces"
+    shutil.copytree(checkpoint, pieces)
+    (pieces / "model.safetensors").unlink()
+    model.save_pretrained(pieces, max_shard_size="100KB")
+    assert 1 < len(list(pieces.glob("model-0*.safetensors")))
+    convert(checkpoint, tmp_path / "whole")
+    convert(pieces, tmp_path / "model")
+    np.testing.assert_array_equal(logits(tmp_path / "whole"), logits(tmp_path / "model"))
+    next(pieces.glob("model-0*.safetensors")).unlink()
+    with pytest.raises(ArtifactError, match=r"is missing, but model\.safetensors\.index\.json"):
+        convert(pieces, tmp_path / "model")
+
+
+def test_the_checkpoint_itself_is_no_target(checkpoint: Path) -> None:
+    """It may be the only one."""
+    with pytest.raises(ArtifactError, match="which is read; name another target"):
+        convert(checkpoint, checkpoint, replace=True)
+    assert (checkpoint / "model.safetensors").exists()

@@ -6,6 +6,7 @@ and the ETag of the repository is not that of the store. The hub can be told to 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -49,6 +50,7 @@ class Hub:
         status: codes to answer for a path instead, one answer each.
         ranges: whether parts of files are served.
         zipped: paths that are sent compressed, without a length.
+        endless: paths whose answer has no length and never ends.
         requests: in the order they came.
     """
 
@@ -63,6 +65,7 @@ class Hub:
     status: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     ranges: bool = True
     zipped: set[str] = dataclasses.field(default_factory=set)
+    endless: set[str] = dataclasses.field(default_factory=set)
     requests: list[Request] = dataclasses.field(default_factory=list)
 
     def commit(self, repository: str) -> str:
@@ -196,6 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{_sha256(content)[:32]}"', **(headers or {})}
         if path in self.hub.corrupt:
             content = bytes([content[0] ^ 1]) + content[1:]
+        if path in self.hub.endless:
+            self._send_for_ever(headers)
+            return
         if path in self.hub.zipped:
             zipped = gzip.compress(content)
             self._send(200, {**headers, "Content-Encoding": "gzip"}, zipped)
@@ -211,6 +217,16 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             part = {"Content-Range": f"bytes {start}-{end - 1}/{end}"}
             self._send(206, {**headers, **part}, content[start:], path)
+
+    def _send_for_ever(self, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # until the caller has enough
+            while True:
+                self.wfile.write(bytes(2**16))
 
     def _send(
         self, code: int, headers: dict[str, str] | None = None, body: bytes = b"", path: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import fcntl
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import requests
 import typer
 from huggingface_hub import close_session, constants, hf_hub_download
 from onnx import numpy_helper
@@ -28,7 +30,7 @@ from typer.testing import CliRunner
 
 from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.classifier import load_classifier
-from roberta_sentiment.errors import ArtifactError, ChecksumError
+from roberta_sentiment.errors import ArtifactError, ChecksumError, StartError
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.fetch import command, download, zoo
 from roberta_sentiment.tools.fetch.options import Fetched, Options
@@ -75,7 +77,7 @@ def contents(path: Path) -> dict[str, bytes]:
     }
 
 
-def run(source: str | Path, target: Path, **options: str | bool) -> Fetched:
+def run(source: str | Path, target: Path, **options: str | bool | int) -> Fetched:
     given = Options(**options)  # type: ignore[arg-type]
     return fetch(str(source), target, given, Progress(disable=True))
 
@@ -734,3 +736,99 @@ def test_a_checksum_that_is_none_is_refused(hub: Hub, tmp_path: Path) -> None:
     """Twelve digits, as logs show them, would compare with nothing."""
     with pytest.raises(ArtifactError, match="64 hexadecimal digits"):
         run(f"hf:{REPOSITORY}", tmp_path / "model", sha256="8b28f588889d")
+
+
+def test_an_answer_without_end_is_ended(hub: Hub, tmp_path: Path) -> None:
+    """It would fill the disk; the user may say that the file is that large."""
+    hub.plain["/model.onnx"] = b"x"
+    hub.endless.add("/model.onnx")
+    with pytest.raises(ArtifactError, match=r"more than 300000 bytes; .*--max-bytes"):
+        run(f"{hub.url}/model.onnx", tmp_path / "model", tokenizer=str(tmp_path), max_bytes=300_000)
+    assert not list(tmp_path.glob("model*/*.part"))
+
+
+def test_more_than_was_announced_is_another_file(hub: Hub, tmp_path: Path) -> None:
+    """The list of the repository says how large it is."""
+    file = "config.json"
+    hub.endless.add(f"/{REPOSITORY}/resolve/{hub.commit(REPOSITORY)}/{file}")
+    with pytest.raises(ChecksumError, match=r"more than the .* bytes that were announced"):
+        run(f"hf:{REPOSITORY}", tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("location", "allowed"),
+    [
+        ("http://a.example/model.onnx", False),
+        ("HTTP://a.example/model.onnx", False),
+        ("ftp://a.example/model.onnx", False),
+        ("//b.example/model.onnx", True),
+        ("/other", True),
+        ("https://b.example/model.onnx", True),
+    ],
+)
+def test_an_encrypted_connection_is_not_left(location: str, allowed: bool) -> None:
+    """Anybody on the way could answer in place of the host."""
+    response = requests.Response()
+    response.status_code, response.url = 302, "https://a.example/model.onnx?signature=secret"
+    response.headers["Location"] = location
+    with download.Session() as session:
+        if allowed:
+            assert location == session.get_redirect_target(response)
+        else:
+            with pytest.raises(ArtifactError, match=r"from https to .* is not followed") as caught:
+                session.get_redirect_target(response)
+            assert "secret" not in caught.value.message
+
+
+def test_links_that_lead_out_are_left_out(tmp_path: Path) -> None:
+    """A licence that leads to the user's keys would be copied into a directory to be shared."""
+    (tmp_path / "secret").write_text("key")
+    source = model(tmp_path / "source")
+    (source / "LICENSE").symlink_to(tmp_path / "secret")
+    (source / "NOTICE").symlink_to("config.json")
+    run(source, tmp_path / "model")
+    assert not (tmp_path / "model" / "LICENSE").exists()
+    assert (source / "config.json").read_bytes() == (tmp_path / "model" / "NOTICE").read_bytes()
+
+
+def test_links_of_a_hub_s_cache_are_followed(tmp_path: Path) -> None:
+    """There every file is a link into the store beside the snapshots."""
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
+    model(tmp_path / "models--a--b" / "blobs")
+    snapshot.mkdir(parents=True)
+    for file in (tmp_path / "models--a--b" / "blobs").iterdir():
+        (snapshot / file.name).symlink_to(f"../../blobs/{file.name}")
+    run(snapshot, tmp_path / "model")
+    assert [[1, 2]] == logits(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("config.json", "[" * 100_000 + "]" * 100_000, id="nested config"),
+        pytest.param("manifest.json", "[" * 100_000, id="nested manifest"),
+        pytest.param("tokenizer.json", "[" * 100_000, id="nested tokenizer"),
+        pytest.param("config.json", json.dumps({"id2label": {str(i): str(i) for i in range(2000)}}),
+                     id="too many labels"),
+        pytest.param("config.json", None, id="pipe for a config"),
+        pytest.param("tokenizer.json", None, id="pipe for a tokenizer"),
+        pytest.param("manifest.json", None, id="pipe for a manifest"),
+        pytest.param("model.onnx", None, id="pipe for a graph"),
+    ],
+)  # fmt: skip
+def test_a_hostile_directory_is_one_sentence(
+    tmp_path: Path, name: str, content: str | None
+) -> None:
+    """Neither a hang nor a stack trace, for the server as for fetch."""
+    source = model(tmp_path / "source")
+    (source / name).unlink(missing_ok=True)
+    if content is None:
+        os.mkfifo(source / name)
+    else:
+        (source / name).write_text(content)
+    with pytest.raises(StartError) as caught:
+        load_classifier(open_artifact(source), Settings(threads=1, window_overlap=8))
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 300 + len(str(source))
+    with contextlib.suppress(ArtifactError):  # a manifest of another program is left out
+        run(source, tmp_path / "model")

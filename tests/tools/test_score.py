@@ -27,16 +27,16 @@ from roberta_sentiment.artifact import Artifact, open_artifact
 from roberta_sentiment.errors import DataError, InferenceError, SettingsError
 from roberta_sentiment.session import Session
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.tools.score.cli import command
-from roberta_sentiment.tools.score.journal import State
-from roberta_sentiment.tools.score.run import score
-from roberta_sentiment.tools.score.source import (
+from roberta_sentiment.tools.rows import (
     MAX_ROW_BYTES,
     BadRow,
     Position,
     Row,
     open_source,
 )
+from roberta_sentiment.tools.score.cli import command
+from roberta_sentiment.tools.score.journal import State
+from roberta_sentiment.tools.score.run import score
 from tests import toy
 from tests.conftest import ROOT
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from roberta_sentiment.artifact import locate, open_artifact
 from roberta_sentiment.errors import DataError
@@ -53,6 +55,13 @@ def command(
         int, typer.Option(help="Threads that work on the model; 0: the CPUs there are.")
     ] = 0,
     limit: Annotated[int, typer.Option(help="Texts to read; 0: all.", min=0)] = 0,
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="Classes that the numbers 0, 1, ... of the file stand for, such as "
+            "negative,positive; by default those of the model in its order."
+        ),
+    ] = "",
     latency_texts: Annotated[
         int, typer.Option(help="Texts that are timed alone, spread over the file.", min=1)
     ] = 500,
@@ -81,6 +90,7 @@ def command(
         settings,
         other=open_artifact(compare) if compare else None,
         limit=limit,
+        numbered=[name.strip() for name in labels.split(",")] if labels else [],
         latency_texts=latency_texts,
         track=_track,
     )
@@ -110,15 +120,17 @@ def _show(evaluation: Evaluation) -> None:
 
     console = Console(highlight=False)
     models = [m for m in (evaluation.model, evaluation.other) if m]
-    table = Table("", *(f"{m.name} ({m.precision})" for m in models))
+    for remark in evaluation.remarks:
+        console.print(remark, style="yellow", markup=False)
+    table = Table("", *(escape(f"{m.name} ({m.precision})") for m in models))
     for name, values in figures(models):
         table.add_row(name, *values)
     console.print(table)
     labels, quality = evaluation.model.labels, evaluation.model.quality
-    confusion = Table("true \\ predicted", *labels, "precision", "recall", "F1")
+    confusion = Table("true \\ predicted", *map(escape, labels), "precision", "recall", "F1")
     for label, counts, each in zip(labels, quality.confusion, quality.classes, strict=True):
         rates = (f"{rate:.4f}" for rate in (each.precision, each.recall, each.f1))
-        confusion.add_row(label, *map(str, counts), *rates)
+        confusion.add_row(Text(label), *map(str, counts), *rates)
     console.print(confusion)
     if evaluation.comparison:
         compared = evaluation.comparison

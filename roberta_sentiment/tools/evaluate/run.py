@@ -20,7 +20,7 @@ from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.evaluate.extras import need
 from roberta_sentiment.tools.evaluate.measure import Answers, Latency, Track, answer, latency
 from roberta_sentiment.tools.evaluate.metrics import Comparison, Quality, compare, quality
-from roberta_sentiment.tools.labelled import read_labelled
+from roberta_sentiment.tools.labelled import Labelled, read_labelled
 
 FORMAT = 1
 LATENCY_TEXTS = 500
@@ -93,6 +93,7 @@ class Evaluation:
 
     Attributes:
         facts: when, where and with what.
+        remarks: what the user should know of the file's labels.
         model: the model.
         other: the one it is compared with, if any.
         comparison: of the two; "first" is the model, "second" the other.
@@ -102,6 +103,7 @@ class Evaluation:
     """
 
     facts: dict[str, Any]
+    remarks: Sequence[str]
     model: Result
     other: Result | None
     comparison: Comparison | None
@@ -126,6 +128,7 @@ def evaluate(
     *,
     other: Artifact | None = None,
     limit: int = 0,
+    numbered: Sequence[str] = (),
     latency_texts: int = LATENCY_TEXTS,
     track: Track = lambda places, name: places,
 ) -> Evaluation:
@@ -137,6 +140,7 @@ def evaluate(
         settings: limits and policies of both models.
         other: a model to compare it with.
         limit: texts to read; 0 reads all.
+        numbered: classes that the numbers 0, 1, ... of the file stand for; see `read_labelled`.
         latency_texts: texts that are timed alone.
         track: shows the progress of a loop.
 
@@ -150,7 +154,7 @@ def evaluate(
         need(module)
     order = _order(artifact, other) if other else None
     same_name = other is not None and other.name == artifact.name
-    data = read_labelled(path, artifact.labels, limit)
+    data = read_labelled(path, artifact.labels, limit, numbered=numbered)
 
     def run(artifact: Artifact, order: Sequence[int]) -> tuple[Result, Probabilities]:
         classifier = load_classifier(artifact, settings)
@@ -181,7 +185,14 @@ def evaluate(
             for i in comparison.flips
         )
     return Evaluation(
-        _facts(path, settings), model, second, comparison, flipped, data.labels, probabilities
+        _facts(path, data, settings),
+        data.remarks(),
+        model,
+        second,
+        comparison,
+        flipped,
+        data.labels,
+        probabilities,
     )
 
 
@@ -224,11 +235,11 @@ def _result(
     )
 
 
-def _facts(path: Path, settings: Settings) -> dict[str, Any]:
+def _facts(path: Path, data: Labelled, settings: Settings) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {"name": path.name, "sha256": sha256_of(path)},
+        "data": {"name": path.name, "sha256": sha256_of(path), "labels": dict(data.meanings)},
         "settings": {
             name: getattr(settings, name)
             for name in ("truncation", "max_tokens", "window_overlap", "batch_tokens", "threads")

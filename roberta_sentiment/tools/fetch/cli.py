@@ -16,7 +16,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from roberta_sentiment.tools.fetch.options import Options
+from roberta_sentiment.tools.fetch.options import MAX_BYTES, Options
+from roberta_sentiment.tools.target import next_command
 
 
 def command(
@@ -47,6 +48,9 @@ def command(
             "--include-pytorch", help="Also fetch pickles, which can run code when they are read."
         ),
     ] = False,
+    max_bytes: Annotated[
+        int, typer.Option(help="Taken of a file whose size its server does not say.", min=1)
+    ] = MAX_BYTES,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing target.")] = False,
     name: Annotated[str, typer.Option(help="Name; by default that of the target.")] = "",
     licence: Annotated[str, typer.Option(help="By default as the source states it.")] = "",
@@ -59,6 +63,7 @@ def command(
         tokenizer=tokenizer,
         file=file,
         include_pytorch=include_pytorch,
+        max_bytes=max_bytes,
         replace=replace,
         name=name,
         licence=licence,
@@ -73,10 +78,14 @@ def command(
     )
     with progress:
         fetched = fetch(source, target, options, progress)
-    following = "verify" if fetched.is_graph else "convert"
+    following = (
+        next_command("verify", target)
+        if fetched.is_graph
+        else next_command("convert", target, target.with_name(f"{target.name}-onnx"))
+    )
     Console().print(
         f"{target}: {fetched.main}, {fetched.precision}, sha256 {fetched.sha256}\n"
-        f"next: python -m roberta_sentiment {following} {target}",
+        f"next: {following}",
         highlight=False,
         markup=False,
         soft_wrap=True,

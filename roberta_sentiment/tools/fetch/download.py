@@ -15,13 +15,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
 from rich.progress import Progress
 
 from roberta_sentiment.errors import ArtifactError, ChecksumError
 from roberta_sentiment.tools.fetch.item import Item, check, check_space
+from roberta_sentiment.tools.fetch.options import MAX_BYTES
 
 CHUNK = 1 << 16
 PAUSES = (1.0, 2.0, 4.0, 8.0)
@@ -42,7 +43,7 @@ class _InterruptedError(Exception):
     """The transfer stopped before its end and may be taken up again."""
 
 
-def obtain(item: Item, target: Path, progress: Progress) -> None:
+def obtain(item: Item, target: Path, progress: Progress, max_bytes: int = MAX_BYTES) -> None:
     """Write an item's content to a file, and compare it with what is known of it.
 
     Args:
@@ -50,6 +51,7 @@ def obtain(item: Item, target: Path, progress: Progress) -> None:
         target: where to; if the file is there and is what was expected, nothing is done. Where no
             checksum is known, that holds for a download only; what lies here is copied anew.
         progress: shows how far it is.
+        max_bytes: taken of a file whose size nobody has announced.
 
     Raises:
         ArtifactError: it can't be had; what has arrived is kept beside the target.
@@ -63,7 +65,7 @@ def obtain(item: Item, target: Path, progress: Progress) -> None:
     part = target.with_name(f"{target.name}.part")
     with _explained(part.parent):
         if item.open is None:
-            _download(item, part, progress)
+            _download(item, part, progress, max_bytes)
         else:
             _copy(item, part, progress)
         try:
@@ -89,12 +91,12 @@ def _copy(item: Item, part: Path, progress: Progress) -> None:
             progress.advance(task, len(chunk))
 
 
-def _download(item: Item, part: Path, progress: Progress) -> None:
+def _download(item: Item, part: Path, progress: Progress, max_bytes: int) -> None:
     task = progress.add_task(part.stem, total=item.size)
     most, failures, started = _size(part), 0, False
     while True:
         try:
-            _receive(item, part, progress, task)
+            _receive(item, part, progress, task, max_bytes)
             return
         except _InterruptedError as error:
             if _size(part) > most:
@@ -110,7 +112,7 @@ def _download(item: Item, part: Path, progress: Progress) -> None:
         failures += 1
 
 
-def _receive(item: Item, part: Path, progress: Progress, task: Any) -> None:
+def _receive(item: Item, part: Path, progress: Progress, task: Any, max_bytes: int) -> None:
     """Ask for what is missing and append it.
 
     Raises:
@@ -125,10 +127,12 @@ def _receive(item: Item, part: Path, progress: Progress, task: Any) -> None:
             total = item.size if rest is None else have + rest
             check_space(part.parent, (total or 0) - have)
             progress.update(task, total=total, completed=have)
+            most = item.size if item.size is not None else total
             with part.open("ab") as file:
                 for chunk in response.iter_content(CHUNK):
                     file.write(chunk)
                     progress.advance(task, len(chunk))
+                    _refuse_endless(item, part, file.tell(), most, max_bytes)
     except _CUT as error:
         raise _InterruptedError("the connection was cut") from error
     except requests.RequestException as error:
@@ -137,13 +141,51 @@ def _receive(item: Item, part: Path, progress: Progress, task: Any) -> None:
         raise _InterruptedError("the connection was cut")
 
 
+class Session(requests.Session):
+    """A session that does not leave an encrypted connection."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where an answer leads to.
+
+        Raises:
+            ArtifactError: from https to another scheme, where anybody on the way may answer.
+        """
+        target: str | None = super().get_redirect_target(resp)
+        if target and resp.url.lower().startswith("https:"):
+            scheme = urlsplit(urljoin(resp.url, target)).scheme
+            if scheme != "https":
+                raise ArtifactError(
+                    f"{shown(resp.url)} leads from https to {scheme}, which is not followed; give "
+                    "the final address if you trust it"
+                )
+        return target
+
+
 def _ask(item: Item, part: Path) -> requests.Response:
     headers = {**item.headers, "Accept-Encoding": "identity"}
     have, validator = _size(part), _validator_file(part)
     if have and validator.exists():
         headers["Range"] = f"bytes={have}-"
         headers["If-Range"] = validator.read_text(encoding="utf-8")
-    return requests.get(item.url, headers=headers, stream=True, timeout=TIMEOUT)
+    return Session().get(item.url, headers=headers, stream=True, timeout=TIMEOUT)
+
+
+def _refuse_endless(
+    item: Item, part: Path, received: int, announced: int | None, max_bytes: int
+) -> None:
+    """End a transfer that goes on beyond what was announced."""
+    if received <= (max_bytes if announced is None else announced):
+        return
+    _forget(part)
+    if announced is None:
+        raise ArtifactError(
+            f"{shown(item.url)} does not say its size, and sends more than {max_bytes} bytes; "
+            "nothing was kept. If it is that large, say so (--max-bytes)"
+        )
+    raise ChecksumError(
+        f"{shown(item.url)} sends more than the {announced} bytes that were announced; nothing "
+        "was kept"
+    )
 
 
 def _agree(response: requests.Response, part: Path, item: Item) -> int | None:

@@ -147,7 +147,7 @@ def _publisher_facts(path: Path, main: str) -> dict[str, Any]:
         return {}
     try:
         content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     ours = (
         isinstance(content, dict)

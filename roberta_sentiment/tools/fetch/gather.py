@@ -74,7 +74,7 @@ class Gatherer:
         for name, path in files.items():
             target = self.path / name
             target.parent.mkdir(exist_ok=True)
-            obtain(items[path], target, self._progress)
+            obtain(items[path], target, self._progress, self.options.max_bytes)
 
     def _get_published(self) -> Taken:
         """Try each place where the published graph may be found."""
@@ -120,7 +120,8 @@ class Gatherer:
         It stays in the workplace to the end, for a run that must be repeated.
         """
         archive = self.path / f".{name}"
-        obtain(_expected(item, self.options.sha256, name), archive, self._progress)
+        expected = _expected(item, self.options.sha256, name)
+        obtain(expected, archive, self._progress, self.options.max_bytes)
         with local.open_archive(archive, origin) as listing:
             choice = self._choose(listing, origin, self.options.file)
             self.get_all(listing.items, choice.files)

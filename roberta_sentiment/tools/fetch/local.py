@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -12,18 +13,20 @@ from typing import IO
 from roberta_sentiment.errors import ChecksumError
 from roberta_sentiment.tools.fetch.item import Item, Listing, local_item
 
+logger = logging.getLogger(__name__)
+
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 _DEPTH = 2
 
 
 def read_directory(path: Path) -> Listing:
-    """List a directory and the folders in it; hidden ones are left out."""
+    """List a directory and the folders in it; hidden ones and links that lead out are left out."""
     items = {}
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path)
         hidden = any(part.startswith(".") for part in name.parts)
-        if file.is_file() and not hidden and len(name.parts) <= _DEPTH:
+        if file.is_file() and not hidden and len(name.parts) <= _DEPTH and _is_within(file, path):
             items[name.as_posix()] = local_item(file)
     return Listing(items, origin=f"directory {path.resolve().name}")
 
@@ -33,9 +36,22 @@ def read_file(path: Path) -> Listing:
     items = {
         file.name: local_item(file)
         for file in sorted(path.parent.iterdir())
-        if file.is_file() and file.name.startswith((f"{path.stem}.", f"{path.name}_"))
+        if file.is_file()
+        and file.name.startswith((f"{path.stem}.", f"{path.name}_"))
+        and (file == path or _is_within(file, path.parent))
     }
     return Listing(items, origin=f"file {path.name}")
+
+
+def _is_within(file: Path, directory: Path) -> bool:
+    """Whether a file lies in a directory, or in the store of a Hugging Face cache around it."""
+    root = directory.resolve()
+    if root.parent.name == "snapshots":
+        root = root.parent.parent
+    if file.resolve().is_relative_to(root):
+        return True
+    logger.warning("%s is left out: it is a link that leads out of %s", file, directory)
+    return False
 
 
 def is_archive(name: str) -> bool:

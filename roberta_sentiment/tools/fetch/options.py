@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+MAX_BYTES = 2**31
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -15,6 +17,7 @@ class Options:
             source that has none.
         file: path of the graph at a source with several, or of the weights.
         include_pytorch: whether pickles are fetched.
+        max_bytes: taken of a file whose size its server does not say.
         replace: whether an existing target is replaced.
         name, licence: for the manifest; empty for what is known of the source.
     """
@@ -23,6 +26,7 @@ class Options:
     tokenizer: str = ""
     file: str = ""
     include_pytorch: bool = False
+    max_bytes: int = MAX_BYTES
     replace: bool = False
     name: str = ""
     licence: str = ""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from roberta_sentiment.errors import ArtifactError, ChecksumError
+from roberta_sentiment.tools.target import put_in_place
 
 _SOURCE = ".source"
 _LOCK = ".lock"
@@ -80,11 +80,4 @@ def _holds_anything(path: Path) -> bool:
 def _become(path: Path, target: Path) -> None:
     for entry in path.glob(".*"):  # the note, the lock, and an archive that was unpacked
         entry.unlink()
-    old = target.with_name(f"{target.name}.old-{os.getpid()}")
-    if target.exists() or target.is_symlink():
-        target.rename(old)
-    path.rename(target)
-    if old.is_symlink() or old.is_file():
-        old.unlink()
-    elif old.exists():
-        shutil.rmtree(old)
+    put_in_place(path, target)

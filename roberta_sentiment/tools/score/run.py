@@ -10,13 +10,14 @@ from typing import Any
 
 import onnxruntime
 
-from roberta_sentiment.artifact import Artifact, sha256_of
+from roberta_sentiment.artifact import Artifact
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.errors import DataError, InferenceError, RequestError
 from roberta_sentiment.settings import Settings
+from roberta_sentiment.texts import check_text
+from roberta_sentiment.tools.rows import BadRow, Row, Source, open_source
 from roberta_sentiment.tools.score.journal import Journal, State, open_journal
 from roberta_sentiment.tools.score.sink import Sink, render_bad
-from roberta_sentiment.tools.score.source import BadRow, Row, Source, open_source
 
 CHUNK_ROWS = 256
 """Rows that are scored together and made durable at once."""
@@ -24,7 +25,6 @@ CHUNK_BYTES = 2**20
 """Bytes of input after which a piece ends in any case."""
 
 _START_BYTES = 2**20
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
 _OPTIONS = ("truncation", "max_tokens", "window_overlap", "batch_tokens")
 
 
@@ -186,6 +186,7 @@ def _fit(row: Row | BadRow, sink: Sink) -> Row | BadRow:
 def _readable(row: Row | BadRow, classifier: Classifier) -> Row | BadRow:
     if isinstance(row, Row):
         try:
+            check_text(0, row.text)
             classifier.tokenizer.encode([row.text], classifier.settings.truncation)
         except RequestError as error:
             return _aside(row, error.message.removeprefix("text 0 "))
@@ -207,10 +208,8 @@ def _input_identity(path: Path) -> dict[str, Any]:
 
 
 def _model_identity(artifact: Artifact) -> dict[str, Any]:
-    files = [artifact.path / name for name in _TOKENIZER_FILES]
     return {
-        "sha256": artifact.sha256,
+        "digest": artifact.digest,
         "labels": list(artifact.labels),
-        "tokenizer": {path.name: sha256_of(path) for path in files if path.exists()},
         "onnxruntime": onnxruntime.__version__,
     }

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from roberta_sentiment.classifier import Predictions
 from roberta_sentiment.errors import DataError
-from roberta_sentiment.tools.score.source import BadRow, Row
+from roberta_sentiment.tools.rows import BadRow, Row
 
 DIGITS = 6
 """Of a probability; what batch mates change by rounding lies beyond."""

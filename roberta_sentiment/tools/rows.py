@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
 from roberta_sentiment.errors import DataError
-from roberta_sentiment.tools.labelled import LABEL_COLUMNS, TEXT_COLUMNS
 
 Kind = Literal["csv", "tsv", "jsonl", "text"]
+
+TEXT_COLUMNS = ("text", "sentence", "review", "comment", "content")
+LABEL_COLUMNS = ("label", "sentiment", "class", "target")
 
 KINDS: Mapping[str, Kind] = {
     ".csv": "csv",
@@ -24,6 +26,9 @@ KINDS: Mapping[str, Kind] = {
 }
 MAX_ROW_BYTES = 2**20
 """Of one row; a longer one is put aside, so that memory has a bound."""
+
+EMPTY = "the text is empty"
+"""Reason of a row whose text is blank."""
 
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -185,7 +190,7 @@ class Source:
         if not isinstance(text, str):
             raise _RowError(f"{name} is {type(text).__name__}; a string is needed")
         if not text.strip():
-            raise _RowError("the text is empty")
+            raise _RowError(EMPTY)
         return text
 
 
@@ -205,6 +210,8 @@ def open_source(path: Path, text_column: str = "") -> Source:
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise DataError(f"{path} must end in one of {', '.join(KINDS)}")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is not a plain file; write the texts to one")
     try:
         with path.open("rb") as file:
             head = file.read(len(_BOM))

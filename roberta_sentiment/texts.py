@@ -1,0 +1,21 @@
+"""Which texts can be scored: one rule for the server, the command line and the tools."""
+
+from __future__ import annotations
+
+from roberta_sentiment.errors import TextError
+
+
+def check_text(position: int, text: str) -> None:
+    """Refuse a text in which there is nothing to score, or which no tokenizer was trained on.
+
+    Args:
+        position: index of the text in its request.
+        text: the text.
+
+    Raises:
+        TextError: it is empty or holds a NUL.
+    """
+    if not text or text.isspace():
+        raise TextError(f"text {position} is empty; there is nothing to score")
+    if "\0" in text:
+        raise TextError(f"text {position} holds a NUL at character {text.index(chr(0))}")
