@@ -108,8 +108,10 @@ def _other_labels(response: Mapping[str, Any], names: Sequence[str], labels: Seq
         return "" if set(names) == set(labels) else f"labels {', '.join(names)}"
     value = response.get("jsonData")
     predictions = value.get("predictions") if isinstance(value, dict) else None
-    given = [e.get("label") for e in predictions or [] if isinstance(e, dict)]
-    is_other = given and all(isinstance(label, str) and label not in labels for label in given)
+    entries = predictions if isinstance(predictions, list) else []
+    found = [entry.get("label") if isinstance(entry, dict) else None for entry in entries]
+    given = [label for label in found if isinstance(label, str)]
+    is_other = given and len(given) == len(found) and not set(given) & set(labels)
     return f"labels {', '.join(given)}" if is_other else ""
 
 

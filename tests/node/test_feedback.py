@@ -96,6 +96,8 @@ def test_feedback_about_another_model_is_looked_at_no_further(
             {"response": {"jsonData": {"predictions": [{"label": "joy"}, {"label": "positive"}]}}},
             "a label of negative, positive", id="mixed",
         ),
+        pytest.param({"response": {"jsonData": {"predictions": 5}}}, "must hold", id="number"),
+        pytest.param({"response": {"jsonData": {"predictions": [{}]}}}, "must hold", id="no label"),
         pytest.param(
             {"response": rows([0.2, 0.8]), "truth": rows([1, 1])}, "one-hot", id="two hot"
         ),

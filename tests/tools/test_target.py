@@ -19,7 +19,7 @@ def write(target: Path, *sources: Path, replace: bool = False) -> None:
     """What a tool does: a graph and a manifest with its own entry."""
     with new_directory(target, made_by=MADE_BY, sources=sources, replace=replace) as directory:
         (directory / "model.onnx").write_text("new")
-        manifest = {"files": {"model.onnx": {}}, MADE_BY: {}}
+        manifest: dict[str, object] = {"files": {"model.onnx": {}}, MADE_BY: {}}
         (directory / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -60,7 +60,8 @@ def test_what_the_tool_has_not_written_is_kept(tmp_path: Path, kept: str, is_out
 def test_another_tool_s_output_is_kept(tmp_path: Path, made_by: str | None) -> None:
     """An only checkpoint may lie there."""
     (tmp_path / "model.onnx").write_text("only")
-    manifest = {"files": {"model.onnx": {}}, **({made_by: {}} if made_by else {})}
+    entry: dict[str, object] = {made_by: {}} if made_by else {}
+    manifest = {"files": {"model.onnx": {}}, **entry}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtifactError, match="exists already"):
         write(tmp_path)

@@ -209,7 +209,7 @@ def _input_identity(path: Path) -> dict[str, Any]:
 
 def _model_identity(artifact: Artifact) -> dict[str, Any]:
     return {
-        "digest": artifact.digest,
+        "sha256": artifact.digest,
         "labels": list(artifact.labels),
         "onnxruntime": onnxruntime.__version__,
     }
