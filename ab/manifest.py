@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ab.attribution import Model
 from ab.errors import DataError
 
 _DEFAULT_RATIO = 0.5
+_FIRST_HTTP_PORT, _FIRST_GRPC_PORT = 9000, 9500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ABTest:
         ratio_a: share of child 0, 0..1.
         children: two models, A and B.
         annotations: of the spec, which the wrapper reads.
+        ports: child by its REST and gRPC ports, where no other container has the same one.
     """
 
     deployment: str
@@ -49,6 +52,7 @@ class ABTest:
     ratio_a: float
     children: tuple[Child, ...]
     annotations: Mapping[str, str]
+    ports: Mapping[int, str]
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -80,11 +84,7 @@ def read_ab_test(path: Path) -> ABTest:
     if len(found) != 1:
         raise DataError(f"{path.name} holds {len(found)} RANDOM_ABTEST nodes; one is needed")
     predictor, node = found[0]
-    images = {
-        container["name"]: container.get("image", "")
-        for component in predictor.get("componentSpecs", [])
-        for container in component["spec"]["containers"]
-    }
+    images = {c["name"]: c.get("image", "") for c in _containers([predictor])}
     children = node.get("children", [])
     if len(children) != 2:
         raise DataError(f"{path.name}: {node['name']} has {len(children)} children; it takes 2")
@@ -98,7 +98,27 @@ def read_ab_test(path: Path) -> ABTest:
             for c in children
         ),
         annotations=manifest["spec"].get("annotations", {}),
+        ports=_ports(predictors, [child["name"] for child in children]),
     )
+
+
+def _containers(predictors: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for predictor in predictors:
+        for component in predictor.get("componentSpecs", []):
+            yield from component["spec"]["containers"]
+
+
+def _ports(predictors: Sequence[Mapping[str, Any]], children: Sequence[str]) -> dict[int, str]:
+    """Child by port, as the operator numbers containers by name; a declared port wins."""
+    owners: defaultdict[int, set[str]] = defaultdict(set)
+    places: dict[str, int] = {}
+    for container in _containers(predictors):
+        name = container["name"]
+        declared = {p.get("name"): p["containerPort"] for p in container.get("ports", [])}
+        place = places.setdefault(name, len(places))
+        owners[declared.get("http", _FIRST_HTTP_PORT + place)].add(name)
+        owners[declared.get("grpc", _FIRST_GRPC_PORT + place)].add(name)
+    return {p: next(iter(own)) for p, own in owners.items() if len(own) == 1 and own <= {*children}}
 
 
 def _ratio(node: Mapping[str, Any], where: str) -> float:

@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -70,7 +70,8 @@ def command(
         console.print(f"ready after {time.monotonic() - start:.0f} s")
         draw = random.Random(seed).random  # noqa: S311  a split, not a secret
         executor = stack.enter_context(Executor(_predictor(test, children), draw=draw).serve())
-        _run(test, executor.url, source, record, limit, seed, concurrency)
+        ports = {child.http: child.name for child in children}
+        _run(test, ports, executor.url, source, record, limit, seed, concurrency)
         pages = {child.name: child.scrape() for child in children}
     recorded = confusion_of_feedback(read_record(record).events)
     cells = compare(recorded, pages, LABELS)
@@ -103,13 +104,14 @@ def _predictor(test: ABTest, services: Sequence[Microservice]) -> Predictor:
 
 
 def _run(
-    test: ABTest, url: str, source: Path, record: Path, limit: int, seed: int, concurrency: int
-) -> None:
+    test: ABTest, ports: Mapping[int, str], url: str, source: Path, record: Path, limit: int,
+    seed: int, concurrency: int,
+) -> None:  # fmt: skip
     options = Options(
         reviews=source, record=record, endpoint=url, models=test.models, router=test.router,
         labels=LABELS, pace=Pace(0.0, concurrency, 20), timeout_s=30.0, tries=4, seed=seed,
         limit=limit, feedback=True, reward=Reward(), keep_texts=True, resume=False,
-        retry_lost=False,
+        retry_lost=False, ports=ports,
     )  # fmt: skip
     console = Console(stderr=True, highlight=False)
     session = Session(options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -74,13 +74,13 @@ def command(
     """Send reviews through a Seldon endpoint, and their truths back along the route."""
     if rate < 0:
         raise DataError("the rate is a number of requests a second, or 0")
-    known, chosen = _models(models or [], manifest, router)
+    known, chosen, ports = _models(models or [], manifest, router)
     options = Options(
         reviews=reviews, record=record, endpoint=endpoint, models=known, router=chosen,
         labels=_labels(labels), pace=Pace(rate, concurrency, give_up_after), timeout_s=timeout,
         tries=tries, seed=seed, limit=limit, feedback=feedback,
         reward=Reward(reward_right, reward_wrong), keep_texts=keep_texts, resume=resume,
-        retry_lost=retry_lost,
+        retry_lost=retry_lost, ports=ports,
     )  # fmt: skip
     console = Console(stderr=True, highlight=False)
     session = Session(options)
@@ -102,15 +102,15 @@ def summary(result: Result, record: Path) -> str:
 
 def _models(
     given: Sequence[str], manifest: Path | None, router: str | None
-) -> tuple[tuple[Model, ...], str | None]:
+) -> tuple[tuple[Model, ...], str | None, Mapping[int, str]]:
     if manifest is None:
         if not given:
             raise DataError("name the models with --models, or give the --manifest")
-        return parse_models(given), router
+        return parse_models(given), router, {}
     if given:
         raise DataError("give --models or --manifest, not both")
     test = read_ab_test(manifest)
-    return test.models, router or test.router
+    return test.models, router or test.router, test.ports
 
 
 def _labels(given: str) -> tuple[str, ...]:
