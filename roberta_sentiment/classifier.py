@@ -14,6 +14,7 @@ import numpy.typing as npt
 from roberta_sentiment import cpu
 from roberta_sentiment.artifact import Artifact
 from roberta_sentiment.cache import Entry
+from roberta_sentiment.caller import current
 from roberta_sentiment.errors import GraphError, TokenIdError
 from roberta_sentiment.heads import Head
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
@@ -66,14 +67,14 @@ class Classifier:
         self.trial = trial
         self._scheduler = Scheduler(
             prepared.session,
-            single=prepared.single,
-            places=available_threads(settings),
+            parallel_session=prepared.single,
+            max_parallel_runs=available_threads(settings),
             classes=len(artifact.labels),
             pad_id=artifact.pad_id,
             budget=settings.batch_tokens,
             max_queue=settings.max_queue,
             max_queue_tokens=settings.max_queue_tokens,
-            alone=trial.alone,
+            one_per_batch=trial.alone,
         )
 
     @property
@@ -140,19 +141,19 @@ class Classifier:
 
     def _score(self, tokenized: Sequence[TokenizedText], tokenize_s: float) -> Predictions:
         sequences = [ids for text in tokenized for ids in text.windows]
-        logits, share = self._scheduler.run(sequences)
+        logits, stats = self._scheduler.run(sequences, current())
         return Predictions(
             labels=self.labels,
             logits=_mean_of_windows(logits, [len(text.windows) for text in tokenized]),
             tokens=[text.tokens for text in tokenized],
             truncated=[i for i, text in enumerate(tokenized) if text.truncated],
             work=Work(
-                batches=share.batches,
+                batches=stats.batches,
                 tokens=sum(map(len, sequences)),
-                padding=share.padding,
+                padding=stats.padding,
                 tokenize_s=tokenize_s,
-                queue_s=share.queue_s,
-                infer_s=share.infer_s,
+                queue_s=stats.queue_s,
+                infer_s=stats.infer_s,
             ),
             head=self.head,
         )

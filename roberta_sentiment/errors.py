@@ -13,7 +13,7 @@ SentimentError                      500 INTERNAL_ERROR
 │       ├── AxesDifferError         an axis is fixed that must be free, or the other way round
 │       ├── ShapesDifferError       it answers in another shape
 │       └── ValuesDifferError       it answers with other numbers
-├── RequestError                    400 BAD_REQUEST: the caller can mend it
+├── RequestError                    400 BAD_REQUEST: the caller can fix it
 │   ├── PayloadError                400 BAD_PAYLOAD: wrong kind, type or shape
 │   ├── TextError                   400 BAD_TEXT: a text that can't be read as text
 │   ├── TokenIdError                400 BAD_TOKEN_IDS
@@ -22,18 +22,39 @@ SentimentError                      500 INTERNAL_ERROR
 │   ├── FeedbackError               400 BAD_FEEDBACK
 │   ├── TooManyTextsError           413 TOO_MANY_TEXTS
 │   ├── TooManyCharactersError      413 TOO_MANY_CHARACTERS
+│   ├── TooManyTokensError          413 TOO_MANY_TOKENS: all texts together, each window counted
+│   ├── TooManyWindowsError         413 TOO_MANY_WINDOWS: only when truncation is "windows"
 │   └── BodyTooLargeError           413 BODY_TOO_LARGE
 ├── NotReadyError                   503 NOT_READY: still loading, or the last inference failed
 ├── OverloadedError                 503 OVERLOADED: the queue is full; carries retry_after
+├── DroppedError                    waiting work was dropped; carries its tokens
+│   ├── CallerGoneError             499 CALLER_GONE: nobody waits for the answer
+│   ├── DeadlineError               504 DEADLINE_EXCEEDED: the caller's own deadline has passed
+│   └── TimeLimitError              503 TIME_LIMIT: no answer within request_timeout
 └── InferenceError                  500 INFERENCE_FAILED: our own fault
 
 A message says what was wrong, where, the limit, the actual value and the setting that changes
-it. It never holds a path of the server, nor a stack trace, when it can reach a caller.
+it. It never holds a path of the server, nor a stack trace, when it can reach a caller, and then it
+has at most 300 characters, whatever the caller sent.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+LONGEST_SENTENCE = 300
+"""Characters of a sentence that can reach a caller; gRPC carries it in a header of 8 kB."""
+
+
+def shorten(text: str, most: int = LONGEST_SENTENCE) -> str:
+    """A text of at most so many characters; a longer one loses its middle.
+
+    A sentence begins with what was wrong and ends with the way out.
+    """
+    if len(text) <= most:
+        return text
+    tail = most // 3
+    return f"{text[: most - tail - 3]}...{text[-tail:]}"
 
 
 class SentimentError(Exception):
@@ -45,19 +66,27 @@ class SentimentError(Exception):
 
     http_status: ClassVar[int] = 500
     reason: ClassVar[str] = "INTERNAL_ERROR"
+    longest: ClassVar[int] = LONGEST_SENTENCE
+    retry_after: int | None = None
+    """Seconds after which a new try makes sense, where that is known."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = shorten(message, self.longest)
 
     def __str__(self) -> str:
         return self.message
+
+
+_LONGEST_WITH_PATHS = 4_000
+"""For an operator, who needs a path as a whole."""
 
 
 class StartError(SentimentError):
     """The process must not start."""
 
     reason = "START_FAILED"
+    longest = _LONGEST_WITH_PATHS
 
 
 class SettingsError(StartError):
@@ -88,12 +117,14 @@ class DataError(SentimentError):
     """A file of texts or labels that can't be read."""
 
     reason = "BAD_DATA"
+    longest = _LONGEST_WITH_PATHS
 
 
 class QualityError(SentimentError):
     """A derived model differs from its original by more than allowed."""
 
     reason = "NOT_GOOD_ENOUGH"
+    longest = _LONGEST_WITH_PATHS
 
 
 class ConversionError(QualityError):
@@ -117,7 +148,7 @@ class ValuesDifferError(ConversionError):
 
 
 class RequestError(SentimentError):
-    """A request that the caller can mend."""
+    """A request that the caller can fix."""
 
     http_status = 400
     reason = "BAD_REQUEST"
@@ -160,13 +191,15 @@ class TextTooLongError(RequestError):
         position: index of the text in its request.
         tokens: its length in tokens, special tokens included.
         limit: what the model takes, special tokens included.
+        at_least: the text was not read to its end.
     """
 
     reason = "TEXT_TOO_LONG"
 
-    def __init__(self, position: int, tokens: int, limit: int) -> None:
+    def __init__(self, position: int, tokens: int, limit: int, *, at_least: bool = False) -> None:
+        count = f"at least {tokens}" if at_least else str(tokens)
         super().__init__(
-            f"text {position} has {tokens} tokens, the limit is {limit} (setting max_tokens); "
+            f"text {position} has {count} tokens, the limit is {limit} (setting max_tokens); "
             'shorten it or use truncation "end", "start", "middle" or "windows"'
         )
 
@@ -194,6 +227,43 @@ class TooManyCharactersError(RequestError):
         super().__init__(
             f"up to text {position} the request holds {characters} characters, the limit is "
             f"{limit} (setting max_characters); send the texts in several requests"
+        )
+
+
+class TooManyTokensError(RequestError):
+    """The texts of a request have together more tokens than one request may have.
+
+    Args:
+        position: index of the text at which the limit was passed.
+        tokens: up to and with that text, special tokens included and each window counted.
+        limit: the most that one request may have.
+    """
+
+    http_status = 413
+    reason = "TOO_MANY_TOKENS"
+
+    def __init__(self, position: int, tokens: int, limit: int) -> None:
+        super().__init__(
+            f"up to text {position} the request has {tokens} tokens for the model, the limit is "
+            f"{limit} (setting max_request_tokens); send the texts in several requests"
+        )
+
+
+class TooManyWindowsError(RequestError):
+    """A text needs more windows than one text may have.
+
+    Args:
+        position: index of the text in its request.
+        limit: the most that one text may have.
+    """
+
+    http_status = 413
+    reason = "TOO_MANY_WINDOWS"
+
+    def __init__(self, position: int, limit: int) -> None:
+        super().__init__(
+            f"text {position} needs more than {limit} windows, the limit (setting max_windows); "
+            'send it in parts or use truncation "end", "start" or "middle"'
         )
 
 
@@ -235,6 +305,53 @@ class OverloadedError(SentimentError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class DroppedError(SentimentError):
+    """A request ended before its answer, and what still waited for it was dropped.
+
+    Attributes:
+        tokens: that waited for the model and were not run.
+    """
+
+    tokens = 0
+
+
+class CallerGoneError(DroppedError):
+    """The caller has left."""
+
+    http_status = 499
+    reason = "CALLER_GONE"
+
+    def __init__(self) -> None:
+        super().__init__("the caller has left")
+
+
+class DeadlineError(DroppedError):
+    """The deadline that the caller has set has passed."""
+
+    http_status = 504
+    reason = "DEADLINE_EXCEEDED"
+
+    def __init__(self) -> None:
+        super().__init__("the caller's deadline has passed; give more time or send fewer texts")
+
+
+class TimeLimitError(DroppedError):
+    """A request took longer than the server lets one take.
+
+    Args:
+        limit: seconds.
+    """
+
+    http_status = 503
+    reason = "TIME_LIMIT"
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(
+            f"no answer within {limit:g} s (setting request_timeout); send fewer texts at once, "
+            "or try again later"
+        )
 
 
 class InferenceError(SentimentError):

@@ -16,18 +16,24 @@ import contextlib
 import dataclasses
 import math
 import os
+import queue
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from queue import SimpleQueue
 
 import numpy as np
-import numpy.typing as npt
 
 from roberta_sentiment import batching
-from roberta_sentiment.errors import InferenceError, OverloadedError, SentimentError
+from roberta_sentiment.caller import Caller
+from roberta_sentiment.errors import (
+    DroppedError,
+    InferenceError,
+    NotReadyError,
+    OverloadedError,
+    SentimentError,
+)
 from roberta_sentiment.session import Logits, Session
 
 _FIRST_GUESS = 2_000.0
@@ -39,7 +45,7 @@ _NICENESS = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class RunStats:
     """What answering one caller took.
 
     Attributes:
@@ -58,12 +64,15 @@ class Share:
 class _Job:
     """All sequences of one call."""
 
-    def __init__(self, sequences: Sequence[Sequence[int]], classes: int) -> None:
+    def __init__(self, sequences: Sequence[Sequence[int]], classes: int, caller: Caller) -> None:
         self.sequences = sequences
+        self.caller = caller
         self.logits = np.empty((len(sequences), classes), dtype=np.float32)
         self.left = len(sequences)
+        self.queued: list[_Item] = []
+        """Those that wait, sorted."""
         self.error: SentimentError | None = None
-        self.done: SimpleQueue[None] = SimpleQueue()
+        self.done: queue.SimpleQueue[None] = queue.SimpleQueue()
         """Told once or more; an Event would cost several times as much."""
         self.batches = self.padding = 0
         self.infer_s = 0.0
@@ -78,50 +87,67 @@ class Scheduler:
 
     Args:
         session: the model, all threads for one run.
-        single: the same, one thread a run; without it runs never go side by side.
-        places: runs of `single` side by side.
+        parallel_session: the same, one thread a run; without it runs never go side by side.
+        max_parallel_runs: runs of `parallel_session` side by side.
         classes: width of its output.
         pad_id: id of the padding token.
         budget: most tokens in a batch, padding included; a longer sequence runs alone.
-        max_queue: most callers that may wait.
-        max_queue_tokens: most tokens that may wait; one call may exceed it if nothing waits.
-        alone: no two sequences share a batch.
+        max_queue: most callers that may wait. The last quarter is kept for small callers, each
+            with no more than its share of `max_queue_tokens`.
+        max_queue_tokens: most tokens that may wait; one call may exceed it if nothing waits, and a
+            small caller always may.
+        one_per_batch: no two sequences share a batch.
     """
 
     def __init__(
         self,
         session: Session,
         *,
-        single: Session | None = None,
-        places: int = 1,
+        parallel_session: Session | None = None,
+        max_parallel_runs: int = 1,
         classes: int,
         pad_id: int,
         budget: int,
         max_queue: int,
         max_queue_tokens: int,
-        alone: bool = False,
+        one_per_batch: bool = False,
     ) -> None:
         self._session = session
-        self._single = single or session
-        self._places = places if single else 1
-        self._free = self._places
+        self._parallel_session = parallel_session or session
+        self._slots = max_parallel_runs if parallel_session else 1
+        self._free_slots = self._slots
         self._classes = classes
         self._pad_id = pad_id
         self._budget = budget
         self._max_queue = max_queue
         self._max_queue_tokens = max_queue_tokens
-        self._most = 1 if alone else None
+        self._small = max_queue_tokens // max_queue
+        self._most = 1 if one_per_batch else None
         self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
+        self._queue_cv = threading.Condition(self._lock)
         self._items: list[_Item] = []
-        self._turns: deque[_Job] = deque()
+        self._rotation: deque[_Job] = deque()
         self._waiting: set[_Job] = set()
         self._jobs = 0
         self._tokens = 0
         self._speed = _FIRST_GUESS
-        for number in range(self._places):
-            name = f"roberta-run-{number}"
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"roberta-run-{number}", daemon=True)
+            for number in range(self._slots)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Refuse whoever waits or comes, and end the threads when their runs are over."""
+        with self._lock:
+            self._closed = True
+            for job in list(self._waiting):
+                self._fail(job, _closed_error())
+            self._queue_cv.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def refuse_overload(self) -> None:
         """Refuse a caller for whom there is no room, before anything is done for it.
@@ -130,13 +156,16 @@ class Scheduler:
             OverloadedError: too many callers wait already.
         """
         with self._lock:
-            self._refuse_callers()
+            self._refuse_callers(0)
 
-    def run(self, sequences: Sequence[Sequence[int]]) -> tuple[Logits, Share]:
+    def run(
+        self, sequences: Sequence[Sequence[int]], caller: Caller | None = None
+    ) -> tuple[Logits, RunStats]:
         """Run all sequences of one caller.
 
         Args:
             sequences: n sequences of token ids, n at least 1.
+            caller: what of it still waits is dropped when this caller has gone.
 
         Returns:
             (n, classes) float32 logits in the order of the sequences, and what they took.
@@ -144,48 +173,63 @@ class Scheduler:
         Raises:
             OverloadedError: too much waits already; nothing was started.
             InferenceError: the model failed on a sequence of this call.
+            DroppedError: nobody waits for the answer any more.
+            NotReadyError: the scheduler is closed.
         """
         start = time.perf_counter()
-        job = _Job(sequences, self._classes)
-        if self._enter(job):
+        job = _Job(sequences, self._classes, caller or Caller())
+        job.caller.check()
+        if self._admit(job):
             self._run_alone(job)
         else:
-            job.done.get()
+            self._wait(job)
         if job.error:
             raise job.error
         elapsed = time.perf_counter() - start
-        share = Share(job.batches, job.padding, max(0.0, elapsed - job.infer_s), job.infer_s)
-        return job.logits, share
+        stats = RunStats(job.batches, job.padding, max(0.0, elapsed - job.infer_s), job.infer_s)
+        return job.logits, stats
 
-    def _enter(self, job: _Job) -> bool:
-        """Take all places for a lone sequence, else queue the job; whether it has the places."""
+    def _admit(self, job: _Job) -> bool:
+        """Take all slots for a lone sequence, else queue the job; whether it has the slots."""
+        tokens = sum(map(len, job.sequences))
         with self._lock:
-            self._refuse_callers()
-            self._refuse_tokens(sum(map(len, job.sequences)))
-            if len(job.sequences) == 1 and not self._items and self._free == self._places:
-                self._free = 0
+            if self._closed:
+                raise _closed_error()
+            self._refuse_callers(tokens)
+            self._refuse_tokens(tokens)
+            if len(job.sequences) == 1 and not self._items and self._free_slots == self._slots:
+                self._free_slots = 0
                 return True
             self._jobs += 1
-            for position, sequence in enumerate(job.sequences):
-                bisect.insort(self._items, (len(sequence), -self._jobs, position, job))
-                self._tokens += len(sequence)
-            self._turns.append(job)
+            job.queued = sorted(
+                (len(sequence), -self._jobs, position, job)
+                for position, sequence in enumerate(job.sequences)
+            )
+            for item in job.queued:
+                bisect.insort(self._items, item)
+            self._tokens += tokens
+            self._rotation.append(job)
             self._waiting.add(job)
-            self._call_threads()
+            self._wake_workers()
             return False
 
-    def _refuse_callers(self) -> None:
-        callers = len(self._waiting)
-        if callers >= self._max_queue:
+    def _refuse_callers(self, tokens: int) -> None:
+        """Refuse one more caller; the last places are for those with few tokens."""
+        callers, limit = len(self._waiting), self._max_queue
+        if tokens > self._small:
+            limit -= limit // 4
+        if callers >= limit:
             retry_after = self._retry_after()
             raise OverloadedError(
-                f"{callers} requests are waiting, the limit is {self._max_queue} "
+                f"{callers} requests are waiting, the limit is {limit} "
                 f"(setting max_queue); try again in {retry_after} s",
                 retry_after,
             )
 
     def _refuse_tokens(self, tokens: int) -> None:
-        if self._tokens and self._tokens + tokens > self._max_queue_tokens:
+        if tokens <= self._small or not self._tokens:
+            return
+        if self._tokens + tokens > self._max_queue_tokens:
             retry_after = self._retry_after()
             raise OverloadedError(
                 f"{self._tokens} tokens are waiting and this request has {tokens}, the limit is "
@@ -199,44 +243,77 @@ class Scheduler:
         return max(1, math.ceil(self._tokens / self._speed))
 
     def _run_alone(self, job: _Job) -> None:
-        """Run a job of one sequence in its caller's thread, with all places."""
+        """Run a job of one sequence in its caller's thread, with all slots."""
         try:
             self._run_batch([(len(job.sequences[0]), 0, 0, job)], self._session)
         finally:
-            self._give_back(self._places)
+            self._release_slots(self._slots)
+        cause = job.error and job.error.__cause__
+        if isinstance(cause, (KeyboardInterrupt, SystemExit)):
+            raise cause
 
-    def _call_threads(self) -> None:
+    def _wait(self, job: _Job) -> None:
+        """Wait for a queued job, for as long as its caller waits for the answer."""
+        try:
+            with job.caller.calling(lambda: self._drop_if_gone(job)):
+                while not _told(job):
+                    self._drop_if_gone(job)
+        except BaseException:
+            with self._lock:
+                self._fail(job, InferenceError("the request was interrupted"))
+            raise
+
+    def _drop_if_gone(self, job: _Job) -> None:
+        problem: SentimentError | None = job.caller.problem()
+        if not any(thread.is_alive() for thread in self._threads):
+            problem = problem or _closed_error()
+        if problem:
+            with self._lock:
+                self._fail(job, problem)
+
+    def _wake_workers(self) -> None:
         """Wake as many threads as there is work and room for."""
-        self._work.notify(min(self._free, len(self._items)))
+        self._queue_cv.notify(min(self._free_slots, len(self._items)))
 
-    def _serve(self) -> None:
-        """Run what waits, batch by batch, for ever."""
-        _be_nice()
+    def _work(self) -> None:
+        """Run what waits, batch by batch, until the scheduler is closed."""
+        _lower_priority()
         while True:
             with self._lock:
-                while not (self._items and self._free):
-                    self._work.wait()
-                whole = len(self._items) == 1 and self._free == self._places
+                while not self._can_run() and not self._closed:
+                    self._queue_cv.wait()
+                if self._closed:
+                    return
+                whole = len(self._items) == 1 and self._free_slots == self._slots
                 batch = self._next_batch()
-                taken = self._places if whole else 1
-                self._free -= taken
-            with contextlib.suppress(BaseException):  # the callers have been told
-                self._run_batch(batch, self._session if whole else self._single)
-            self._give_back(taken)
+                taken = self._slots if whole else 1
+                self._free_slots -= taken
+            try:
+                self._run_batch(batch, self._session if whole else self._parallel_session)
+            finally:
+                self._release_slots(taken)
 
-    def _give_back(self, places: int) -> None:
+    def _can_run(self) -> bool:
+        """Whether there is work and room, apart from the work of those who have gone."""
+        for job in [job for job in self._waiting if job.queued]:
+            problem = job.caller.problem(ask=False)
+            if problem:
+                self._fail(job, problem)
+        return bool(self._items and self._free_slots)
+
+    def _release_slots(self, slots: int) -> None:
         with self._lock:
-            self._free += places
-            self._call_threads()
+            self._free_slots += slots
+            self._wake_workers()
 
     def _next_batch(self) -> list[_Item]:
         """Take the longest sequence of the caller whose turn it is, and its neighbours.
 
-        The batch holds a free place's share of what waits, within the budget.
+        The batch holds a free slot's share of what waits, within the budget.
         """
-        job = self._turns.popleft()
-        share = self._tokens / self._free
-        bottom = top = max(i for i, item in enumerate(self._items) if item[3] is job)
+        job = self._rotation.popleft()
+        share = self._tokens / self._free_slots
+        bottom = top = bisect.bisect_left(self._items, job.queued[-1])
         tokens = self._items[top][0]
         while self._may_join(top + 1, bottom, top, share - tokens):
             top += 1
@@ -247,11 +324,11 @@ class Scheduler:
         batch = self._items[bottom : top + 1][::-1]
         del self._items[bottom : top + 1]
         self._tokens -= tokens
-        taken = {item[3] for item in batch}
-        remaining = {item[3] for item in self._items if item[3] in taken}
-        self._turns = deque(j for j in self._turns if j not in taken or j in remaining)
-        if job in remaining:
-            self._turns.append(job)
+        for item in batch:
+            item[3].queued.remove(item)
+        self._rotation = deque(waiting for waiting in self._rotation if waiting.queued)
+        if job.queued:
+            self._rotation.append(job)
         return batch
 
     def _may_join(self, at: int, bottom: int, top: int, left: float) -> bool:
@@ -268,68 +345,106 @@ class Scheduler:
         )
 
     def _run_batch(self, batch: list[_Item], session: Session) -> None:
-        """Run a batch; what fails for several callers is run again for each of them."""
+        """Run a batch and tell its callers; whatever is raised, each of them is told.
+
+        What fails for several callers is run again for each of them.
+        """
         start = time.perf_counter()
+        jobs = list(dict.fromkeys(job for *_, job in batch))
         try:
-            sequences = [job.sequences[position] for _, _, position, job in batch]
-            ids, lengths = batching.pad(sequences, self._pad_id)
-            logits = session.run(ids, lengths)
-        except InferenceError as error:
-            jobs = {job for *_, job in batch}
+            logits = self._infer(batch, session)
+        except BaseException as error:  # a caller that is not told would wait for ever
+            seconds = time.perf_counter() - start
             if len(jobs) == 1:
-                self._deliver(batch, None, error, time.perf_counter() - start)
+                self._deliver_failure(jobs[0], error, seconds)
                 return
-            for job in jobs:
-                self._run_batch([item for item in batch if item[3] is job], session)
+        else:
+            self._deliver(batch, logits, time.perf_counter() - start)
             return
-        except BaseException as error:
-            failed = InferenceError("the model was interrupted; send the request again")
-            failed.__cause__ = error
-            self._deliver(batch, None, failed, time.perf_counter() - start)
-            raise
-        seconds = time.perf_counter() - start
+        for job in jobs:
+            if not job.error:
+                self._run_batch([item for item in batch if item[3] is job], session)
+
+    def _infer(self, batch: list[_Item], session: Session) -> Logits:
+        """Run a batch once: (len(batch), classes) float32 logits; learn the speed from it."""
+        start = time.perf_counter()
+        sequences = [job.sequences[position] for _, _, position, job in batch]
+        ids, lengths = batching.pad(sequences, self._pad_id)
+        logits = session.run(ids, lengths)
+        if logits.shape != (len(batch), self._classes):
+            raise InferenceError(
+                f"the model answered with shape {list(logits.shape)}; "
+                f"{[len(batch), self._classes]} was expected"
+            )
+        seconds = max(time.perf_counter() - start, 1e-6)
         tokens = int(lengths.sum())
-        at_once = 1 if session is self._session else self._places
+        parallel_runs = 1 if session is self._session else self._slots
         with self._lock:
             first = batch[0][3]
             first.batches += 1
             first.padding += ids.size - tokens
-            speed = at_once * tokens / max(seconds, 1e-6)
+            speed = parallel_runs * tokens / seconds
             self._speed = _MEMORY * self._speed + (1 - _MEMORY) * speed
-        self._deliver(batch, logits, None, seconds)
+        return logits
 
-    def _deliver(
-        self,
-        batch: list[_Item],
-        logits: npt.NDArray[np.float32] | None,
-        error: SentimentError | None,
-        seconds: float,
-    ) -> None:
+    def _deliver(self, batch: list[_Item], logits: Logits, seconds: float) -> None:
         """Hand out what a batch gave; wake callers whose answers are complete."""
         with self._lock:
             for row, (_, _, position, job) in enumerate(batch):
-                if logits is not None:
-                    job.logits[position] = logits[row]
-                job.error = job.error or error
+                job.logits[position] = logits[row]
                 job.left -= 1
             for job in {job for *_, job in batch}:
                 job.infer_s += seconds
-                if job.error:
-                    self._drop(job)
                 if not job.left:
                     self._waiting.discard(job)
                     job.done.put(None)
 
-    def _drop(self, job: _Job) -> None:
-        """Forget the rest of a job that has failed."""
-        rest = [item for item in self._items if item[3] is job]
+    def _deliver_failure(self, job: _Job, error: BaseException, seconds: float) -> None:
+        if not isinstance(error, InferenceError):
+            told = InferenceError("the model was interrupted; send the request again")
+            told.__cause__ = error
+            error = told
+        with self._lock:
+            job.infer_s += seconds
+            self._fail(job, error)
+
+    def _fail(self, job: _Job, error: SentimentError) -> None:
+        """Answer a job with an error unless it has its answer; forget what of it waits."""
+        if not job.left or job.error:
+            return
+        tokens = self._drop(job)
+        if isinstance(error, DroppedError):
+            error.tokens = tokens
+        job.error = error
+        self._waiting.discard(job)
+        job.done.put(None)
+
+    def _drop(self, job: _Job) -> int:
+        """Take a job's sequences out of the queue; return their tokens."""
+        if not job.queued:
+            return 0
+        tokens = sum(item[0] for item in job.queued)
         self._items = [item for item in self._items if item[3] is not job]
-        self._tokens -= sum(item[0] for item in rest)
-        self._turns = deque(other for other in self._turns if other is not job)
-        job.left = 0
+        self._rotation.remove(job)
+        job.queued = []
+        self._tokens -= tokens
+        return tokens
 
 
-def _be_nice() -> None:
+def _told(job: _Job) -> bool:
+    """Wait for a job until its caller should be looked at; whether it is done."""
+    try:
+        job.done.get(timeout=job.caller.next_look())
+    except queue.Empty:
+        return False
+    return True
+
+
+def _closed_error() -> NotReadyError:
+    return NotReadyError("not ready: the server is stopping")
+
+
+def _lower_priority() -> None:
     """Let this thread alone yield the CPU to others; Linux keeps niceness by thread."""
     if sys.platform == "linux":
         own = threading.get_native_id()

@@ -85,13 +85,17 @@ class Settings:
         512, "Tokens in one run of the model, padding included.", minimum=1, maximum=1_000_000
     )
     max_queue: int = _setting(
-        64, "Requests that may wait for the model; one more is answered 503 at once. Keep it below "
+        64, "Requests that may wait for the model; one more is answered 503 at once. The last "
+        "quarter is for small ones, of max_queue_tokens / max_queue tokens at most. Keep it below "
         "GUNICORN_THREADS and GRPC_THREADS.", minimum=1, maximum=100_000,
     )  # fmt: skip
     max_queue_tokens: int = _setting(
-        262_144, "Tokens that may wait for the model; a request that comes while nothing waits may "
-        "exceed it.", minimum=1,
+        262_144, "Tokens that may wait for the model; a request that comes while nothing waits, "
+        "and a small one, may exceed it.", minimum=1,
     )  # fmt: skip
+    request_timeout: int = _setting(
+        600, "Seconds that a request may take; then it is answered 503.", minimum=1, maximum=86_400
+    )
     threads: int = _setting(
         0, "Threads that work on the model: all on one text, or one each on runs side by side. "
         "0: the CPUs this container may use.",

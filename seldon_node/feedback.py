@@ -157,8 +157,8 @@ def _values(message: Mapping[str, Any]) -> Any:
 def _rows(shape: Sequence[int], values: list[float]) -> list[Any]:
     if len(shape) > 2 or math.prod(shape) != len(values) or not values:
         raise FeedbackError(
-            f"truth.data.tensor has shape {list(shape)} and {len(values)} values; "
-            "[texts], [texts, 1] or [texts, classes] is needed"
+            f"truth.data.tensor has shape {payload.brief(list(shape[:10]))} and {len(values)} "
+            "values; [texts], [texts, 1] or [texts, classes] is needed"
         )
     width = shape[1] if len(shape) == 2 else 1
     return [values[i : i + width] for i in range(0, len(values), width)]
@@ -174,7 +174,7 @@ def _label(position: int, item: object, names: Sequence[str], labels: Sequence[s
         is_row_with_names = isinstance(item, list) and set(names) == set(labels)
         return names[index] if is_row_with_names else labels[index]
     raise FeedbackError(
-        f"truth {position} is {str(item)[:60]!r}; one of {', '.join(labels)}, "
+        f"truth {position} is {payload.brief(item)}; one of {payload.names(labels)}, "
         f"an index from 0 to {len(labels) - 1} or a one-hot row is needed"
     )
 
@@ -214,7 +214,7 @@ def _described(value: object, labels: Sequence[str]) -> list[str]:
         isinstance(entry, dict) and entry.get("label") in labels for entry in predictions
     ):
         raise FeedbackError(
-            f"response.jsonData must hold predictions, each with a label of {', '.join(labels)}"
+            f"response.jsonData must hold predictions, each with a label of {payload.names(labels)}"
         )
     return [entry["label"] for entry in predictions]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import logging
 import math
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from flask import Flask, Request, Response, current_app, g, jsonify, request
@@ -20,7 +23,8 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from roberta_sentiment.errors import BodyTooLargeError, InferenceError, PayloadError
+from roberta_sentiment import caller
+from roberta_sentiment.errors import BodyTooLargeError, InferenceError, PayloadError, shorten
 from seldon_node import metrics, payload
 from seldon_node.node import NodeError, SentimentNode
 
@@ -81,8 +85,10 @@ def install(app: Flask, node: SentimentNode) -> None:
     app.request_class = ExplainedRequest
     app.config["MAX_CONTENT_LENGTH"] = node.settings.max_body_bytes
     app.config["MAX_FORM_MEMORY_SIZE"] = node.settings.max_body_bytes
+    app.before_request(_name_caller)
     app.before_request(_read_body)
     app.after_request(_add_retry_after)
+    app.teardown_request(_forget_caller)
 
     def refuse(code: int, reason: str, info: str) -> Response:
         if request.endpoint not in _PROBED:
@@ -91,6 +97,7 @@ def install(app: Flask, node: SentimentNode) -> None:
         return answer(code, reason, info)
 
     def answer(code: int, reason: str, info: str) -> Response:
+        info = shorten(info)
         response = jsonify(
             {"status": {"code": code, "info": info, "reason": reason, "status": "FAILURE"}}
         )
@@ -128,6 +135,36 @@ def install(app: Flask, node: SentimentNode) -> None:
         app.register_error_handler(unreadable, on_unreadable)
 
 
+def _name_caller() -> None:
+    """Say who waits for the answer, for as long as this request lasts."""
+    g.serving = contextlib.ExitStack()
+    waiting = caller.Caller(has_left=_connection(request.environ))
+    g.caller = g.serving.enter_context(caller.serving(waiting))
+
+
+def _connection(environ: Mapping[str, Any]) -> Callable[[], bool] | None:
+    """What says whether the client has closed its connection, where the server lets one ask."""
+    if "waitress.client_disconnected" in environ:
+        return environ["waitress.client_disconnected"]  # type: ignore[no-any-return]
+    if "gunicorn.socket" in environ:
+        return functools.partial(_is_closed, environ["gunicorn.socket"])
+    return None
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _forget_caller(_: BaseException | None) -> None:
+    if "serving" in g:
+        g.pop("serving").close()
+
+
 def _read_body() -> None:
     """Parse the message before the wrapper does, which would hide what is wrong with it.
 
@@ -158,7 +195,8 @@ def _without_static_files(app: Flask) -> MethodNotAllowed | NotFound:
 
 def _add_retry_after(response: Response) -> Response:
     if response.status_code == 503 and "Retry-After" not in response.headers:
-        response.headers["Retry-After"] = str(g.get("retry_after", 1))
+        waited = g.caller.retry_after if "caller" in g else None
+        response.headers["Retry-After"] = str(waited or 1)
     return response
 
 

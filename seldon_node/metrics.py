@@ -66,6 +66,14 @@ DEFINITIONS = (
     ),
     Definition("sentiment_infer_seconds", "histogram", (), "A request's time in the model."),
     Definition(
+        "sentiment_dropped_requests", "counter", (),
+        "Requests that ended before their answer: the caller had left, or its time was over.",
+    ),
+    Definition(
+        "sentiment_dropped_tokens", "counter", (),
+        "Tokens of theirs that waited for the model and were not run.",
+    ),
+    Definition(
         "sentiment_feedback", "counter", ("truth", "prediction"),
         "Texts with a truth, by truth and prediction.",
     ),
@@ -161,6 +169,15 @@ def of_refusal(reason: str) -> list[Metric]:
     return [_counter("sentiment_refused_requests", 1, reason=reason.lower())]
 
 
+def of_dropped(tokens: int) -> list[Metric]:
+    """What a request adds that ended before its answer.
+
+    Args:
+        tokens: of it that waited for the model and were not run.
+    """
+    return [_counter("sentiment_dropped_requests", 1), _counter("sentiment_dropped_tokens", tokens)]
+
+
 def of_feedback(pairs: Iterable[tuple[str, str]], reward: float) -> list[Metric]:
     """What one feedback adds.
 
@@ -201,6 +218,7 @@ def known(labels: Sequence[str]) -> dict[Method, list[Metric]]:
     few = labels if len(labels) <= _MOST_LABELS else ()
     predict = [*_plain("sentiment_answered_requests", "sentiment_tokens"), *_refusals()]
     predict += _plain("sentiment_padding_tokens", "sentiment_batches", "sentiment_truncated_texts")
+    predict += _plain("sentiment_dropped_requests", "sentiment_dropped_tokens")
     predict += [_counter("sentiment_texts", 0, label=label) for label in labels]
     predict += [_timer(d.name, 0) for d in DEFINITIONS if d.type == "histogram"]
     feedback = [*_plain("sentiment_answered_requests"), *_refusals()]

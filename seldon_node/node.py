@@ -14,7 +14,15 @@ from seldon_core.flask_utils import SeldonMicroserviceException
 from seldon_core.proto import prediction_pb2
 from seldon_core.user_model import SeldonResponse
 
-from roberta_sentiment.errors import InferenceError, NotReadyError, PayloadError, SentimentError
+from roberta_sentiment import caller
+from roberta_sentiment.errors import (
+    DroppedError,
+    InferenceError,
+    NotReadyError,
+    OverloadedError,
+    PayloadError,
+    SentimentError,
+)
 from roberta_sentiment.predictions import Predictions
 from roberta_sentiment.settings import Settings, Truncation
 from seldon_node import answer, feedback, health, metrics, payload
@@ -71,6 +79,7 @@ class SentimentNode:
         self._classifier: TextClassifier | None = None
         self._failure = "the model is still loading"
         self._failure_lock = threading.Lock()
+        self._checking = False
 
     def _open(self, classifier: TextClassifier) -> None:
         """Take a loaded classifier into service once it has passed a warm-up prediction.
@@ -181,52 +190,81 @@ class SentimentNode:
         return result
 
     def _refused_feedback(self, error: SentimentError) -> NodeError:
-        self.recorder.record(metrics.of_refusal(error.reason), "feedback")
+        self._count_refusal(error, "feedback")
         return NodeError(error)
 
     def _refuse(self, error: SentimentError) -> dict[str, Any]:
-        self.recorder.record(metrics.of_refusal(error.reason), "predict")
+        self._count_refusal(error, "predict")
         return answer.build_error(error)
+
+    def _count_refusal(self, error: SentimentError, method: metrics.Method) -> None:
+        """Count a refused or failed request, and leave its Retry-After with its door."""
+        caller.current().retry_after = error.retry_after
+        counts = metrics.of_refusal(error.reason)
+        if isinstance(error, DroppedError):
+            counts += metrics.of_dropped(error.tokens)
+        self.recorder.record(counts, method)
 
     def _predict(self, request: payload.Request) -> Predictions:
         classifier = self._classifier
         if classifier is None:
             raise NotReadyError(f"not ready: {self._failure}")
+        waiting = caller.current()
+        waiting.limit_time(self.settings.request_timeout)
         try:
-            if request.ids:
-                predictions = classifier.classify_ids(request.ids)
-            else:
-                predictions = classifier.classify(request.texts, request.options.truncation)
+            with caller.serving(waiting):
+                if request.ids:
+                    return classifier.classify_ids(request.ids)
+                return classifier.classify(request.texts, request.options.truncation)
         except InferenceError as error:
             logger.exception("inference failed")
-            self._note_failure(error.message)
+            self._check_model(error.message)
             raise
-        return predictions
 
-    def _note_failure(self, message: str) -> None:
-        """Turn health red, and ask the model again until it answers.
+    def _check_model(self, failure: str) -> None:
+        """Find out whether it is the model that fails, which turns health red, or one text alone.
 
         A server without traffic, because its health is red, has to come back by itself.
         """
         with self._failure_lock:
-            recovering, self._failure = bool(self._failure), message
-        if self.peers:
-            self.peers.board.report(failing=True)
-        if not recovering:
-            threading.Thread(target=self._recover, daemon=True).start()
-
-    def _recover(self) -> None:
-        while True:
-            time.sleep(_RETRY_S)
-            try:
-                self._classifier.classify([self._WARM_UP])  # type: ignore[union-attr]
-            except InferenceError:
-                continue
-            with self._failure_lock:
-                self._failure = ""
-            if self.peers:
-                self.peers.board.report(failing=False)
+            if self._checking:
+                return
+            self._checking = True
+        if self._answers(failure):
             return
+        try:
+            threading.Thread(target=self._recover, args=(failure,), daemon=True).start()
+        except RuntimeError:  # the container's limit of threads; the next failure tries again
+            self._checking = False
+
+    def _recover(self, failure: str) -> None:
+        """Ask the model until it answers, whatever is raised until then."""
+        time.sleep(_RETRY_S)
+        while not self._answers(failure):
+            time.sleep(_RETRY_S)
+
+    def _answers(self, failure: str) -> bool:
+        """Whether the model answers a text that it has answered before."""
+        asking = caller.Caller()
+        asking.limit_time(self.settings.request_timeout)
+        try:
+            with caller.serving(asking):
+                self._classifier.classify([self._WARM_UP])  # type: ignore[union-attr]
+        except (OverloadedError, DroppedError):
+            return False  # it has much to do, which says nothing about its health
+        except BaseException:  # whatever it is, health must not stay as it is for ever
+            self._report(failure)
+            return False
+        with self._failure_lock:
+            self._report("")
+            self._checking = False
+        return True
+
+    def _report(self, failure: str) -> None:
+        """Say here and to the other workers whether the model fails."""
+        self._failure = failure
+        if self.peers:
+            self.peers.board.report(failing=bool(failure))
 
     def _tags(self, predictions: Predictions) -> dict[str, Any]:
         tokens, truncated = predictions.tokens, predictions.truncated

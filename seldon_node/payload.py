@@ -27,6 +27,9 @@ Kind = Literal["ndarray", "tensor", "strData", "jsonData", "binData"]
 
 _DATA_FIELDS = ("data", "strData", "jsonData", "binData")
 _OTHER_FIELDS = ("meta", "status", "customData")
+_SHOWN, _SHOWN_ITEMS = 40, 5
+"""Characters and items of a caller's value that a message repeats."""
+_LARGEST_ID = 2**63
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +135,10 @@ def parse(message: object, settings: Settings) -> Request:
 def _data_field(message: Mapping[str, Any]) -> str:
     for key in message:
         if key not in (*_DATA_FIELDS, *_OTHER_FIELDS):
-            near = difflib.get_close_matches(str(key), _DATA_FIELDS, n=1)
+            # A long name would take the search for a near one much time and memory.
+            near = difflib.get_close_matches(str(key)[:_SHOWN], _DATA_FIELDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(_DATA_FIELDS)}"
-            raise PayloadError(f"unknown field {key!r}; {hint}")
+            raise PayloadError(f"unknown field {brief(key)}; {hint}")
     present = [field for field in _DATA_FIELDS if message.get(field) is not None]
     if message.get("customData") is not None:
         raise PayloadError("customData is not understood here; send strData or data.ndarray")
@@ -207,7 +211,7 @@ def _parse_tensor(tensor: object) -> list[list[int]]:
         raise PayloadError("data.tensor needs the lists shape and values")
     if len(shape) != 2 or not all(_is_whole(n) and n > 0 for n in shape):
         raise PayloadError(
-            f"data.tensor has shape {_shorten(shape)}; token ids are rows, shape [texts, length]"
+            f"data.tensor has shape {brief(shape)}; token ids are rows, shape [texts, length]"
         )
     texts, length = map(int, shape)
     if texts * length != len(values):
@@ -221,7 +225,7 @@ def _parse_tensor(tensor: object) -> list[list[int]]:
 
 
 def _whole_number(row: int, column: int, value: object) -> int:
-    if not _is_whole(value):
+    if not _is_whole(value) or not abs(value) < _LARGEST_ID:  # type: ignore[arg-type]
         raise TokenIdError(
             f"row {row}, column {column}: {describe(value)} is no token id; "
             "a whole number is needed"
@@ -234,7 +238,7 @@ def _parse_json_data(value: object) -> Request:
     if isinstance(value, dict):
         unknown = [key for key in value if key not in ("texts", "options")]
         if unknown or "texts" not in value:
-            named = f"the unknown field {unknown[0]!r}" if unknown else "no texts"
+            named = f"the unknown field {brief(unknown[0])}" if unknown else "no texts"
             raise PayloadError(f"jsonData has {named}; it holds texts and, if you like, options")
         options = _parse_options(value.get("options"))
         value = value["texts"]
@@ -257,7 +261,7 @@ def _parse_options(options: object) -> Options:
     known = [field.name for field in dataclasses.fields(Options)]
     for name in options:
         if name not in known:
-            raise OptionError(f"unknown option {name!r}; known are {', '.join(known)}")
+            raise OptionError(f"unknown option {brief(name)}; known are {', '.join(known)}")
     _check_choice(options, "truncation", get_args(Truncation))
     _check_choice(options, "output", get_args(Output))
     top_k = options.get("top_k")
@@ -326,14 +330,28 @@ def describe(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
-        return f"the number {_shorten(value)}"
+        return f"the number {brief(value)}"
     if isinstance(value, str):
-        return f"the text {_shorten(value)!r}"
+        return f"the text {brief(value)}"
     if isinstance(value, list):
         return "a list"
     return "an object" if isinstance(value, dict) else f"of type {type(value).__name__}"
 
 
-def _shorten(value: object, most: int = 40) -> str:
-    shown = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-    return shown if len(shown) <= most else shown[:most] + "..."
+def brief(value: object) -> str:
+    """The beginning of a value as Python writes it, whatever its size."""
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN:
+        return f"with more than {_SHOWN} digits"  # Python refuses to write many digits
+    if isinstance(value, str):
+        return repr(value[:_SHOWN] + "..." if len(value) > _SHOWN else value)
+    if isinstance(value, list):
+        more = ", ..." if len(value) > _SHOWN_ITEMS else ""
+        return f"[{', '.join(map(brief, value[:_SHOWN_ITEMS]))}{more}]"
+    return "an object" if isinstance(value, dict) else repr(value)
+
+
+def names(labels: Sequence[str]) -> str:
+    """The labels of a model, for a message; a model may have thousands."""
+    shown = ", ".join(label[:_SHOWN] for label in labels[:_SHOWN_ITEMS])
+    more = len(labels) - _SHOWN_ITEMS
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -26,7 +26,8 @@ from gunicorn.errors import HaltServer
 from seldon_core import flask_utils, gunicorn_utils, microservice, wrapper
 from seldon_core.proto import prediction_pb2
 
-from roberta_sentiment.errors import StartError
+from roberta_sentiment import caller
+from roberta_sentiment.errors import StartError, shorten
 from seldon_node import health, http, metrics_page, preflight, supervisor
 from seldon_node.metrics_store import MetricsStore
 from seldon_node.node import SentimentNode
@@ -102,6 +103,8 @@ _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    499: grpc.StatusCode.CANCELLED,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
     501: grpc.StatusCode.UNIMPLEMENTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
@@ -140,8 +143,10 @@ def _repair_grpc_errors() -> None:
 
 def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
     def answer(servicer: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        waiting = _caller(context)
         try:
-            response = method(servicer, request, context)
+            with caller.serving(waiting):
+                response = method(servicer, request, context)
         except NotImplementedError as error:
             code, info = 501, str(error)
         except flask_utils.SeldonMicroserviceException as error:
@@ -154,9 +159,25 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
             if status is None or status.status != prediction_pb2.Status.FAILURE:
                 return response
             code, info = status.code, status.info
-        return context.abort(code_of(code), info)
+        if waiting.retry_after is not None:
+            context.set_trailing_metadata(_retry_metadata(waiting.retry_after))
+        return context.abort(code_of(code), shorten(info))
 
     return answer
+
+
+def _caller(context: grpc.ServicerContext) -> caller.Caller:
+    """Who waits for the answer to an RPC: until its deadline, or until it is cancelled."""
+    seconds = context.time_remaining()
+    waiting = caller.Caller(None if seconds is None else time.monotonic() + seconds)
+    if not context.add_callback(waiting.cancel):
+        waiting.cancel()
+    return waiting
+
+
+def _retry_metadata(seconds: int) -> tuple[tuple[str, str], ...]:
+    """REST's Retry-After, and the pause that gRPC's own retries keep."""
+    return ("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(seconds * 1000))
 
 
 # Metrics ------------------------------------------------------------------------------------

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import gc
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
+from seldon_core.proto import prediction_pb2
 
 from Model import Model
+from roberta_sentiment.caller import Caller, serving
 from roberta_sentiment.classifier import Classifier, load_classifier
+from roberta_sentiment.errors import CallerGoneError, InferenceError, OverloadedError
 from seldon_node.node import NodeError
 from tests import toy
 
@@ -135,3 +141,173 @@ def test_the_request_path_names_this_node(node: Model, monkeypatch: pytest.Monke
     message = {"strData": "good", "meta": {"requestPath": {"before": "image:0"}}}
     answer = node.predict_raw(message)
     assert {"roberta": "image:1", "before": "image:0"} == answer["meta"]["requestPath"]
+
+
+class Model500:
+    """A classifier whose answers are replaced by what a test wants raised, one after another."""
+
+    def __init__(self, node: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failures: list[BaseException | None] = []
+        classify = Classifier.classify
+
+        def failing(classifier: Classifier, texts: Any, truncation: Any = None) -> Any:
+            if "poison" in texts[0]:
+                raise InferenceError("this text breaks it")
+            failure = self.failures.pop(0) if self.failures else None
+            if failure:
+                raise failure
+            return classify(classifier, texts, truncation)
+
+        monkeypatch.setattr(Classifier, "classify", failing)
+        self._retry = threading.Event()
+        held = SimpleNamespace(sleep=lambda _: self._retry.wait(30))
+        monkeypatch.setattr("seldon_node.node.time", held)
+        self._node = node
+
+    def wait_for_health(self) -> None:
+        """Let the node ask the model again, which it does not before."""
+        self._retry.set()
+        for _ in range(3000):
+            if not self._node._failure:
+                self._retry.clear()
+                return
+            threading.Event().wait(0.01)
+        raise AssertionError(self._node._failure)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(OverloadedError("64 requests are waiting", 7), id="overloaded"),
+        pytest.param(CallerGoneError(), id="dropped"),
+        pytest.param(InferenceError("still broken"), id="inference"),
+        pytest.param(MemoryError(), id="memory"),
+        pytest.param(SystemExit(1), id="exit"),
+        pytest.param(KeyboardInterrupt(), id="interrupt"),
+    ],
+)
+def test_health_recovers_whatever_is_raised_meanwhile(
+    node: Model, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    """Recovery that ends before the model answers would leave health red for ever."""
+    model = Model500(node, monkeypatch)
+    broken = InferenceError("broken")
+    model.failures = [broken, broken, failure, failure, broken]
+    assert 500 == node.predict_raw({"strData": "good"})["status"]["code"]
+    with pytest.raises(NodeError, match="not ready: broken"):
+        node.health_status()
+    model.wait_for_health()
+    assert "ready" == node.health_status()
+    assert [] == model.failures
+
+
+def test_a_text_that_fails_alone_leaves_health_green(
+    node: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One caller must not take the pod away from all others."""
+    Model500(node, monkeypatch)
+    for _ in range(3):
+        assert 500 == node.predict_raw({"strData": "poison"})["status"]["code"]
+        assert "ready" == node.health_status()
+
+
+def test_a_model_that_fails_again_turns_health_red_again(
+    node: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each failure is looked at anew once the last has passed."""
+    model = Model500(node, monkeypatch)
+    for _ in range(2):
+        model.failures = [InferenceError("broken")] * 2
+        node.predict_raw({"strData": "good"})
+        with pytest.raises(NodeError, match="not ready: broken"):
+            node.health_status()
+        model.wait_for_health()
+
+
+class Counts:
+    """A metrics store that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+        self.update_reward: Any = None
+
+    def update(self, custom_metrics: list[dict[str, Any]], method: str) -> None:
+        for metric in custom_metrics:
+            key = " ".join([metric["key"], *metric["tags"].values()])
+            self.values[key] = self.values.get(key, 0) + metric["value"]
+
+
+def test_a_request_whose_caller_has_gone_is_counted(node: Model) -> None:
+    """It is neither an answer nor a fault of the model."""
+    counts = Counts()
+    node.recorder.connect(counts, ())
+    gone = Caller()
+    gone.cancel()
+    with serving(gone):
+        status = node.predict_raw({"strData": "good"})["status"]
+    assert (499, "CALLER_GONE") == (status["code"], status["reason"])
+    expected = {
+        "sentiment_refused_requests caller_gone": 1,
+        "sentiment_dropped_requests": 1,
+        "sentiment_dropped_tokens": 0,
+    }
+    assert expected == counts.values
+    assert "ready" == node.health_status()
+
+
+LONG = "\u4e2d\x1b\n'" * 250_000
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param({LONG: 1}, id="field"),
+        pytest.param({"jsonData": {LONG: 1, "texts": "a"}}, id="jsonData field"),
+        pytest.param({"jsonData": {"texts": "a", "options": {LONG: 1}}}, id="option"),
+        pytest.param({"jsonData": {"texts": "a", "options": {"top_k": LONG}}}, id="top_k"),
+        pytest.param({"jsonData": {"texts": "a", "options": {"output": LONG}}}, id="output"),
+        pytest.param({"jsonData": {"texts": "a", "options": {"truncation": [LONG]}}}, id="list"),
+        pytest.param({"jsonData": {"texts": "a", "options": LONG}}, id="options"),
+        pytest.param({"data": LONG}, id="data"),
+        pytest.param({"data": {"ndarray": LONG}}, id="ndarray"),
+        pytest.param({"data": {"ndarray": [[1], [LONG]]}}, id="token id"),
+        pytest.param({"data": {"ndarray": [[10**5000]]}}, id="digits"),
+        pytest.param({"data": {"ndarray": [-(10**5000)]}}, id="flat digits"),
+        pytest.param({"data": {"tensor": {"shape": [10**5000], "values": []}}}, id="shape"),
+        pytest.param({"data": {"tensor": {"shape": [1] * 10**6, "values": []}}}, id="long shape"),
+        pytest.param({"data": {"tensor": {"shape": [LONG, 1], "values": []}}}, id="shape of text"),
+        pytest.param({"binData": LONG}, id="binData"),
+        pytest.param({"strData": [LONG]}, id="strData"),
+        pytest.param({"strData": "a", "meta": {"tags": LONG}}, id="tags"),
+        pytest.param({"strData": "a", "meta": {"puid": [LONG]}}, id="puid"),
+        pytest.param({"strData": "a", "meta": LONG}, id="meta"),
+    ],
+)
+def test_a_sentence_stays_short_whatever_was_sent(node: Model, message: Any) -> None:
+    """A long one does not fit into a gRPC header, and costs as much as it echoes."""
+    status = node.predict_raw(message)["status"]
+    assert 400 == status["code"]
+    assert 10 < len(status["info"]) <= 300
+    assert "\x1b" not in status["info"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param({"truth": {"strData": LONG}}, id="truth"),
+        pytest.param({"truth": {"data": {"ndarray": [LONG]}}}, id="truths"),
+        pytest.param({"truth": {"data": {"ndarray": [[LONG] * 5]}}}, id="one-hot"),
+        pytest.param(
+            {"truth": {"data": {"tensor": {"shape": [1] * 10**5, "values": [1]}}}}, id="shape"
+        ),
+        pytest.param({"truth": {"strData": "good"}, "response": {"jsonData": LONG}}, id="response"),
+        pytest.param(
+            {"truth": {"strData": "positive"}, "request": {"jsonData": {LONG: 1}}}, id="request"
+        ),
+    ],
+)
+def test_a_sentence_about_feedback_stays_short(node: Model, message: Any) -> None:
+    """Its parts come from strangers as well."""
+    with pytest.raises(NodeError) as caught:
+        node.send_feedback_raw(json_format.ParseDict(message, prediction_pb2.Feedback()))
+    assert 10 < len(str(caught.value)) <= 300
