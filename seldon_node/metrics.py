@@ -252,7 +252,8 @@ def _refusals() -> Iterator[Metric]:
     """A refusal for each reason that an error of the node has."""
     own = (errors.NotReadyError, errors.OverloadedError, errors.InferenceError)
     reasons = {errors.SentimentError.reason, *(error.reason for error in own)}
-    reasons |= {error.reason for error in _subclasses(errors.RequestError)}
+    for base in (errors.RequestError, errors.DroppedError):
+        reasons |= {error.reason for error in _subclasses(base)}
     for reason in sorted(map(str.lower, reasons)):
         yield _counter("sentiment_refused_requests", 0, reason=reason)
 
