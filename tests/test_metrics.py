@@ -203,7 +203,7 @@ def test_a_failure_is_counted_once(
                 call(json_format.ParseDict(body, message()), timeout=60)
 
     monkeypatch.setattr(Classifier, "classify", broken)
-    monkeypatch.setattr(Model, "_note_failure", lambda *_: None)
+    monkeypatch.setattr(Model, "_check_model", lambda *_: None)
     assert one("refused", kind, "inference_failed") == added(store, ask)
 
 
