@@ -17,9 +17,11 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,9 +39,13 @@ from ab.rehearsal.gateway_metrics import ExecutorMetrics
 from ab.rehearsal.gateway_rest import QuietHandler, RestDoor
 from ab.rehearsal.graph import Predictor, read_graph
 
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _GRPC_THREADS = 32
 _POLL_S = 0.05
-_PANIC_EXIT_CODE = 2
+_PANIC_S = 1.0
+"""For the answer of the call that panicked."""
+
+_PANIC_EXIT_CODE, _CUT_EXIT_CODE = 2, 1
 _SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
@@ -66,10 +72,10 @@ class Executor:
     ) -> None:
         self.panicked = threading.Event()
         metrics = ExecutorMetrics(predictor)
+        self._rest_door = RestDoor(predictor, draw, metrics)
         self._rest = make_server(
-            address, http_port, RestDoor(predictor, draw, metrics), threaded=True,
-            request_handler=QuietHandler,
-        )  # fmt: skip
+            address, http_port, self._rest_door, threaded=True, request_handler=QuietHandler
+        )
         self._door = GrpcDoor(predictor, draw, metrics, self._panic)
         self._grpc = grpc.server(
             ThreadPoolExecutor(_GRPC_THREADS), options=[*SIZES, ("grpc.so_reuseport", 0)]
@@ -98,20 +104,31 @@ class Executor:
         try:
             yield self
         finally:
-            self._stop()
+            self.stop(0)
             thread.join()
             self._door.close()
 
+    def stop(self, graceful_timeout_s: float) -> bool:
+        """Refuse new connections, and wait for the running requests.
+
+        Args:
+            graceful_timeout_s: after which they are cut.
+
+        Returns:
+            Whether all have ended.
+        """
+        if self._stopped.is_set():
+            return True
+        self._stopped.set()
+        ended = self._grpc.stop(graceful_timeout_s or None)
+        self._rest.shutdown()
+        self._rest.server_close()
+        is_idle = self._rest_door.wait_until_idle(graceful_timeout_s)
+        return ended.wait(graceful_timeout_s) and is_idle
+
     def _panic(self) -> None:
         self.panicked.set()
-        threading.Thread(target=self._stop).start()
-
-    def _stop(self) -> None:
-        if not self._stopped.is_set():
-            self._stopped.set()
-            self._grpc.stop(1).wait()
-            self._rest.shutdown()
-            self._rest.server_close()
+        threading.Thread(target=self.stop, args=(_PANIC_S,)).start()
 
 
 def read_predictor(engine_predictor: str, file: Path | None, name: str) -> dict[str, Any]:
@@ -136,6 +153,18 @@ def read_predictor(engine_predictor: str, file: Path | None, name: str) -> dict[
         raise DataError(f"no predictor in ENGINE_PREDICTOR or --file: {error}") from None
 
 
+def read_seconds(duration: str) -> float:
+    """Seconds of a duration such as 10s, 500ms or 1m30s; the executor refuses one without a unit.
+
+    Raises:
+        DataError: it is none.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", duration)
+    if "".join(map("".join, parts)) != duration or not parts:
+        raise DataError(f"{duration!r} is no duration; write 10s")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
 def command(
     sdep: Annotated[str, typer.Option("--sdep")],
     predictor: Annotated[str, typer.Option("--predictor")],
@@ -144,10 +173,13 @@ def command(
     grpc_port: Annotated[int, typer.Option("--grpc_port")] = 5001,
     protocol: Annotated[str, typer.Option("--protocol")] = "seldon",
     file: Annotated[Path | None, typer.Option("--file")] = None,
+    shutdown_delay: Annotated[str, typer.Option("--shutdown_delay")] = "0s",
+    graceful_timeout: Annotated[str, typer.Option("--graceful_timeout")] = "15s",
     engine_predictor: Annotated[str, typer.Option(envvar="ENGINE_PREDICTOR")] = "",
     inject_routing: Annotated[str, typer.Option(envvar="SELDON_ENABLE_ROUTING_INJECTION")] = "",
 ) -> None:
     """Serve a predictor until SIGTERM."""
+    delay_s, grace_s = read_seconds(shutdown_delay), read_seconds(graceful_timeout)
     if protocol != "seldon":
         raise DataError(f"protocol {protocol}: the stand-in executor knows only seldon")
     graph = read_graph(read_predictor(engine_predictor, file, predictor))
@@ -156,12 +188,23 @@ def command(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with Executor(served, http_port, grpc_port, "0.0.0.0").serve() as executor:  # noqa: S104  as the real one
-        while not stop.wait(0.1):
+        while not stop.wait(_POLL_S):
             if executor.panicked.is_set():
                 sys.exit(_PANIC_EXIT_CODE)
+        time.sleep(delay_s)
+        if not executor.stop(grace_s):
+            sys.exit(_CUT_EXIT_CODE)
+
+
+def main() -> None:
+    """Run the command; an error is one sentence."""
+    app = typer.Typer(add_completion=False)
+    app.command(context_settings=_SETTINGS)(command)
+    try:
+        app()
+    except DataError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False)
-    app.command(context_settings=_SETTINGS)(command)
-    app()
+    main()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
+from werkzeug.wsgi import ClosingIterator
 
 from ab.rehearsal import go
 from ab.rehearsal.gateway_metrics import ExecutorMetrics
@@ -89,17 +91,32 @@ class RestDoor:
     ) -> None:
         self._predictor, self._draw, self._metrics = predictor, draw, metrics
         self._pool = urllib3.PoolManager(maxsize=64, retries=_REDIRECTS)
+        self._running, self._changed = 0, threading.Condition()
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer one request."""
+        self._count(1)
         try:
             response = self._respond(Request(environ))
-        except PanicError as error:
+            return ClosingIterator(response(environ, start_response), lambda: self._count(-1))
+        except BaseException as error:
+            self._count(-1)
+            if not isinstance(error, PanicError):
+                raise
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError(str(error)) from None
-        return response(environ, start_response)
+
+    def wait_until_idle(self, limit_s: float) -> bool:
+        """Whether the running requests have ended within this time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._running == 0, limit_s)
+
+    def _count(self, change: int) -> None:
+        with self._changed:
+            self._running += change
+            self._changed.notify_all()
 
     def _respond(self, request: Request) -> Response:
         route = _find_route(request.path)

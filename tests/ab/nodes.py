@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -50,7 +50,7 @@ class Script:
     calls: list[tuple[str, dict[str, str]]] = dataclasses.field(default_factory=list)
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(name: str, script: Script, kind: str = "MODEL") -> Iterator[Node]:
     """A node of the graph that runs its script."""
     rest = ThreadingHTTPServer(("127.0.0.1", 0), _rest_handler(script))
@@ -86,7 +86,8 @@ def _rest_handler(script: Script) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             if answer.status != 204:
-                self.wfile.write(answer.body)
+                with contextlib.suppress(OSError):  # the caller may have gone
+                    self.wfile.write(answer.body)
 
         do_GET = do_POST  # noqa: N815
 

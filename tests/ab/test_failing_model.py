@@ -71,6 +71,12 @@ def failing(status: int, body: bytes) -> Script:
     return Script(lambda path, _: RestAnswer(status, body), lambda method, _: error)
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once."""
+    monkeypatch.setattr("ab.run.retry._FIRST_PAUSE_S", 0.0)
+
+
 class Draws:
     """Draws half of the requests for each model, and knows the first draw of every review."""
 

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -21,11 +22,12 @@ import pytest
 from google.protobuf import empty_pb2, json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
 from ab.errors import DataError
 from ab.rehearsal import go
-from ab.rehearsal.gateway import Executor
+from ab.rehearsal.gateway import Executor, read_seconds
 from ab.rehearsal.gateway_rest import read_choice
 from ab.rehearsal.graph import GraphError, Node, PanicError, Predictor, read_graph
 from tests.ab.nodes import GrpcAnswer, RestAnswer, Script, serving
@@ -39,6 +41,10 @@ EXCHANGES: list[Exchange] = [
     .read_text(encoding="utf-8")
     .splitlines()
 ]
+
+RECORDED_PAGE = (ROOT / "tests" / "fixtures" / "executor" / "metrics-rest.txt").read_text(
+    encoding="utf-8"
+)
 
 V2 = "protocol v2"
 SHAPES = "TRANSFORMER, OUTPUT_TRANSFORMER and COMBINER"
@@ -506,10 +512,11 @@ def test_a_graph_outside_the_claim_is_refused() -> None:
         read_graph({"graph": {"name": "lo", "type": "TRANSFORMER"}})
 
 
-def test_the_command_takes_what_the_operator_gives() -> None:
-    """Arguments and variables of a rendered seldon-container-engine; a panic over gRPC ends it."""
+@contextlib.contextmanager
+def engine(dead: int, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+    """The command as the operator renders it, with children at one port."""
     rendered = json.loads((ROOT / "tests/fixtures/executor/engine.json").read_text("utf-8"))
-    http_port, grpc_port, dead = free_ports(3)
+    http_port, grpc_port = free_ports(2)
     predictor = json.loads(base64.b64decode(rendered["env"]["ENGINE_PREDICTOR"]))
     for child in predictor["graph"]["children"]:
         child["endpoint"].update(httpPort=dead, grpcPort=dead)
@@ -517,18 +524,119 @@ def test_the_command_takes_what_the_operator_gives() -> None:
     ports = {"8000": str(http_port), "5001": str(grpc_port)}
     arguments = [ports.get(argument, argument) for argument in rendered["args"]]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ab.rehearsal.gateway", *arguments],
+        [sys.executable, "-m", "ab.rehearsal.gateway", *arguments, *more],
         cwd=ROOT, env={**os.environ, **rendered["env"], "ENGINE_PREDICTOR": encoded},
     )  # fmt: skip
     try:
         with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
             grpc.channel_ready_future(channel).result(60)
-            stub = prediction_pb2_grpc.SeldonStub(channel)
-            with pytest.raises(grpc.RpcError, match="connection refused"):
-                stub.Predict(prediction_pb2.SeldonMessage(strData="a"), timeout=60)
-            with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
-                stub.GraphMetadata(empty_pb2.Empty(), timeout=60)
-        assert 2 == process.wait(60)
+        yield process, http_port, grpc_port
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_panic_over_grpc_ends_the_command() -> None:
+    """With the arguments and variables of a rendered seldon-container-engine."""
+    (dead,) = free_ports(1)
+    with (
+        engine(dead) as (process, _, port),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        stub = prediction_pb2_grpc.SeldonStub(channel)
+        with pytest.raises(grpc.RpcError, match="connection refused"):
+            stub.Predict(prediction_pb2.SeldonMessage(strData="a"), timeout=60)
+        with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
+            stub.GraphMetadata(empty_pb2.Empty(), timeout=60)
+        assert 2 == process.wait(60)
+
+
+@pytest.mark.parametrize(("grace", "code"), [("60s", 0), ("10ms", 1)], ids=["drained", "cut"])
+def test_the_command_ends_after_its_running_requests(grace: str, code: int) -> None:
+    """After SIGTERM new connections are refused; what runs has the graceful timeout."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def held(path: str, body: bytes) -> RestAnswer:
+        begun.set()
+        go_on.wait(60)
+        return RestAnswer(body=b'{"strData":"done"}')
+
+    with (
+        serving("roberta", Script(rest=held)) as node,
+        engine(node.http_port, "--graceful_timeout", grace) as (process, port, _),
+    ):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("POST", "/api/v1.0/predictions", b"{}")
+        assert begun.wait(60)
+        process.terminate()
+        while code == 0 and accepts(port):
+            pass
+        if code == 0:
+            go_on.set()
+            assert b'{"strData":"done"}' == connection.getresponse().read()
+        assert code == process.wait(60)
+        go_on.set()
+        connection.close()
+
+
+def accepts(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10s", 10), ("1m30s", 90), ("250ms", 0.25), ("1.5h", 5400)]
+)
+def test_durations_are_go_s(text: str, seconds: float) -> None:
+    """As the executor's own flags."""
+    assert seconds == read_seconds(text)
+
+
+@pytest.mark.parametrize("text", ["10", "", "s", "10 s", "-1s"])
+def test_a_duration_without_a_unit_is_refused(text: str) -> None:
+    """So does the executor."""
+    with pytest.raises(DataError, match="is no duration; write 10s"):
+        read_seconds(text)
+
+
+def test_the_series_are_those_of_the_recorded_page(
+    ab_test: tuple[Predictor, dict[str, Script]],
+) -> None:
+    """A node that can't be reached is in the server's series and in no series of calls."""
+    predictor, scripts = ab_test
+    children = predictor.graph.children
+    lexicon = dataclasses.replace(children[1], http_port=free_ports(1)[0])
+    graph = dataclasses.replace(predictor.graph, children=(children[0], lexicon))
+    draws = iter([0.0, 0.0, 0.9])
+    dead = dataclasses.replace(predictor, graph=graph)
+    with Executor(dead, draw=lambda: next(draws)).serve() as executor:
+        assert 200 == post(executor, "predictions", {}).status
+        scripts["roberta"].rest = lambda path, body: RestAnswer(415)
+        assert 415 == post(executor, "predictions", {}).status
+        assert 500 == post(executor, "predictions", {}).status
+        for method, path in (("GET", "/api/v1.0/predictions"), ("GET", "/nowhere")):
+            call(executor, method, path, {}, None)
+        call(executor, "GET", "/api/v1.0/health/status", {}, None)
+        page = call(executor, "GET", "/prometheus", {}, None)
+    assert page is not None
+    counts = {
+        (sample.name.split("_")[3], sample.labels["service"], sample.labels["code"]): sample.value
+        for family in text_string_to_metric_families(page.body.decode())
+        for sample in family.samples
+        if sample.name.endswith("_count")
+    }
+    assert {
+        ("server", "predictions", "200"): 1, ("server", "predictions", "415"): 1,
+        ("server", "predictions", "500"): 1, ("server", "status", "503"): 1,
+        ("client", "/predict", "200"): 1, ("client", "/predict", "415"): 1,
+    } == counts  # fmt: skip
+    assert set(series_labels(page.body.decode())) <= set(series_labels(RECORDED_PAGE))
+
+
+def series_labels(page: str) -> Iterator[tuple[str, ...]]:
+    """Names of series with the names of their labels."""
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if not sample.name.endswith("_created"):
+                yield (sample.name, *sorted(sample.labels))
