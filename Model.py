@@ -45,12 +45,18 @@ class Model(SentimentNode):
             self._cpus = serving_cpus(exclusive=self.settings.exclusive_cpus)
         except StartError as error:
             raise SystemExit(f"cannot start: {error.message}") from None
+        self._in_force = metadata.in_force(
+            self.settings,
+            self._artifact,
+            self._checked,
+            exclusive_cpus=self._cpus is not None,
+        )
         self.identity = {
             "model_name": self.settings.model_name or self._artifact.name,
             "model_version": self._artifact.version,
             "precision": self._artifact.precision,
         }
-        logger.info("settings: %s", self.settings)
+        logger.info("settings in force: %s", self._in_force)
         logger.info(
             "model: %s version %s from %s (%s)",
             self.identity["model_name"],
@@ -91,9 +97,7 @@ class Model(SentimentNode):
 
     def init_metadata(self) -> dict[str, Any]:
         """Name, version, inputs, outputs and origin, for /metadata and gRPC ModelMetadata."""
-        return metadata.describe(
-            self._artifact, self.settings, self.identity["model_name"], self._checked
-        )
+        return metadata.describe(self._artifact, self._in_force, self._checked)
 
 
 def _cause(error: SentimentError) -> str:

@@ -54,7 +54,8 @@ class BaselineNode(SentimentNode, abc.ABC):
             "model_version": self._sha256[:12],
             "precision": self.PRECISION,
         }
-        logger.info("settings: %s", self.settings)
+        settings = {name: getattr(self.settings, name) for name in TAKEN}
+        logger.info("settings in force: %s", {**settings, **self.identity})
         logger.info("model: %s, sha256 %s", self.identity["model_name"], self._sha256)
 
     @abc.abstractmethod

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from roberta_sentiment.artifact import Artifact
-from roberta_sentiment.classifier import Checked
+from roberta_sentiment.classifier import Checked, available_threads
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.version import __version__
 
+InForce = Mapping[str, object]
+"""Settings by name, with what is in force where a default leaves it to the model or the machine."""
 
-def describe(artifact: Artifact, settings: Settings, name: str, checked: Checked) -> dict[str, Any]:
+
+def in_force(
+    settings: Settings, artifact: Artifact, checked: Checked, *, exclusive_cpus: bool
+) -> InForce:
+    """The settings that this server works with.
+
+    Args:
+        settings: as they were set.
+        artifact: the model.
+        checked: what is known of it.
+        exclusive_cpus: whether the threads that serve requests have a CPU of their own.
+    """
+    return {
+        **dataclasses.asdict(settings),
+        "model_uri": str(artifact.path),
+        "model_name": settings.model_name or artifact.name,
+        "max_tokens": checked.tokenizer.limit,
+        "threads": available_threads(settings),
+        "exclusive_cpus": exclusive_cpus,
+    }
+
+
+def describe(artifact: Artifact, settings: InForce, checked: Checked) -> dict[str, Any]:
     """Seldon v1 metadata: names, types and shapes of inputs and outputs, and what is custom.
 
     Seldon's schema allows strings only under `custom`, and -1 for a free dimension.
     """
     head = checked.head
-    limits = {
-        "max_texts": settings.max_texts,
-        "max_characters": settings.max_characters,
-        "max_body_bytes": settings.max_body_bytes,
-        "max_tokens": checked.tokenizer.limit,
-    }
+    shown = {name: value for name, value in settings.items() if not name.startswith("model_")}
     custom = {
         "labels": ", ".join(artifact.labels),
         "head": head.description,
@@ -31,12 +52,11 @@ def describe(artifact: Artifact, settings: Settings, name: str, checked: Checked
         "source": artifact.source,
         "licence": str(artifact.manifest.get("licence", "unknown")),
         "origin": str(artifact.manifest.get("origin", "unknown")),
-        "truncation": settings.truncation,
         "component_version": __version__,
-        **{key: str(value) for key, value in limits.items()},
+        **{name: _text(value) for name, value in shown.items()},
     }
     return {
-        "name": name,
+        "name": str(settings["model_name"]),
         "versions": [artifact.version],
         "platform": "onnxruntime",
         "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
@@ -49,3 +69,8 @@ def describe(artifact: Artifact, settings: Settings, name: str, checked: Checked
         ],
         "custom": custom,
     }
+
+
+def _text(value: object) -> str:
+    """A value as a manifest would give it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
