@@ -6,7 +6,8 @@ upstream is deleted here; until then SELDON_REPAIRS_OFF (names, comma-separated)
     http_errors      a wrong path, method or content type is a 500; no limit for the body (4930)
     grpc_errors      every error is UNKNOWN with an empty text, messages end at 4 MiB (3924)
     metrics          threads and ending workers lose counts (2704), series grow (2766, 2873)
-    processes        SIGTERM never ends the gRPC side, a dead gRPC worker is not replaced (7113)
+    processes        SIGTERM never ends the gRPC side or cancels calls, a dead gRPC worker is not
+                     replaced (7113)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment import caller
 from roberta_sentiment.errors import StartError, shorten
-from seldon_node import health, http, metrics_page, preflight, supervisor
+from seldon_node import grpc_stop, health, http, metrics_page, preflight, supervisor
 from seldon_node.metrics_store import MetricsStore
 from seldon_node.node import SentimentNode
 from seldon_node.restarts import Restarts, exit_code, note_ends
@@ -111,6 +112,12 @@ _CODES = {
 }
 
 
+_GRPC_METHODS = (
+    "Predict", "SendFeedback", "TransformInput", "TransformOutput", "Route", "Aggregate",
+    "Metadata", "ModelMetadata", "GraphMetadata",
+)  # fmt: skip
+
+
 def code_of(http_status: int) -> grpc.StatusCode:
     """The gRPC code that means the same as an HTTP status."""
     return _CODES.get(http_status, grpc.StatusCode.INTERNAL)
@@ -123,10 +130,7 @@ def _repair_grpc_errors() -> None:
     class ExplainingServicer(wrapper.SeldonModelGRPC):  # type: ignore[misc]
         """The wrapper's servicer with errors that reach the client."""
 
-    for method in (
-        "Predict", "SendFeedback", "TransformInput", "TransformOutput", "Route", "Aggregate",
-        "Metadata", "ModelMetadata", "GraphMetadata",
-    ):  # fmt: skip
+    for method in _GRPC_METHODS:
         setattr(ExplainingServicer, method, _explaining(getattr(wrapper.SeldonModelGRPC, method)))
 
     def get_grpc_server(
@@ -221,6 +225,7 @@ class _ThisProcess:
 
 
 _this_process = _ThisProcess()
+_calls = grpc_stop.Calls()
 
 
 def _reserve_ports(args: Any) -> list[socket.socket]:
@@ -299,6 +304,13 @@ def _repair_processes() -> None:
         note_ends(arbiter)
         original_reap(arbiter)
 
+    class TrackedServicer(wrapper.SeldonModelGRPC):  # type: ignore[misc]
+        """The servicer whose running calls are known when the server stops."""
+
+    for method in _GRPC_METHODS:
+        setattr(TrackedServicer, method, _calls.tracked(getattr(wrapper.SeldonModelGRPC, method)))
+
+    wrapper.SeldonModelGRPC = TrackedServicer
     wrapper.get_grpc_server = get_grpc_server
     gunicorn_utils.StandaloneApplication.load_config = load_config
     Arbiter.reap_workers = reap_workers
@@ -339,7 +351,7 @@ def _serve_until_sigterm(server: grpc.Server) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     os.read(awake, 1)
-    server.stop(supervisor.GRACE_S).wait()
+    grpc_stop.stop(_calls, supervisor.GRACE_S)
 
 
 _REPAIRS: dict[str, Callable[[], None]] = {
