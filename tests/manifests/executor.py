@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.manifests.document import (
+    EXECUTOR,
     Fields,
     containers,
     environment,
     nodes,
     parameters,
+    pods,
     predictors,
 )
 from tests.manifests.shutdown import TIMEOUTS
@@ -21,7 +23,8 @@ LEAST_TIMEOUT_MS = 1000
 def annotations_have_no_equals_sign(document: Fields) -> Iterator[str]:
     """The executor splits at each one, and gives up on all annotations."""
     spec = document.get("spec", {})
-    for holder in (spec, *predictors(document)):
+    metadata = [pod.get("metadata") or {} for p in predictors(document) for pod in pods(p)]
+    for holder in (spec, *predictors(document), *metadata):
         for key, value in (holder.get("annotations") or {}).items():
             if "=" in str(value):
                 yield f"{key} holds an equals sign: all annotations are lost"
@@ -70,7 +73,8 @@ def routers_inject_routing(document: Fields) -> Iterator[str]:
     """Without `meta.routing` in the answer its feedback goes to every child."""
     for predictor in predictors(document):
         routed = [n for n in nodes(predictor) if len(n.get("children") or []) > 1]
-        value = environment(predictor.get("svcOrchSpec") or {}).get(ROUTING)
+        own = [c for c in containers(predictor) if c.get("name") == EXECUTOR]
+        value = environment((own or [predictor.get("svcOrchSpec") or {}])[0]).get(ROUTING)
         if routed and value != "true":
             yield f'predictor {predictor.get("name")} routes, but {ROUTING} is not "true"'
 

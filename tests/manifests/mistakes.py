@@ -24,6 +24,10 @@ POD = f"{COMPONENT}.spec"
 CONTAINERS = f"{POD}.containers"
 CONTAINER = f"{CONTAINERS}.0"
 ANNOTATIONS = "spec.annotations"
+LOSSLESS, LOSSLESS_AB = "lossless-rollout", "lossless-ab-test"
+OWN, METADATA = f"{CONTAINERS}.1", f"{COMPONENT}.metadata"
+LABELS, GRAPH_FILE = f"{METADATA}.labels", f"{METADATA}.annotations.{{graph.yaml}}"
+ROUTING = "SELDON_ENABLE_ROUTING_INJECTION"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,6 +208,78 @@ EXECUTOR = [
              "images_have_one_colon"),
 ]
 
+OWN_EXECUTOR = [
+    *(
+        _mistake(f"own executor with another {option}", LOSSLESS,
+                 {f"{OWN}.args.{2 * index + 1}": "other"}, "it_gets_its_arguments")
+        for index, option in enumerate((
+            "sdep", "namespace", "predictor", "http_port", "grpc_port", "protocol", "transport",
+            "prometheus_path", "server_type",
+        ))
+    ),
+    _mistake("own executor without arguments", LOSSLESS, {f"{OWN}.args": DELETED},
+             "it_gets_its_arguments", "it_stops_late", "its_file_comes_from_an_annotation",
+             "timeouts_are_granted"),
+    _mistake("delay without a unit", LOSSLESS, {f"{OWN}.args.19": "10"}, "it_stops_late"),
+    _mistake("no delay", LOSSLESS, {f"{OWN}.args.18": "--verbose"}, "it_stops_late"),
+    _mistake("Seldon's own time to end", LOSSLESS, {f"{OWN}.args.20": "--verbose"},
+             "it_stops_late", "timeouts_are_granted"),
+    _mistake("executor that ends before its requests", LOSSLESS, {f"{OWN}.args.21": "20s"},
+             "timeouts_are_granted"),
+    _mistake("node that sleeps as long as its executor", LOSSLESS,
+             {f"{CONTAINER}.lifecycle.preStop.exec.command.2": "sleep 10"},
+             "prestop_outlasts_the_executor"),
+    _mistake("delay in minutes", LOSSLESS, {f"{OWN}.args.19": "1m"},
+             "prestop_outlasts_the_executor", "timeouts_are_granted", "grace_covers_the_end"),
+    _mistake("executor longer than the pod's grace", LOSSLESS, {f"{OWN}.args.21": "50s"},
+             "grace_covers_the_end"),
+    _mistake("executor's metrics under another name", LOSSLESS, {f"{OWN}.ports.0.name": "http"},
+             "it_opens_its_ports"),
+    _mistake("executor without gRPC", LOSSLESS, {f"{OWN}.ports.1": DELETED}, "it_opens_its_ports"),
+    _mistake("executor that is not probed", LOSSLESS, {f"{OWN}.readinessProbe": DELETED},
+             "it_is_probed"),
+    _mistake("executor that asks the node's health", LOSSLESS,
+             {f"{OWN}.livenessProbe.httpGet.path": "/health/status"}, "it_is_probed"),
+    _mistake("executor without timeouts", LOSSLESS, {f"{OWN}.volumeMounts.0": DELETED},
+             "it_reads_the_annotations"),
+    _mistake("executor without its graph", LOSSLESS, {f"{OWN}.volumeMounts.1": DELETED},
+             "its_file_comes_from_an_annotation"),
+    _mistake("reference without a version", LOSSLESS,
+             {f"{POD}.volumes.1.downwardAPI.items.0.fieldRef.apiVersion": DELETED},
+             "its_file_comes_from_an_annotation"),
+    _mistake("reference to another annotation", LOSSLESS,
+             {f"{POD}.volumes.1.downwardAPI.items.0.fieldRef.fieldPath":
+              "metadata.annotations['graph']"}, "its_file_comes_from_an_annotation"),
+    _mistake("graph that is no YAML", LOSSLESS, {GRAPH_FILE: "spec: {"},
+             "its_graph_is_the_manifests"),
+    _mistake("equals sign in the graph's file", LOSSLESS,
+             {GRAPH_FILE: "# names=roberta"}, "its_graph_is_the_manifests",
+             "annotations_have_no_equals_sign"),
+    _mistake("port that the file does not know", LOSSLESS,
+             {f"{CONTAINER}.ports.0.containerPort": 9100}, "its_graph_is_the_manifests"),
+    _mistake("image that the file does not know", LOSSLESS,
+             {f"{CONTAINER}.image": "roberta-sentiment:0.2.0"}, "its_graph_is_the_manifests"),
+    _mistake("share that the file does not know", LOSSLESS_AB,
+             {f"{GRAPH}.parameters.0.value": "0.9"}, "its_graph_is_the_manifests"),
+    _mistake("children in another order than in the file", LOSSLESS_AB,
+             {f"{CHILDREN}.0.name": "lexicon", f"{CHILDREN}.1.name": "roberta"},
+             "its_graph_is_the_manifests"),
+    _mistake("logger that the file does not know", LOSSLESS,
+             {f"{GRAPH}.logger": {"mode": "all"}}, "its_graph_is_the_manifests"),
+    _mistake("pod that no Service selects", LOSSLESS, {f"{LABELS}.seldon-app": DELETED},
+             "the_service_selects_its_pod"),
+    _mistake("pod of another Service", LOSSLESS, {f"{LABELS}.seldon-app": "sentiment-default"},
+             "the_service_selects_its_pod"),
+    _mistake("name of the running Deployment", LOSSLESS, {f"{METADATA}.name": "roberta"},
+             "its_deployment_has_another_name"),
+    _mistake("Deployment without a name of its own", LOSSLESS, {f"{METADATA}.name": DELETED},
+             "its_deployment_has_another_name"),
+    _mistake("routing where nobody reads it", LOSSLESS_AB,
+             {f"{CONTAINERS}.2.env": DELETED,
+              f"{PREDICTOR}.svcOrchSpec": {"env": _variable(ROUTING, "true")}},
+             "variables_reach_it", "routers_inject_routing"),
+]
+
 SHUTDOWN = [
     _mistake("Seldon's own grace", DIRECT, {f"{POD}.terminationGracePeriodSeconds": DELETED},
              "grace_covers_the_end"),
@@ -289,4 +365,4 @@ NODE = [
 ]
 # fmt: on
 
-MISTAKES = [*WEBHOOK, *OPERATOR, *EXECUTOR, *SHUTDOWN, *NODE]
+MISTAKES = [*WEBHOOK, *OPERATOR, *EXECUTOR, *OWN_EXECUTOR, *SHUTDOWN, *NODE]

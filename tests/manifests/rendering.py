@@ -85,7 +85,7 @@ def services(manifest: Fields) -> list[Fields]:
     """Name, ports and selector of each Service: one a container of the graph, one a predictor."""
     found = []
     for predictor, of_pods in zip(predictors(manifest), assigned_ports(manifest), strict=True):
-        service = _service_name(manifest, predictor)
+        service = service_name(manifest, predictor)
         for pod, of_pod in zip(pods(predictor), of_pods, strict=True):
             for container, ports in zip(pod_containers(pod), of_pod, strict=True):
                 if container["name"] in _by_name(predictor):
@@ -159,7 +159,7 @@ def _deployment(manifest: Fields, predictor: Fields, index: int, ports: list[Por
         if key.startswith("seldon-app-svc-") or key == "seldon-deployment-id"
     }
     if _injects(predictor, index) or not has_executor(predictor):
-        selector["seldon-app"] = _service_name(manifest, predictor)
+        selector["seldon-app"] = service_name(manifest, predictor)
     # Only the Deployment has it, unless the manifest sets it on the pods.
     mark = {"seldon-deployment-contains-svcorch": "true"} if _injects(predictor, index) else {}
     on_pod = pod_annotations(manifest, predictor, pod)
@@ -194,7 +194,7 @@ def deployment_name(manifest: Fields, predictor: Fields, index: int) -> str:
 
 
 def _pod_labels(manifest: Fields, predictor: Fields, index: int, name: str) -> dict[str, str]:
-    pod, service = pods(predictor)[index], _service_name(manifest, predictor)
+    pod, service = pods(predictor)[index], service_name(manifest, predictor)
     labels = {
         "app": name,
         "app.kubernetes.io/managed-by": "seldon-core",
@@ -324,7 +324,7 @@ def _engine_predictor(manifest: Fields, predictor: Fields) -> Fields:
     return {
         **told,
         "name": predictor["name"],
-        "graph": _told_node(manifest, predictor, predictor["graph"]),
+        "graph": told_graph(manifest, predictor),
         "componentSpecs": [
             {
                 **{key: pod[key] for key in ("hpaSpec", "kedaSpec", "pdbSpec") if key in pod},
@@ -344,6 +344,11 @@ def _engine_predictor(manifest: Fields, predictor: Fields) -> Fields:
         "labels": _labels(predictor),
         "svcOrchSpec": copy.deepcopy(predictor.get("svcOrchSpec") or {}),
     }
+
+
+def told_graph(manifest: Fields, predictor: Fields) -> Fields:
+    """The graph as the executor is told it: with types and endpoints."""
+    return _told_node(manifest, predictor, predictor["graph"])
 
 
 def _told_node(manifest: Fields, predictor: Fields, node: Fields) -> Fields:
@@ -422,7 +427,8 @@ def _service(name: str, http: int, grpc: int, selector: Mapping[str, str]) -> Fi
     return {"name": name, "ports": ports, "selector": dict(selector)}
 
 
-def _service_name(manifest: Fields, predictor: Fields) -> str:
+def service_name(manifest: Fields, predictor: Fields) -> str:
+    """Name of a predictor's Service."""
     own = (predictor.get("annotations") or {}).get(SERVICE_NAME)
     return own or _fitting(f"{name_of(manifest)}-{predictor['name']}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tests.manifests import executor, node, operator, shutdown, webhook
+from tests.manifests import executor, node, operator, own_executor, shutdown, webhook
 from tests.manifests.document import Fields
 
 Rule = Callable[[Fields], Iterator[str]]
@@ -13,7 +13,14 @@ SELDONS: dict[str, Rule] = {rule.__name__: rule for rule in webhook.RULES}
 """What the webhook refuses."""
 
 OURS: dict[str, Rule] = {
-    rule.__name__: rule for rule in (*operator.RULES, *executor.RULES, *shutdown.RULES, *node.RULES)
+    rule.__name__: rule
+    for rule in (
+        *operator.RULES,
+        *executor.RULES,
+        *own_executor.RULES,
+        *shutdown.RULES,
+        *node.RULES,
+    )
 }
 """What would be accepted, and then not do what was meant."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import requests
 
 from roberta_sentiment.settings import Settings
 from scripts.serve import image_environment
-from tests.manifests import schema
+from tests.manifests import own_executor, schema, shutdown
 from tests.manifests.document import (
+    EXECUTOR,
     EXECUTOR_PORTS,
     Fields,
     assigned_ports,
@@ -25,9 +27,10 @@ from tests.manifests.document import (
     predictors,
     read,
 )
+from tests.manifests.executor import ROUTING
 from tests.manifests.mistakes import CONTAINER, GRAPH, MISTAKES, PREDICTOR, Mistake, change
 from tests.manifests.node import PROBES
-from tests.manifests.rules import RULES, broken
+from tests.manifests.rules import RULES, broken, complaints
 from tests.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -139,6 +142,8 @@ def test_probes_are_answered_by_the_running_node(path: Path, service: Service) -
     for document in deployments(path):
         for predictor in predictors(document):
             for container in containers(predictor):
+                if container["name"] == EXECUTOR:
+                    continue
                 for probe in PROBES:
                     asked = container[probe]["httpGet"]["path"]
                     seconds = container[probe]["timeoutSeconds"]
@@ -167,4 +172,38 @@ def test_variables_of_containers_are_read_by_somebody() -> None:
     for document in DEPLOYMENTS:
         for predictor in predictors(document):
             for container in containers(predictor):
-                assert environment(container).keys() <= known, name_of(document)
+                read = {ROUTING} if container["name"] == EXECUTOR else known
+                assert environment(container).keys() <= read, name_of(document)
+
+
+def test_the_executors_image_drains() -> None:
+    """What a cluster injects then: as long a delay as every preStop here is made for."""
+    source, entrypoint = (
+        (ROOT / "deploy" / "executor" / "Dockerfile").read_text(encoding="utf-8").splitlines()[-2:]
+    )
+    words = json.loads(entrypoint.removeprefix("ENTRYPOINT "))
+    options = shutdown.arguments({"args": words[1:]})
+    longest = max(
+        int(document["spec"]["annotations"][key]) / 1000
+        for document in DEPLOYMENTS
+        for key in shutdown.TIMEOUTS
+    )
+    assert "/executor" == words[0]
+    assert shutdown.IMAGE_DELAY_S == shutdown.duration_s(options["shutdown_delay"])
+    assert longest <= (shutdown.duration_s(options["graceful_timeout"]) or 0)
+    own = {
+        container["image"]
+        for document in DEPLOYMENTS
+        for predictor in predictors(document)
+        for container in containers(predictor)
+        if container["name"] == EXECUTOR
+    }
+    assert own == {source.removeprefix("FROM ")}
+
+
+def test_the_tried_executor_keeps_its_rules() -> None:
+    """What was tried end to end with the real operator and executor breaks none of its rules."""
+    (tried,) = deployments(ROOT / "tests" / "fixtures" / "operator" / "own-executor.yaml")
+    rules = {rule.__name__: rule for rule in own_executor.RULES}
+    # It was applied to a new cluster, so its Deployment could take the old name.
+    assert {"its_deployment_has_another_name"} == complaints(rules, tried).keys()
