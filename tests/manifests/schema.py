@@ -18,7 +18,7 @@ _OPEN = "x-kubernetes-preserve-unknown-fields"
 def complaints(document: Any) -> list[str]:
     """What the schema refuses, each with its place; unknown fields are refused too.
 
-    The API server drops an unknown field without a word, so a typo would be lost.
+    kubectl refuses them too, unless its validation is off: then a typo is dropped without a word.
     """
     errors = sorted(_validator().iter_errors(document), key=lambda error: list(error.path))
     return [f"{'.'.join(map(str, error.path)) or 'document'}: {error.message}" for error in errors]

@@ -54,7 +54,7 @@ def test_every_manifest_keeps_the_rules(path: Path) -> None:
 @needs_schema
 @each_file
 def test_every_manifest_keeps_the_schema(path: Path) -> None:
-    """The API server drops fields that it does not know, so a typo would be lost."""
+    """A field that is not known is a typo; kubectl refuses it, a client without checks drops it."""
     for document in deployments(path):
         assert [] == schema.complaints(document)
 
