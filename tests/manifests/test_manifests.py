@@ -30,11 +30,12 @@ from tests.manifests.document import (
 from tests.manifests.executor import ROUTING
 from tests.manifests.mistakes import CONTAINER, GRAPH, MISTAKES, PREDICTOR, Mistake, change
 from tests.manifests.node import PROBES
-from tests.manifests.rules import RULES, broken, complaints
+from tests.manifests.rules import RULES, broken, complaints, refused
 from tests.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILES = [ROOT / "deployment.yaml", *sorted((ROOT / "deploy").glob("*.yaml"))]
+RECORDED = sorted((ROOT / "tests" / "fixtures" / "operator" / "manifests").glob("*.yaml"))
 DEPLOYMENTS = [document for path in FILES for document in deployments(path)]
 BY_FILE = {path.stem: deployments(path) for path in FILES}
 
@@ -64,6 +65,18 @@ def test_each_mistake_is_caught_by_name(mistake: Mistake) -> None:
     """A rule that can't fail protects nobody, and one that always fails tells nothing."""
     (document,) = BY_FILE[mistake.manifest]
     assert mistake.rules == broken(mistake.made_in(document)).keys()
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name)
+def test_the_manifests_before_these_rules_broke_them(path: Path) -> None:
+    """The real webhook took them all; their pods crashed, were replaced, or lost requests."""
+    (document,) = deployments(path)
+    assert {} == refused(document)
+    expected = {
+        "the_cluster_stays_out", "a_failed_start_is_explained", "ports_are_declared",
+        "timeouts_are_granted",
+    }  # fmt: skip
+    assert expected <= broken(document).keys()
 
 
 def test_every_rule_has_a_mistake() -> None:

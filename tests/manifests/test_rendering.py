@@ -99,3 +99,36 @@ def test_predictors_leave_each_others_pods_alone(path: Path) -> None:
         for chosen in itertools.permutations(predictors(document), count):
             part = templates({**document, "spec": {**document["spec"], "predictors": [*chosen]}})
             assert {name: whole[name] for name in part} == part
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
+def test_every_service_finds_a_pod_that_listens(path: Path) -> None:
+    """A Service that selects nothing, or a port that nobody opens, answers no request."""
+    for document in deployments(path):
+        made = rendering.deployments(document)
+        for deployment in made:
+            labels = deployment["spec"]["template"]["metadata"]["labels"]
+            assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        for service in rendering.services(document):
+            (pod,) = (
+                deployment["spec"]["template"]
+                for deployment in made
+                if service["selector"].items()
+                <= deployment["spec"]["template"]["metadata"]["labels"].items()
+            )
+            opened = {
+                port["containerPort"]
+                for container in pod["spec"]["containers"]
+                for port in container["ports"]
+            }
+            assert {port["targetPort"] for port in service["ports"]} <= opened
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
+def test_every_pod_has_one_executor_or_none(path: Path) -> None:
+    """One of the manifest's own keeps the operator's away."""
+    for document in deployments(path):
+        for deployment in rendering.deployments(document):
+            found = [c["name"] for c in deployment["spec"]["template"]["spec"]["containers"]]
+            wanted = 0 if path.stem == "without-executor" else 1
+            assert wanted == found.count("seldon-container-engine")
