@@ -220,3 +220,15 @@ def test_the_tried_executor_keeps_its_rules() -> None:
     rules = {rule.__name__: rule for rule in own_executor.RULES}
     # It was applied to a new cluster, so its Deployment could take the old name.
     assert {"its_deployment_has_another_name"} == complaints(rules, tried).keys()
+
+
+def test_the_docs_say_what_a_stopping_pod_grants() -> None:
+    """docs/deploy.md has the times of these manifests."""
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    granted = [
+        f"{shutdown.granted_s(predictor):.0f} s"
+        for stem in ("deployment", "lossless-rollout", "without-executor")
+        for document in BY_FILE[stem]
+        for predictor in predictors(document)
+    ]
+    assert f"| granted to a request | {' | '.join(granted)} |" in page
