@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from tests.manifests import executor, node, operator, own_executor, shutdown, webhook
 from tests.manifests.document import Fields
@@ -37,7 +37,7 @@ def refused(document: Fields) -> dict[str, list[str]]:
     return complaints(SELDONS, document)
 
 
-def complaints(rules: dict[str, Rule], document: Fields) -> dict[str, list[str]]:
+def complaints(rules: Mapping[str, Rule], document: Fields) -> dict[str, list[str]]:
     """Complaints by the name of the rule."""
     found = {name: list(rule(document)) for name, rule in rules.items()}
     return {name: said for name, said in found.items() if said}

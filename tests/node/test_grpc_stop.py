@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -47,7 +48,7 @@ def connect(service: Service) -> grpc.Channel:
     return grpc.insecure_channel(f"127.0.0.1:{service.grpc}", options=options)
 
 
-def begin(channel: grpc.Channel, message: prediction_pb2.SeldonMessage) -> grpc.Future:
+def begin(channel: grpc.Channel, message: prediction_pb2.SeldonMessage) -> Any:
     """Begin a call and do not wait for it."""
     return prediction_pb2_grpc.SeldonStub(channel).Predict.future(message, timeout=LIMIT_S)
 
@@ -94,7 +95,7 @@ def test_what_runs_is_answered_and_the_rest_is_unavailable(service: Service, rel
         yield QUICK.SerializeToString()
 
     with connect(service) as channel:
-        stalled = channel.stream_unary(METHOD).future(late(), timeout=LIMIT_S)
+        stalled = channel.stream_unary(METHOD, bytes, bytes).future(late(), timeout=LIMIT_S)
         running = begin(channel, HELD)
         wait_for_begun(service, 1)  # the headers of the stalled call came before it
         service.process.terminate()
