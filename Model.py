@@ -42,6 +42,7 @@ class Model(SentimentNode):
             self._artifact, self._optimized = check(*locate(self.settings.model_uri))
             self.labels = self._artifact.labels
             self._checked = self._check()
+            self.head = self._checked.head
             self._cpus = serving_cpus(exclusive=self.settings.exclusive_cpus)
         except StartError as error:
             raise SystemExit(f"cannot start: {error.message}") from None
@@ -55,6 +56,7 @@ class Model(SentimentNode):
             "model_name": self.settings.model_name or self._artifact.name,
             "model_version": self._artifact.version,
             "precision": self._artifact.precision,
+            **({} if self.head.activation == "softmax" else {"head": self.head.activation}),
         }
         logger.info("settings in force: %s", self._in_force)
         logger.info(

@@ -57,14 +57,19 @@ def read_answer(message: Mapping[str, Any], labels: Sequence[str], puid: str = "
         puid: of the request; an answer that carries another one is not ours.
 
     Raises:
-        BadAnswer: it is not one row of probabilities for these labels.
+        BadAnswer: it is not one row of probabilities for these labels. Those of a multi-label
+            model, whose tag `head` says sigmoid, need not sum to 1.
     """
     origin = read_origin(message, puid)
     data = _mapping(message.get("data"))
     names = data.get("names")
     if not isinstance(names, list) or sorted(map(str, names)) != sorted(labels):
         raise BadAnswer(f"data.names is {str(names)[:80]}, not {', '.join(labels)}")
-    return dataclasses.replace(origin, names=tuple(names), scores=_scores(data, len(names)))
+    head = _mapping(_mapping(message.get("meta")).get("tags")).get("head")
+    if head == "identity":
+        raise BadAnswer("the model gives values and chooses no label")
+    scores = _scores(data, len(names), sum_to_one=head != "sigmoid")
+    return dataclasses.replace(origin, names=tuple(names), scores=scores)
 
 
 def read_origin(message: Mapping[str, Any], puid: str = "") -> Answer:
@@ -138,7 +143,7 @@ def puid_of(message: Mapping[str, Any]) -> str:
     return str(meta.get("puid", ""))
 
 
-def _scores(data: Mapping[str, Any], classes: int) -> tuple[float, ...]:
+def _scores(data: Mapping[str, Any], classes: int, *, sum_to_one: bool) -> tuple[float, ...]:
     row = data.get("ndarray")
     if row is None:
         row = [_mapping(data.get("tensor")).get("values")]
@@ -147,7 +152,7 @@ def _scores(data: Mapping[str, Any], classes: int) -> tuple[float, ...]:
     scores = row[0]
     if len(scores) != classes or not all(_is_probability(score) for score in scores):
         raise BadAnswer(f"the scores are not {classes} probabilities")
-    if not math.isclose(sum(scores), 1.0, abs_tol=0.01):
+    if sum_to_one and not math.isclose(sum(scores), 1.0, abs_tol=0.01):
         raise BadAnswer(f"the scores sum to {sum(scores):.3f}, not to 1")
     return tuple(float(score) for score in scores)
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from roberta_sentiment import settings as settings_module
 from roberta_sentiment.artifact import locate, open_artifact
 from roberta_sentiment.errors import SentimentError
+from roberta_sentiment.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
 from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
 
@@ -37,17 +38,20 @@ def predict(
     truncation: Annotated[
         str, typer.Option(help=f"One of {', '.join(get_args(Truncation))}.")
     ] = "end",
+    head: Annotated[
+        str, typer.Option(help=f"How outputs become scores: {', '.join(get_args(HeadSetting))}.")
+    ] = "auto",
 ) -> None:
     """Print label and score of each text."""
     from roberta_sentiment.classifier import load_classifier
 
-    settings = Settings.read({"truncation": truncation}, {})
+    settings = Settings.read({"truncation": truncation, "head": head}, {})
     artifact = open_artifact(*locate(str(model or "")))
     predictions = load_classifier(artifact, settings).classify(texts)
     table = Table("label", "score", "text")
-    highest = predictions.probabilities.max(axis=1)
-    for text, label, probability in zip(texts, predictions.best, highest, strict=True):
-        table.add_row(Text(label), f"{probability:.4f}", Text(text))
+    for i, text in enumerate(texts):
+        for label, value in predictions.told(i):
+            table.add_row(Text(label), f"{value:.4f}", Text(text))
     Console().print(table)
 
 

@@ -74,6 +74,13 @@ class Predictions:
             return [(label,) for label in self.best]
         return choose(self.labels, self.probabilities)
 
+    def told(self, position: int) -> list[tuple[str, float]]:
+        """What to tell of a text in short: its labels, or all values of a regression."""
+        row = self.probabilities[position].tolist()
+        names = self.labels if self.head.is_regression else self.chosen[position]
+        names = names or (self.best[position],)
+        return [(name, row[self.labels.index(name)]) for name in names]
+
 
 def choose(labels: Sequence[str], scores: Probabilities) -> list[tuple[str, ...]]:
     """The labels whose scores reach `THRESHOLD`, for each row of (n, k) scores."""

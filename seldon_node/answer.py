@@ -10,8 +10,10 @@ from typing import Any
 from google.protobuf import json_format
 from seldon_core.proto import prediction_pb2
 
-from roberta_sentiment.errors import PayloadError, SentimentError
+from roberta_sentiment.errors import OptionError, PayloadError, SentimentError
+from roberta_sentiment.heads import Head
 from roberta_sentiment.predictions import Predictions
+from roberta_sentiment.settings import Output
 from seldon_node.payload import Request
 
 Message = dict[str, Any]
@@ -27,7 +29,7 @@ def build(request: Request, predictions: Predictions, meta: Message) -> Message:
         meta: of the answer.
 
     Returns:
-        A SeldonMessage of plain Python values; k columns of probabilities that sum to 1.
+        A SeldonMessage of plain Python values; k columns of scores, as the model's head gives them.
     """
     if request.kind == "jsonData":
         return {"jsonData": {"predictions": _describe(request, predictions)}, "meta": meta}
@@ -102,14 +104,20 @@ def _fill_data(proto: prediction_pb2.DefaultData, data: Message) -> None:
 
 
 def _describe(request: Request, predictions: Predictions) -> list[Message]:
-    """One object a text: label, score, all scores by label, tokens, truncated."""
+    """One object a text: label, score, all scores by label, tokens, truncated.
+
+    `label` is that of the highest score; of a multi-label model `labels` are those from 0.5 on.
+    """
     options = request.options
     scores = predictions.logits if options.output == "logits" else predictions.probabilities
+    chosen = predictions.chosen
     described = []
     for i, row in enumerate(scores.astype(float).tolist()):
         ranked = sorted(zip(predictions.labels, row, strict=True), key=lambda pair: -pair[1])
         label, score = ranked[0]
         entry: Message = {"label": label}
+        if predictions.head.multi_label:
+            entry["labels"] = list(chosen[i])
         if options.output != "label":
             entry["score"] = score
             entry["scores"] = dict(ranked[: options.top_k])
@@ -117,6 +125,24 @@ def _describe(request: Request, predictions: Predictions) -> list[Message]:
         entry["truncated"] = i in predictions.truncated
         described.append(entry)
     return described
+
+
+def check_output(output: Output, head: Head) -> None:
+    """Refuse an output that the model has not.
+
+    Raises:
+        OptionError: with what to ask for in its place.
+    """
+    if output == "logits" and head.in_graph:
+        raise OptionError(
+            "output is logits, but this model's graph ends in its activation and gives no logits; "
+            "ask for probabilities"
+        )
+    if output == "label" and head.is_regression:
+        raise OptionError(
+            "output is label, but this model gives values and chooses no label; ask for "
+            "probabilities, which are the values"
+        )
 
 
 def _mapping(incoming: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from roberta_sentiment.errors import (
     PayloadError,
     SentimentError,
 )
+from roberta_sentiment.heads import Head
 from roberta_sentiment.predictions import Predictions
 from roberta_sentiment.settings import Settings, Truncation
 from seldon_node import answer, feedback, health, metrics, payload
@@ -63,13 +64,14 @@ class NodeError(SeldonMicroserviceException):  # type: ignore[misc]  # upstream 
 class SentimentNode:
     """A Seldon MODEL node around a text classifier.
 
-    A subclass gives `settings`, `identity` and `labels` in its cheap constructor, and `load`,
-    which calls `_open`.
+    A subclass gives `settings`, `identity`, `labels` and, if it is no softmax, `head` in its cheap
+    constructor, and `load`, which calls `_open`.
     """
 
     settings: Settings
     identity: dict[str, str]
     labels: tuple[str, ...]
+    head: Head = Head()
 
     _WARM_UP: ClassVar[str] = "This film is so good"
 
@@ -176,6 +178,7 @@ class SentimentNode:
             incoming = message.get("meta") if isinstance(message, dict) else None
             meta = answer.build_meta(incoming)
             request = payload.parse(message, self.settings)
+            answer.check_output(request.options.output, self.head)
             predictions = self._predict(request)
             meta["tags"].update(self._tags(predictions))
             result = answer.build(request, predictions, meta)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,9 @@ class Reference:
     scores: npt.NDArray[np.float64]
 
 
-def unpack(target: Path) -> Path:
-    """Unpack all models as `target/FAMILY/HEAD`."""
-    for family in FAMILIES:
+def unpack(target: Path, chosen: Sequence[str] = FAMILIES) -> Path:
+    """Unpack models as `target/FAMILY/HEAD`."""
+    for family in chosen:
         with tarfile.open(FOLDER / f"{family}.tar.xz") as archive:
             archive.extractall(target, filter="data")
     return target

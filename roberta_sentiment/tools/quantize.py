@@ -123,6 +123,11 @@ def quantize(
         QualityError: more accuracy was lost than allowed, answers depend on batch mates, or
             nothing was quantised. Nothing is written then.
     """
+    if artifact.head().is_regression:
+        raise QualityError(
+            f"{artifact.name} gives values and chooses no label, so no accuracy can decide whether "
+            "its int8 copy is good enough; serve it in float32"
+        )
     before = load_classifier(artifact, Settings())
     weights = from_onnx(onnx.load(str(artifact.onnx_path)), artifact.config)
     ids = [w for t in before.tokenizer.encode(calibration, "end") for w in t.windows]

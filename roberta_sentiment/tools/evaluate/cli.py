@@ -16,6 +16,7 @@ from rich.text import Text
 
 from roberta_sentiment.artifact import locate, open_artifact
 from roberta_sentiment.errors import DataError
+from roberta_sentiment.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
 from roberta_sentiment.tools.evaluate.extras import need
 
@@ -45,6 +46,9 @@ def command(
     truncation: Annotated[
         str, typer.Option(help=f"One of {', '.join(get_args(Truncation))}.")
     ] = "end",
+    head: Annotated[
+        str, typer.Option(help=f"How outputs become scores: {', '.join(get_args(HeadSetting))}.")
+    ] = "auto",
     max_tokens: Annotated[
         int, typer.Option(help="Tokens the model sees of a text; 0: what it takes.")
     ] = 0,
@@ -77,6 +81,7 @@ def command(
         need(module)
     settings = Settings.read(
         {
+            "head": head,
             "truncation": truncation,
             "max_tokens": max_tokens,
             "window_overlap": window_overlap,

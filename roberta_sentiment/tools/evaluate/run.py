@@ -16,6 +16,7 @@ from roberta_sentiment import __version__, cpu
 from roberta_sentiment.artifact import Artifact, sha256_of
 from roberta_sentiment.classifier import Probabilities, load_classifier
 from roberta_sentiment.errors import DataError
+from roberta_sentiment.heads import HeadSetting
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.evaluate.extras import need
 from roberta_sentiment.tools.evaluate.measure import Answers, Latency, Track, answer, latency
@@ -132,7 +133,9 @@ def evaluate(
     latency_texts: int = LATENCY_TEXTS,
     track: Track = lambda places, name: places,
 ) -> Evaluation:
-    """Judge a model by a labelled file.
+    """Judge a model by a labelled file, of which each text has one label.
+
+    A multi-label model is judged by the label with the highest score.
 
     Args:
         path: see `read_labelled`.
@@ -152,6 +155,8 @@ def evaluate(
     """
     for module in ("sklearn.metrics", "statsmodels.stats.proportion"):
         need(module)
+    for judged in filter(None, (artifact, other)):
+        refuse_values(judged, settings.head)
     order = _order(artifact, other) if other else None
     same_name = other is not None and other.name == artifact.name
     data = read_labelled(path, artifact.labels, limit, numbered=numbered)
@@ -194,6 +199,19 @@ def evaluate(
         data.labels,
         probabilities,
     )
+
+
+def refuse_values(artifact: Artifact, setting: HeadSetting = "auto") -> None:
+    """Refuse a model that chooses no label.
+
+    Raises:
+        DataError: its outputs are values.
+    """
+    if artifact.head(setting).is_regression:
+        raise DataError(
+            f"{artifact.name} gives values ({', '.join(artifact.labels)[:80]}) and chooses no "
+            "label, so labels can't judge it; score the file and compare the values"
+        )
 
 
 def _order(artifact: Artifact, other: Artifact) -> list[int]:

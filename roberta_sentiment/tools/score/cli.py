@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from roberta_sentiment.artifact import locate, open_artifact
+from roberta_sentiment.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def command(
     truncation: Annotated[
         str, typer.Option(help=f"One of {', '.join(get_args(Truncation))}.")
     ] = "end",
+    head: Annotated[
+        str, typer.Option(help=f"How outputs become scores: {', '.join(get_args(HeadSetting))}.")
+    ] = "auto",
     max_tokens: Annotated[
         int, typer.Option(help="Tokens the model sees of a text; 0: what it takes.")
     ] = 0,
@@ -60,6 +64,7 @@ def command(
 
     settings = Settings.read(
         {
+            "head": head,
             "truncation": truncation,
             "max_tokens": max_tokens,
             "window_overlap": window_overlap,

@@ -83,13 +83,15 @@ def score(
     if not output.parent.is_dir():
         raise DataError(f"the directory of the output {output} does not exist")
     source = open_source(path, text_column)
-    sink = Sink(output, source.first_names(), artifact.labels, prefix)
+    head = artifact.head(settings.head)
+    sink = Sink(output, source.first_names(), artifact.labels, prefix, head)
     identity = {
         "input": _input_identity(path),
         "model": _model_identity(artifact),
         "set of options": {
             **{name: getattr(settings, name) for name in _OPTIONS},
             "text_column": text_column,
+            "head": head.description,
             "prefix": prefix,
             "chunk_rows": chunk_rows,
         },

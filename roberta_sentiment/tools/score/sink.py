@@ -11,8 +11,12 @@ from typing import Any, Literal
 
 from roberta_sentiment.classifier import Predictions
 from roberta_sentiment.errors import DataError
+from roberta_sentiment.heads import Head
 from roberta_sentiment.tools.rows import BadRow, Row
 
+_JOINED = "|"
+"""Between the labels of a multi-label text."""
+_SOFTMAX = Head()
 DIGITS = 6
 """Of a probability; what batch mates change by rounding lies beyond."""
 
@@ -25,20 +29,29 @@ class Sink:
         names: columns of the input.
         labels: names of the k classes.
         prefix: put before the names of the columns that are added.
+        head: of the model; a multi-label one adds the labels from 0.5 on, a regression its values
+            alone.
 
     Raises:
         DataError: the suffix is another, or an added column has the name of an input's.
     """
 
     def __init__(
-        self, path: Path, names: Sequence[str], labels: Sequence[str], prefix: str = ""
+        self,
+        path: Path,
+        names: Sequence[str],
+        labels: Sequence[str],
+        prefix: str = "",
+        head: Head = _SOFTMAX,
     ) -> None:
         suffix = path.suffix.lower()
         if suffix not in (".csv", ".jsonl"):
             raise DataError(f"the output {path} must end in .csv or .jsonl")
         self.kind: Literal["csv", "jsonl"] = "csv" if suffix == ".csv" else "jsonl"
-        probabilities = (f"probability_{label}" for label in labels)
-        added = ("label", "score", *probabilities, "tokens", "truncated")
+        self._head = head
+        kind = "value" if head.is_regression else "probability"
+        scores = [f"{kind}_{label}" for label in labels]
+        added = (*self._chosen_columns(), *scores, "tokens", "truncated")
         self._names = tuple(names)
         self._added = tuple(prefix + name for name in added)
         self._known = frozenset(self._names)
@@ -70,9 +83,11 @@ class Sink:
         truncated = set(predictions.truncated)
         lines = []
         probabilities = predictions.probabilities
-        for i, (row, label) in enumerate(zip(rows, predictions.best, strict=True)):
-            scores = [probabilities[i].max(), *probabilities[i]]
-            added = [label, *scores, predictions.tokens[i], i in truncated]
+        best, chosen = predictions.best, predictions.chosen
+        for i, row in enumerate(rows):
+            told = [best[i], probabilities[i].max(), _JOINED.join(chosen[i])]
+            added = told[: len(self._chosen_columns())]
+            added += [*probabilities[i], predictions.tokens[i], i in truncated]
             lines.append((row.columns, added))
         if self.kind == "csv":
             return _table(
@@ -86,6 +101,12 @@ class Sink:
             _json_line({**columns, **dict(zip(self._added, map(_rounded, added), strict=True))})
             for columns, added in lines
         )
+
+    def _chosen_columns(self) -> tuple[str, ...]:
+        """Columns that say which labels a text has."""
+        if self._head.is_regression:
+            return ()
+        return ("label", "score", "labels") if self._head.multi_label else ("label", "score")
 
     def _common(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if name in self._added]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from roberta_sentiment.errors import DataError
+from roberta_sentiment.heads import HeadSetting
+from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.verify.result import Result, Status
 from roberta_sentiment.tools.verify.run import CHECKS, verify
 
@@ -20,6 +22,9 @@ _STYLES = {Status.PASSED: "green", Status.FAILED: "bold red", Status.SKIPPED: "y
 
 def command(
     model: Annotated[Path, typer.Argument(help="Model directory.")],
+    head: Annotated[
+        str, typer.Option(help=f"How outputs become scores: {', '.join(get_args(HeadSetting))}.")
+    ] = "auto",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File for the results, for a program.")
     ] = None,
@@ -27,7 +32,7 @@ def command(
     """Check a model directory; exit code 1 if a check fails."""
     errors, results = Console(stderr=True), {}
     with errors.status("checking") as status:
-        for name, result in verify(model):
+        for name, result in verify(model, Settings.read({"head": head}, {})):
             results[name] = result
             status.update(f"{len(results)} of {len(CHECKS)} checks")
     Console().print(_table(results))

@@ -87,7 +87,7 @@ def check_labels(subject: Subject) -> Result:
             f"config.json contradicts itself: label2id is {json.dumps(backwards)}, but id2label "
             f"says {', '.join(f'{i}: {label}' for i, label in enumerate(labels))}"
         )
-    head = subject.artifact.head()
+    head = subject.artifact.head(subject.settings.head)
     return passed(f"{', '.join(labels)}; {head.description}", labels=list(labels))
 
 

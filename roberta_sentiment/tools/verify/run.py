@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from roberta_sentiment.errors import SentimentError, first_line
+from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.verify import files, runs
 from roberta_sentiment.tools.verify.result import Result, Status, failed, skipped
 from roberta_sentiment.tools.verify.subject import Subject
@@ -27,6 +28,8 @@ class Check:
     function: Callable[[Subject], Result]
     needs: tuple[str, ...] = ()
 
+
+_DEFAULT = Settings()
 
 FILES, CHECKSUMS, INPUTS = "files", "checksums", "inputs and output"
 LABELS, TOKENIZER, TABLES = "labels", "tokenizer", "embedding tables"
@@ -49,16 +52,17 @@ CHECKS = (
 )
 
 
-def verify(path: Path) -> Iterator[tuple[str, Result]]:
+def verify(path: Path, settings: Settings = _DEFAULT) -> Iterator[tuple[str, Result]]:
     """Check a model directory.
 
     Args:
         path: the directory.
+        settings: of the server.
 
     Yields:
         Name and result of each check, as soon as it is done.
     """
-    subject = Subject(path)
+    subject = Subject(path, settings)
     unmet: set[str] = set()
     for check in CHECKS:
         missing = [name for name in check.needs if name in unmet]

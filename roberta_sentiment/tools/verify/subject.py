@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cached_property
 from pathlib import Path
 
@@ -28,10 +29,12 @@ class Subject:
 
     Args:
         path: the directory.
+        settings: of the server.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, settings: Settings) -> None:
         self.path = path
+        self.settings = dataclasses.replace(settings, batch_tokens=BATCH_TOKENS)
 
     @cached_property
     def artifact(self) -> Artifact:
@@ -54,7 +57,7 @@ class Subject:
     @cached_property
     def classifier(self) -> Classifier:
         """The whole way from text to scores, as the server goes it."""
-        return load_classifier(self.artifact, Settings(batch_tokens=BATCH_TOKENS))
+        return load_classifier(self.artifact, self.settings)
 
     @cached_property
     def sample(self) -> tuple[list[list[int]], npt.NDArray[np.float32]]:
