@@ -502,7 +502,7 @@ def test_a_run_is_not_continued_with_another_model(
     config = json.loads((named / "config.json").read_text())
     config["id2label"] = {"0": "minus", "1": "plus"}
     (named / "config.json").write_text(json.dumps(config))
-    with pytest.raises(DataError, match=r"another model \(labels\); put that back"):
+    with pytest.raises(DataError, match=r"another model \(sha256, labels\); put that back"):
         run(path, output, open_artifact(named), chunk_rows=4)
 
 
