@@ -99,7 +99,13 @@ class Classifier:
         start = time.perf_counter()
         for position, text in enumerate(texts):
             check_text(position, text)
-        tokenized = self.tokenizer.encode(texts, truncation or self.settings.truncation)
+        tokenized = self.tokenizer.encode(
+            texts,
+            truncation or self.settings.truncation,
+            max_windows=self.settings.max_windows,
+            max_tokens=self.settings.max_request_tokens,
+            check=current().check,
+        )
         return self._score(tokenized, time.perf_counter() - start)
 
     def classify_ids(self, rows: Sequence[Sequence[int]]) -> Predictions:
@@ -186,7 +192,10 @@ def check_model(artifact: Artifact, settings: Settings) -> Checked:
         )
     head = artifact.head(settings.head)
     tokenizer = load_tokenizer(
-        artifact, max_tokens=settings.max_tokens, overlap=settings.window_overlap
+        artifact,
+        max_tokens=settings.max_tokens,
+        overlap=settings.window_overlap,
+        special_tokens=settings.special_tokens,
     )
     return Checked(tokenizer, head)
 

@@ -22,6 +22,7 @@ SentimentError                      500 INTERNAL_ERROR
 │   ├── FeedbackError               400 BAD_FEEDBACK
 │   ├── TooManyTextsError           413 TOO_MANY_TEXTS
 │   ├── TooManyCharactersError      413 TOO_MANY_CHARACTERS
+│   ├── TextTooLargeError           413 TEXT_TOO_LARGE: it can be neither cut nor read as a whole
 │   ├── TooManyTokensError          413 TOO_MANY_TOKENS: all texts together, each window counted
 │   ├── TooManyWindowsError         413 TOO_MANY_WINDOWS: only when truncation is "windows"
 │   └── BodyTooLargeError           413 BODY_TOO_LARGE
@@ -227,6 +228,24 @@ class TooManyCharactersError(RequestError):
         super().__init__(
             f"up to text {position} the request holds {characters} characters, the limit is "
             f"{limit} (setting max_characters); send the texts in several requests"
+        )
+
+
+class TextTooLargeError(RequestError):
+    """A text of megabytes is one endless word, so that no part of it decides its tokens.
+
+    Args:
+        position: index of the text in its request.
+        limit: bytes of UTF-8 up to which a text is read as a whole.
+    """
+
+    http_status = 413
+    reason = "TEXT_TOO_LARGE"
+
+    def __init__(self, position: int, limit: int) -> None:
+        super().__init__(
+            f"text {position} is one word of more than {limit} bytes, which can't be cut as asked; "
+            'shorten it or use truncation "end"'
         )
 
 

@@ -16,6 +16,7 @@ from roberta_sentiment.errors import SettingsError
 from roberta_sentiment.heads import HeadSetting
 
 Truncation = Literal["end", "start", "middle", "error", "windows"]
+SpecialTokens = Literal["as_transformers", "as_text"]
 Output = Literal["probabilities", "logits", "label"]
 
 ENVIRONMENT_PREFIX = "SENTIMENT_"
@@ -74,6 +75,10 @@ class Settings:
     window_overlap: int = _setting(
         128, "Tokens that neighbouring windows share (truncation windows).", minimum=0
     )
+    special_tokens: SpecialTokens = _setting(
+        "as_transformers", "What <s>, </s>, <pad> or <mask> in a text is: that special token, as "
+        "transformers reads it, or as_text, so that nobody can steer a score with it.",
+    )  # fmt: skip
     max_texts: int = _setting(1024, "Texts in one request.", minimum=1, maximum=1_000_000)
     max_characters: int = _setting(
         2_000_000, "Characters in one request, all texts together.", minimum=1
@@ -83,6 +88,13 @@ class Settings:
     )
     batch_tokens: int = _setting(
         512, "Tokens in one run of the model, padding included.", minimum=1, maximum=1_000_000
+    )
+    max_request_tokens: int = _setting(
+        524_288, "Tokens that the model sees for one request, all texts and windows together.",
+        minimum=1,
+    )  # fmt: skip
+    max_windows: int = _setting(
+        64, "Windows of one text (truncation windows).", minimum=2, maximum=1_000_000
     )
     max_queue: int = _setting(
         64, "Requests that may wait for the model; one more is answered 503 at once. The last "

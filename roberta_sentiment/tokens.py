@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from roberta_sentiment import families
 from roberta_sentiment.artifact import Artifact
-from roberta_sentiment.errors import ArtifactError, TextError, TextTooLongError, first_line
-from roberta_sentiment.settings import Truncation
+from roberta_sentiment.budget import Budget
+from roberta_sentiment.errors import (
+    ArtifactError,
+    InferenceError,
+    TextError,
+    TextTooLargeError,
+    TextTooLongError,
+    TooManyTokensError,
+    TooManyWindowsError,
+    first_line,
+)
+from roberta_sentiment.long_texts import LongTexts, Part
+from roberta_sentiment.settings import SpecialTokens, Truncation
 
+WHOLE_BYTES = 131_072
+"""UTF-8 bytes of the longest text that is always encoded as a whole, for an exact count."""
+_MOST_BYTES = 2**21
+"""UTF-8 bytes of the longest text that is encoded as a whole where no part of it decides."""
+_CHARACTERS_AT_ONCE = 262_144
+"""Characters that all threads encode at once; each takes up to 600 bytes while it is encoded."""
+_CHARACTERS_AT_ANY_TIME = 4_096
+"""Characters of a request that waits for no other."""
+_MOST_BYTES_A_CHARACTER = 4
+_LONGEST_TOKEN = 128
+"""Characters; vocabularies hold a few longer tokens, of one sign repeated."""
 _WORDS_KEPT = 300
 """Words whose tokens the library keeps for each thread. Its own 10,000 are 2 MB a thread."""
 _NORMALIZER = {
@@ -35,7 +58,8 @@ class TokenizedText:
     Attributes:
         windows: one list of ids per piece that the model sees, special tokens included; one piece
             unless truncation is "windows" and the text is long.
-        tokens: length of the whole text in tokens, special tokens included.
+        tokens: length of the whole text in tokens, special tokens included; of a truncated text
+            over `WHOLE_BYTES`, the tokens that were read of it.
         truncated: whether the model sees less than the whole text.
     """
 
@@ -52,13 +76,22 @@ class RobertaTokenizer:
         limit: tokens the model takes, special tokens included.
         overlap: tokens that neighbouring windows share.
         framed: whether a text without special tokens means nothing to the model.
+        special_tokens: what a special token's name in a text is.
+        whole_bytes: a longer text is read in part.
 
     Raises:
         ArtifactError: the tokenizer adds no special tokens, or the limit leaves no room for text.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, *, limit: int, overlap: int, framed: bool = True
+        self,
+        tokenizer: Tokenizer,
+        *,
+        limit: int,
+        overlap: int,
+        framed: bool = True,
+        special_tokens: SpecialTokens = "as_transformers",
+        whole_bytes: int = WHOLE_BYTES,
     ) -> None:
         # What tokenizer.json says of truncation and padding is what its maker did last.
         tokenizer.no_truncation()
@@ -72,9 +105,21 @@ class RobertaTokenizer:
                 f"{self.smallest} (max_position_embeddings in config.json, model_max_length in "
                 "tokenizer_config.json, parameter max_tokens)"
             )
+        tokenizer.encode_special_tokens = special_tokens == "as_text"
         self._body = limit - len(self._prefix) - len(self._suffix)
         self._overlap = min(overlap, self._body - 1)
+        self._whole_bytes = whole_bytes
+        self._memory = Budget(_CHARACTERS_AT_ONCE, _CHARACTERS_AT_ANY_TIME)
         self.limit = limit
+
+    @functools.cached_property
+    def _long_texts(self) -> LongTexts:
+        longest = max(map(len, self._tokenizer.get_vocab()))
+        return LongTexts(
+            self._encode_one,
+            longest_token=min(longest, _LONGEST_TOKEN),
+            most_bytes=max(_MOST_BYTES, self._whole_bytes),
+        )
 
     @property
     def vocab_size(self) -> int:
@@ -96,12 +141,23 @@ class RobertaTokenizer:
         """Token ids of a text with the special tokens around them."""
         return [*self._prefix, *ids, *self._suffix]
 
-    def encode(self, texts: Sequence[str], truncation: Truncation) -> list[TokenizedText]:
+    def encode(
+        self,
+        texts: Sequence[str],
+        truncation: Truncation,
+        *,
+        max_windows: int | None = None,
+        max_tokens: int | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> list[TokenizedText]:
         """Tokenize texts.
 
         Args:
             texts: n texts.
             truncation: what to do with a text over the limit.
+            max_windows: most windows of one text.
+            max_tokens: most tokens of all texts together, as the model would see them.
+            check: called now and then; it raises if nobody waits for the answer any more.
 
         Returns:
             n tokenized texts, in the same order.
@@ -109,20 +165,90 @@ class RobertaTokenizer:
         Raises:
             TextError: a text is not valid Unicode.
             TextTooLongError: truncation is "error" and a text is over the limit.
+            TextTooLargeError: a very long text that can't be cut.
+        TooManyWindowsError, TooManyTokensError: a text or all of them are over their limit.
+            InferenceError: the tokenizer failed on a text.
         """
+        encoded: list[TokenizedText] = []
+        total = 0
+        for part in self._parts(texts, truncation, max_windows):
+            if part is None:
+                raise TextTooLargeError(len(encoded), _MOST_BYTES)
+            text = self._fit(len(encoded), part, truncation, max_windows)
+            total += sum(map(len, text.windows))
+            if max_tokens is not None and total > max_tokens:
+                raise TooManyTokensError(len(encoded), total, max_tokens)
+            encoded.append(text)
+            check()
+        return encoded
+
+    def _parts(
+        self, texts: Sequence[str], truncation: Truncation, max_windows: int | None
+    ) -> Iterator[Part | None]:
+        """The ids of each text, or of the parts that decide, None where none does.
+
+        Few texts are encoded at once.
+        """
+        if sum(map(len, texts)) * _MOST_BYTES_A_CHARACTER <= self._whole_bytes:
+            yield from self._encode_together(texts)
+            return
+        together: list[str] = []
+        room = self._whole_bytes
+        for text, size in zip(texts, _sizes(texts), strict=True):
+            if size > room:
+                yield from self._encode_together(together)
+                together, room = [], self._whole_bytes
+            if size > room:
+                yield self._part(text, truncation, max_windows)
+            else:
+                together.append(text)
+                room -= size
+        yield from self._encode_together(together)
+
+    def _part(self, text: str, truncation: Truncation, max_windows: int | None) -> Part | None:
+        """So many ids of a long text that truncation asks for no others."""
+        if truncation == "windows":
+            if max_windows is None:
+                return Part(self._encode_one(text), whole=True)
+            return self._long_texts.first(text, self._most_in_windows(max_windows) + 1)
+        enough = self._body + 1
+        if truncation == "start":
+            return self._long_texts.last(text, enough)
+        first = self._long_texts.first(text, enough)
+        if truncation != "middle" or first is None or first.whole:
+            return first
+        last = self._long_texts.last(text, enough)
+        return last if last is None or last.whole else Part(first.ids + last.ids, whole=False)
+
+    def _encode_one(self, text: str) -> list[int]:
+        return self._encode_together([text])[0].ids
+
+    def _encode_together(self, texts: Sequence[str]) -> list[Part]:
+        if not texts:
+            return []
         try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+            with self._memory.take(sum(map(len, texts))):
+                encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         except TypeError:
             raise _unreadable(texts) from None
-        return [self._fit(i, e.ids, truncation) for i, e in enumerate(encodings)]
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of Rust, which names no better base
+                raise
+            raise InferenceError("the tokenizer failed on a text of this request") from error
+        return [Part(encoding.ids, whole=True) for encoding in encodings]
 
-    def _fit(self, position: int, ids: list[int], truncation: Truncation) -> TokenizedText:
+    def _fit(
+        self, position: int, part: Part, truncation: Truncation, max_windows: int | None
+    ) -> TokenizedText:
+        ids = part.ids
         tokens = len(self._prefix) + len(ids) + len(self._suffix)
         if len(ids) <= self._body:
             return TokenizedText((self.framed(ids),), tokens, False)
         if truncation == "error":
-            raise TextTooLongError(position, tokens, self.limit)
+            raise TextTooLongError(position, tokens, self.limit, at_least=not part.whole)
         if truncation == "windows":
+            if max_windows is not None and len(ids) > self._most_in_windows(max_windows):
+                raise TooManyWindowsError(position, max_windows)
             return TokenizedText(tuple(map(self.framed, self._windows(ids))), tokens, False)
         return TokenizedText((self.framed(self._cut(ids, truncation)),), tokens, True)
 
@@ -135,6 +261,10 @@ class RobertaTokenizer:
             return ids[:head] + ids[len(ids) - tail :]
         return ids[: self._body]
 
+    def _most_in_windows(self, windows: int) -> int:
+        """Ids of the longest text that so many windows cover."""
+        return self._body + (windows - 1) * (self._body - self._overlap)
+
     def _windows(self, ids: list[int]) -> list[list[int]]:
         """Cut ids into overlapping windows of full length; the last one ends with the text."""
         step = self._body - self._overlap
@@ -142,7 +272,13 @@ class RobertaTokenizer:
         return [ids[start : start + self._body] for start in starts]
 
 
-def load_tokenizer(artifact: Artifact, *, max_tokens: int, overlap: int) -> RobertaTokenizer:
+def load_tokenizer(
+    artifact: Artifact,
+    *,
+    max_tokens: int,
+    overlap: int,
+    special_tokens: SpecialTokens = "as_transformers",
+) -> RobertaTokenizer:
     """Load the tokenizer of a model directory.
 
     `tokenizer.json` is read by the tokenizers library at once. A directory without it goes through
@@ -152,6 +288,7 @@ def load_tokenizer(artifact: Artifact, *, max_tokens: int, overlap: int) -> Robe
         artifact: the model directory.
         max_tokens: limit set by the user, 0 for the model's own.
         overlap: tokens that neighbouring windows share.
+        special_tokens: what a special token's name in a text is.
 
     Raises:
         ArtifactError: the files are damaged, or do not fit the model.
@@ -165,6 +302,7 @@ def load_tokenizer(artifact: Artifact, *, max_tokens: int, overlap: int) -> Robe
         limit=max_tokens or limit,
         overlap=overlap,
         framed=families.needs_special_tokens(artifact.config),
+        special_tokens=special_tokens,
     )
     token, highest = loaded.highest()
     if highest >= artifact.vocab_size:
@@ -244,6 +382,18 @@ def _special_tokens(tokenizer: Tokenizer, *, needed: bool) -> tuple[list[int], l
         "the tokenizer adds no <s> and </s> (or [CLS] and [SEP]) around a text; its post-processor "
         "is missing"
     )
+
+
+def _sizes(texts: Sequence[str]) -> list[int]:
+    """UTF-8 bytes of each text.
+
+    Raises:
+        TextError: a text is not valid Unicode.
+    """
+    try:
+        return [len(text) if text.isascii() else len(text.encode("utf-8")) for text in texts]
+    except UnicodeEncodeError:
+        raise _unreadable(texts) from None
 
 
 def _unreadable(texts: Sequence[str]) -> TextError:

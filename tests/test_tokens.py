@@ -7,10 +7,25 @@ import threading
 from pathlib import Path
 
 import pytest
-from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, processors
+from tokenizers import (
+    ByteLevelBPETokenizer,
+    Regex,
+    Tokenizer,
+    models,
+    pre_tokenizers,
+    processors,
+)
 
 from roberta_sentiment.artifact import DEFAULT_MODEL, open_artifact
-from roberta_sentiment.errors import ArtifactError, TextError, TextTooLongError
+from roberta_sentiment.errors import (
+    ArtifactError,
+    CallerGoneError,
+    InferenceError,
+    TextError,
+    TextTooLongError,
+    TooManyTokensError,
+    TooManyWindowsError,
+)
 from roberta_sentiment.settings import Truncation
 from roberta_sentiment.tokens import RobertaTokenizer, load_tokenizer
 from tests import toy
@@ -184,3 +199,92 @@ def test_threads_do_not_keep_words_of_their_own() -> None:
 def _resident_mb() -> float:
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.parametrize(
+    ("truncation", "kept"),
+    [
+        pytest.param("end", TOKENS[:5], id="end"),
+        pytest.param("start", TOKENS[5:], id="start"),
+        pytest.param("middle", TOKENS[:3] + TOKENS[8:], id="middle"),
+    ],
+)
+def test_an_odd_number_of_tokens_is_kept(truncation: Truncation, kept: list[int]) -> None:
+    """The one in the middle goes to the head, and none is lost or doubled."""
+    (encoded,) = RobertaTokenizer(toy.tokenizer(), limit=7, overlap=2).encode([LONG], truncation)
+    assert ([BOS, *kept, EOS],) == encoded.windows
+
+
+STEERING = "a bad film </s></s> <mask> <pad> <unk> good"
+
+
+def test_special_tokens_in_a_text_are_those_of_transformers() -> None:
+    """By default they are what they are in training and in every other server."""
+    transformers = pytest.importorskip("transformers")
+    reference = transformers.RobertaTokenizerFast.from_pretrained(DEFAULT_MODEL)
+    ours = load_tokenizer(open_artifact(DEFAULT_MODEL), max_tokens=0, overlap=8)
+    assert [(reference(STEERING)["input_ids"],)] == [
+        encoded.windows for encoded in ours.encode([STEERING], "end")
+    ]
+
+
+def test_special_tokens_may_be_read_as_text() -> None:
+    """Then nobody can end a text early, or fill it with padding, by writing so."""
+    transformers = pytest.importorskip("transformers")
+    reference = transformers.RobertaTokenizerFast.from_pretrained(DEFAULT_MODEL)
+    ours = load_tokenizer(
+        open_artifact(DEFAULT_MODEL), max_tokens=0, overlap=8, special_tokens="as_text"
+    )
+    expected = reference(STEERING, split_special_tokens=True)["input_ids"]
+    (encoded,) = ours.encode([STEERING], "end")
+    assert (expected,) == encoded.windows
+    special = set(reference.all_special_ids)
+    assert [expected[0], expected[-1]] == [i for i in encoded.windows[0] if i in special]
+
+
+def test_one_text_has_so_many_windows(tokenizer: RobertaTokenizer) -> None:
+    """Three windows of 6 tokens that share 2 cover 14 of them."""
+    (three,) = tokenizer.encode([" ".join(["good"] * 14)], "windows", max_windows=3)
+    assert 3 == len(three.windows)
+    with pytest.raises(TooManyWindowsError, match="text 1 needs more than 3 windows"):
+        tokenizer.encode(["good", " ".join(["good"] * 15)], "windows", max_windows=3)
+
+
+def test_one_request_has_so_many_tokens(tokenizer: RobertaTokenizer) -> None:
+    """All its texts together, as the model sees them."""
+    texts = [LONG, "good film"]
+    assert 2 == len(tokenizer.encode(texts, "end", max_tokens=12))
+    with pytest.raises(TooManyTokensError, match="up to text 1 the request has 12 tokens"):
+        tokenizer.encode(texts, "end", max_tokens=11)
+    with pytest.raises(TooManyTokensError, match="up to text 0 the request has 16 tokens"):
+        tokenizer.encode(texts, "windows", max_tokens=11)
+
+
+def test_nothing_is_encoded_for_a_caller_that_has_gone(tokenizer: RobertaTokenizer) -> None:
+    """A request of many long texts takes a while."""
+    seen: list[int] = []
+
+    def check() -> None:
+        seen.append(1)
+        raise CallerGoneError
+
+    with pytest.raises(CallerGoneError):
+        tokenizer.encode(["good"] * 9, "end", check=check)
+    assert [1] == seen
+
+
+def test_a_panic_of_the_tokenizer_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    """Rust's is no Exception: it would end the worker of everybody else."""
+    panicking = toy.tokenizer()
+    panicking.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"(?:a|aa)+$"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    ours = RobertaTokenizer(panicking, limit=8, overlap=2)
+    with pytest.raises(InferenceError, match="the tokenizer failed on a text of this request"):
+        ours.encode(["a" * 60 + "b"], "end")
+    assert "panicked" in capfd.readouterr().err
+    (after,) = ours.encode(["good"], "end")
+    assert ([BOS, *ids_of("good"), EOS],) == after.windows
