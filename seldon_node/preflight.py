@@ -51,8 +51,9 @@ class _Range:
             raise SettingsError(f"{name} is {_show(text)}; allowed are {self.least} to {self.most}")
 
 
+_PORT = _Range(1, 65_535)
 _VARIABLES = {
-    **dict.fromkeys(PORTS.values(), _Range(1, 65_535)),
+    **dict.fromkeys(PORTS.values(), _PORT),
     "GUNICORN_WORKERS": _Range(1, 512),
     "GUNICORN_THREADS": _Range(1, 10_000),
     "GUNICORN_KEEPALIVE": _Range(0),
@@ -97,6 +98,8 @@ def check(environ: Mapping[str, str], annotations: Path = ANNOTATIONS) -> None:
     for name, allowed in _VARIABLES.items():
         if name in environ:
             allowed.check(name, environ[name])
+    if int(environ.get("TRACING", "0")):
+        _check_tracing(environ)
     level = environ.get("SELDON_LOG_LEVEL", "INFO")
     if level not in logging.getLevelNamesMapping():
         raise SettingsError(
@@ -194,6 +197,14 @@ def reserve(server: str, port: int) -> socket.socket:
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     return reservation
+
+
+def _check_tracing(environ: Mapping[str, str]) -> None:
+    if "JAEGER_AGENT_PORT" in environ:
+        _PORT.check("JAEGER_AGENT_PORT", environ["JAEGER_AGENT_PORT"])
+    path = environ.get("JAEGER_CONFIG_PATH")
+    if path is not None and not os.access(path, os.R_OK):
+        raise SettingsError(f"JAEGER_CONFIG_PATH is {_show(path)}; there is no file to be read")
 
 
 def _read(path: Path) -> Iterator[tuple[str, str]]:

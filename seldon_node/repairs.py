@@ -234,6 +234,7 @@ def _reserve_ports(args: Any) -> list[socket.socket]:
     if args.grpc_workers > 0:
         ports["gRPC"] = args.grpc_port
     try:
+        preflight.check(os.environ)  # again, for who starts the wrapper without PYTHONPATH
         held = {server: preflight.reserve(server, port) for server, port in ports.items()}
     except StartError as error:
         raise SystemExit(f"cannot start: {error.message}") from None
@@ -288,7 +289,10 @@ def _repair_processes() -> None:
             run_metrics = functools.partial(_run_gunicorn, metrics)
             servers.append(supervisor.Server("metrics server", run_metrics))
         servers += [supervisor.Server("custom service", custom)] if custom else []
-        sys.exit(supervisor.Supervisor(servers, count_restart).run())
+        code = supervisor.Supervisor(servers, count_restart).run()
+        if code:
+            sys.stderr.write("cannot start: a server failed; the log above says which and why\n")
+        sys.exit(code)
 
     def count_restart(server: supervisor.Server, code: int) -> None:
         restarts[0].count(server.name.split()[0].lower(), code)

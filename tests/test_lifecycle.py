@@ -121,6 +121,16 @@ def test_a_graph_that_does_not_load_stops_the_start(tmp_path: Path) -> None:
         assert "Traceback" not in service.log()
 
 
+def test_the_log_ends_with_a_sentence_whoever_fails(toy_service_path: Path) -> None:
+    """Kubernetes shows the end of the log as the reason of a failed start."""
+    environment = {"MODEL_URI": str(toy_service_path)}
+    with Service("tests.nodes.unloadable.Unloadable", **environment).launch() as service:
+        assert 3 == service.process.wait(60)
+        assert service.log().splitlines()[-1].startswith("cannot start: a server failed")
+        assert "the test took the model away" in service.log()
+        assert "Traceback" not in service.log()
+
+
 def test_an_unknown_parameter_stops_the_start() -> None:
     """A typo in the manifest must not serve with a default in its place."""
     parameters = '[{"name":"truncatoin","value":"end","type":"STRING"}]'

@@ -63,7 +63,7 @@ def test_a_second_start_makes_nothing_anew(tmp_path: Path) -> None:
         pytest.param({"PREDICTIVE_UNIT_PARAMETERS": "nonsense"}, "not valid JSON", id="no-json"),
         pytest.param({"PREDICTIVE_UNIT_PARAMETERS": "[5]"}, "a parameter is 5", id="no-object"),
         pytest.param({"SENTIMENT_MAX_TEXTS": "x"}, "a whole number is needed", id="no-number"),
-        pytest.param({"PREPARE_SECONDS": "0.01"}, "", id="no-whole-number"),
+        pytest.param({"PREPARE_SECONDS": "0.01"}, "is '0.01'; a whole", id="no-whole-number"),
     ],
 )
 def test_it_never_stops_a_start(tmp_path: Path, variables: dict[str, str], words: str) -> None:

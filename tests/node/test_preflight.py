@@ -73,6 +73,8 @@ WRONG_VARIABLES = [
     pytest.param({"GRPC_WORKERS": "-1"}, "allowed are 0 to", id="fewer-than-none"),
     pytest.param({"GRPC_THREADS": "0"}, "allowed are 1 to", id="grpc-threads"),
     pytest.param({"TRACING": "yes"}, "a whole number is needed", id="tracing"),
+    pytest.param({"TRACING": "1", "JAEGER_AGENT_PORT": "udp"}, "a whole number", id="jaeger-port"),
+    pytest.param({"TRACING": "1", "JAEGER_CONFIG_PATH": "/no/where"}, "no file", id="jaeger-file"),
     pytest.param({"WEB_CONCURRENCY": "auto"}, "a whole number is needed", id="gunicorn-s-own"),
     pytest.param({"SELDON_LOG_LEVEL": "debug"}, "allowed are DEBUG", id="log-level"),
     *(pytest.param({name: "tcp://10.0.0.1:80"}, "a whole number", id=f"{server}-port")
@@ -172,7 +174,14 @@ def last_line(service: Service) -> str:
     return service.log().splitlines()[-1]
 
 
-@pytest.mark.parametrize(("environ", "words"), [*WRONG_PARAMETERS, *WRONG_VARIABLES])
+SERVED = [each for each in (*WRONG_PARAMETERS, *WRONG_VARIABLES) if each.id in (
+    "int", "bool", "small", "no-type", "null", "cut", "deep", "word", "no-thread", "grpc-workers",
+    "log-level", "gunicorn-s-own", "REST-port", "jaeger-file",
+)]  # fmt: skip
+"""One of each way in which the wrapper itself would end; each takes a process."""
+
+
+@pytest.mark.parametrize(("environ", "words"), SERVED)
 def test_the_log_ends_with_the_sentence(environ: dict[str, str], words: str) -> None:
     """Exit code not zero, and no stack trace of the wrapper."""
     with Service(**environ).launch() as service:
