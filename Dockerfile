@@ -1,19 +1,21 @@
 # The image for those without s2i: same code, packages, variables and user. Build it with: make image
-FROM python:3.12-slim AS packages
+FROM python:3.12.13-slim-bookworm@sha256:d50fb7611f86d04a3b0471b46d7557818d88983fc3136726336b2a4c657aa30b AS base
+
+FROM base AS packages
 COPY requirements.txt .
 RUN python -m venv /opt/environment \
     && /opt/environment/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
 
-FROM python:3.12-slim AS files
+FROM base AS files
 WORKDIR /microservice
 COPY . .
 # COPY keeps the modes of the checkout, which may be closed to the image's user.
 RUN chmod -R a+rX,go-w .
 
-FROM python:3.12-slim
+FROM base
 # As in s2i's image, an init process takes in orphans and passes on signals.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends tini \
+    && apt-get install --yes --no-install-recommends tini=0.19.0-1+b3 \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=packages /opt/environment /opt/environment
 ENV PATH=/opt/environment/bin:$PATH

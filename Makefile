@@ -29,10 +29,14 @@ test: $(VENV)/dev  ## run all tests
 	$(RUN) -m pytest $(ARGS)
 
 # Training and conversion: PyTorch in an environment of its own, on the CPU.
-$(TORCH)/ready: training/requirements.txt
+# The build of torch for CPUs where it is offered, else the index's, which pins the GPU libraries that it needs.
+$(TORCH)/ready: training/requirements.txt training/torch.txt training/torch-cpu.txt
 	@$(TORCH_PYTHON) -m venv --clear $(TORCH)
+	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r training/requirements.txt
+	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		-r training/torch-cpu.txt 2>/dev/null || \
+		$(TORCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r training/torch.txt
 	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check -r training/requirements.txt
 	@touch $@
 
 test-torch: $(TORCH)/ready  ## run the tests that need PyTorch, in an environment of its own
@@ -63,6 +67,8 @@ requirements:  ## renew the pins from the .in files; needs uv
 		--python-version 3.12 requirements.in -o requirements.txt
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements-dev.in -o requirements-dev.txt
+	cd training && uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.11 requirements.in -o requirements.txt
 	for name in lexicon linear; do (cd baselines/$$name && \
 		uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements.in -o requirements.txt); done

@@ -88,10 +88,18 @@ def test_docker_gets_what_s2i_gets(tmp_path: Path) -> None:
     assert {"default"} == {path.name for path in (tmp_path / "models").iterdir()}
 
 
-def test_the_base_is_slim_and_of_our_python() -> None:
-    """One file says which Python."""
+def test_the_base_is_slim_pinned_and_of_our_python() -> None:
+    """One file says which Python; a tag can be moved to other content, a digest can't."""
     version = (ROOT / ".python-version").read_text(encoding="ascii").strip()
-    assert {f"python:{version}-slim"} == {base.split()[0] for base in values("FROM")}
+    (base,) = {base.split()[0] for base in values("FROM")} - {"base"}
+    assert re.fullmatch(rf"python:{version}\.\d+-slim-bookworm@sha256:[0-9a-f]{{64}}", base)
+
+
+def test_what_debian_adds_is_pinned() -> None:
+    """The same file builds the same image next year."""
+    (install,) = [run for run in values("RUN") if "apt-get install" in run]
+    packages = install.partition("apt-get install")[2].partition("&&")[0].split()
+    assert all("=" in package for package in packages if not package.startswith("-"))
 
 
 def test_the_user_is_the_pod_s() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,6 +72,15 @@ def test_the_page_of_licences_is_up_to_date() -> None:
     """It is made from requirements.txt; `make sbom` renews it."""
     page = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
     assert sbom.licence_page(PINS) == page
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "torch.txt", "torch-cpu.txt"])
+def test_the_environment_of_torch_is_pinned_by_hashes(file: str) -> None:
+    """It makes the weights that are shipped; pip refuses whatever has another hash."""
+    lines = (ROOT / "training" / file).read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    pins = [line for line in lines if line.strip() and not line.strip().startswith("#")]
+    assert pins
+    assert all(re.match(r"[\w.-]+(\[\w+\])?==\S+.* --hash=sha256:", pin) for pin in pins)
 
 
 def test_the_business_source_licence_is_stated() -> None:
