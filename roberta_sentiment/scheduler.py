@@ -11,6 +11,7 @@ only, and who is read in it joins the next batch.
 
 from __future__ import annotations
 
+import atexit
 import bisect
 import contextlib
 import dataclasses
@@ -138,6 +139,8 @@ class Scheduler:
         ]
         for thread in self._threads:
             thread.start()
+        # A thread that is still inside ONNX Runtime when the interpreter ends aborts the process.
+        atexit.register(self.close)
 
     def close(self) -> None:
         """Refuse whoever waits or comes, and end the threads when their runs are over."""
