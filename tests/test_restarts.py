@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from roberta_sentiment.cpu import CGROUP
 from seldon_node import repairs, restarts
 from seldon_node.metrics_store import MetricsStore
 from seldon_node.restarts import Restarts
@@ -140,6 +143,33 @@ def test_a_kill_for_memory_is_told_from_others(cgroup: Path, version: int) -> No
     counter.count("rest", -signal.SIGKILL)
     counter.count("rest", -signal.SIGKILL)
     assert {"killed": 2, "out_of_memory": 1} == reasons(store)
+
+
+@pytest.fixture
+def small_cgroup(tmp_path: Path) -> Iterator[Path]:
+    """A memory cgroup of version 1 with 60 MB, as a container's mount shows it."""
+    real = CGROUP / "memory" / f"test-restarts-{os.getpid()}"
+    try:
+        real.mkdir()
+        (real / "memory.limit_in_bytes").write_text("60000000", encoding="ascii")
+    except OSError:
+        pytest.skip("no memory cgroup of version 1 can be made here")
+    (tmp_path / "memory").symlink_to(real)
+    yield tmp_path
+    real.rmdir()
+
+
+def test_the_kernel_itself_kills_for_memory(small_cgroup: Path) -> None:
+    """Its real files, and the real end of a real process that takes too much."""
+    store = MetricsStore()
+    counter = Restarts(store, small_cgroup)
+    grow = f"""
+import os, pathlib
+pathlib.Path({str(small_cgroup / "memory" / "cgroup.procs")!r}).write_text(str(os.getpid()))
+bytearray(b"a" * 200_000_000)
+"""
+    counter.count("rest", subprocess.run([sys.executable, "-c", grow], check=False).returncode)
+    assert {"out_of_memory": 1} == reasons(store)
 
 
 @pytest.mark.parametrize(
