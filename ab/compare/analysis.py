@@ -49,6 +49,7 @@ class Comparison:
         latency_a, latency_b: percentile to seconds.
         disagreements: texts that the models label differently, truth known or not.
         only_one: ids that only one model answered; they count for nothing.
+        missing_a, missing_b: of them, how many the model did not answer.
         alpha, margin: what was agreed on.
     """
 
@@ -66,6 +67,8 @@ class Comparison:
     latency_b: dict[int, Interval]
     disagreements: tuple[Disagreement, ...]
     only_one: tuple[str, ...]
+    missing_a: int
+    missing_b: int
     alpha: float
     margin: float
 
@@ -108,6 +111,8 @@ def compare(a: Side, b: Side, texts: Mapping[str, str], alpha: float, margin: fl
         latency_b=_latencies(b, shared),
         disagreements=_disagreements(a, b, truths, texts),
         only_one=tuple(sorted(a.said.keys() ^ b.said.keys())),
+        missing_a=len(b.said.keys() - a.said.keys()),
+        missing_b=len(a.said.keys() - b.said.keys()),
         alpha=alpha,
         margin=margin,
     )

@@ -16,7 +16,21 @@ FORMAT = 1
 
 
 def verdict(comparison: Comparison) -> str:
-    """One sentence. It rests on the exact test: all texts are there, so there is one look."""
+    """What came out. It rests on the exact test: all texts are there, so there is one look."""
+    return _finding(comparison) + _left_out(comparison)
+
+
+def _left_out(c: Comparison) -> str:
+    """A model that fails on hard texts would else look better than it is."""
+    if not c.only_one:
+        return ""
+    return (
+        f" It holds for the texts that both answered: {c.a} left {c.missing_a:,} of the others "
+        f"without an answer, {c.b} {c.missing_b:,}."
+    )
+
+
+def _finding(comparison: Comparison) -> str:
     c, value = comparison, comparison.difference.value
     if c.pairs.n == 0 or value is None:
         return (

@@ -9,7 +9,7 @@ from typing import Any
 from ab.report.analysis import Analysis, Duel
 from ab.report.verdict import judge, warnings
 
-FORMAT = 1
+FORMAT = 2
 
 
 def as_json(analysis: Analysis, record: Mapping[str, str]) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def as_json(analysis: Analysis, record: Mapping[str, str]) -> dict[str, Any]:
         "models": [_model(dataclasses.asdict(model)) for model in analysis.models],
         "duels": [_duel(analysis, duel) for duel in analysis.duels],
         "split": {**dataclasses.asdict(analysis.split), "mismatch": analysis.split.mismatch},
+        "kept": {**dataclasses.asdict(analysis.kept), "mismatch": analysis.kept.mismatch},
         "account": dataclasses.asdict(analysis.account),
         "warnings": warnings(analysis),
     }

@@ -16,6 +16,20 @@ from ab.wire import Answer, BadAnswer, build_request, read_answer
 
 
 @dataclasses.dataclass(frozen=True)
+class _Tries:
+    """How the tries of one request went; `ab.events.Request` says what the fields mean."""
+
+    reply: Reply
+    answer: Answer | None
+    puid: str
+    failed: Sequence[Mapping[str, str | None]]
+    count: int
+    repeated: int
+    latency_s: float
+    waited_s: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Asker:
     """Sends reviews and reads the answers.
 
@@ -56,48 +70,53 @@ class Asker:
         Returns:
             What to record; None when the run was stopped before any try reached the endpoint.
         """
-        first = self.clock.monotonic()
-        failed: list[Mapping[str, str | None]] = []
-        tried = may_have_run = 0
-        while True:
-            puid = self._puid(review, rounds, tried)
-            start = self.clock.monotonic()
-            sent = self.transport.predict(build_request(review.text, puid))
-            reply, answer = self._judge(sent, puid)
-            end = self.clock.monotonic()
-            tried += 1
-            may_have_run += reply.may_have_run
-            if answer is None and reply.may_have_drawn:
-                failed.append(self._failure(reply, puid))
-            pause = self.retries.pause_s(tried, reply) if answer is None else None
-            if pause is not None:
-                self.clock.sleep(pause)
-            if pause is None or self.stop.is_set():
-                break
-        if answer is None and not failed and self.stop.is_set():
+        tries = self._try(review, rounds)
+        if tries.answer is None and not tries.failed and self.stop.is_set():
             return None
+        reply, answer = tries.reply, tries.answer
         found = attribute(answer, self.models, self.router) if answer else None
         return Request(
             time=self.clock.now(),
             id=review.id,
-            puid=puid,
+            puid=tries.puid,
             sha256=fingerprint(review.text),
             text=review.text if self.keep_texts else None,
             truth=review.label,
             outcome=_outcome(reply, answer),
             status=reply.status,
             detail=reply.detail,
-            tries=tried,
-            repeated=may_have_run - reply.may_have_run,
-            late=answer is not None and end - first > self.timeout_s,
+            tries=tries.count,
+            repeated=tries.repeated,
+            late=answer is not None and tries.waited_s > self.timeout_s,
             lag_s=round(lag_s, 6),
-            latency_s=round(end - start, 6) if answer else None,
-            waited_s=round(end - first, 6),
+            latency_s=round(tries.latency_s, 6) if answer else None,
+            waited_s=round(tries.waited_s, 6),
             model=found.model if found else None,
             by=found.by if found else "",
-            failed=failed,
+            failed=tries.failed,
             **(_said(answer) if answer else {}),  # type: ignore[arg-type]
         )
+
+    def _try(self, review: Review, rounds: int) -> _Tries:
+        began, count, repeated = self.clock.monotonic(), 0, 0
+        failed: list[Mapping[str, str | None]] = []
+        while True:
+            puid = self._puid(review, rounds, count)
+            start = self.clock.monotonic()
+            sent = self.transport.predict(build_request(review.text, puid))
+            reply, answer = self._judge(sent, puid)
+            end = self.clock.monotonic()
+            count += 1
+            if answer is None and reply.may_have_drawn:
+                failed.append(self._failure(reply, puid))
+            pause = self.retries.pause_s(count, reply) if answer is None else None
+            if pause is not None:
+                self.clock.sleep(pause)
+            if pause is None or self.stop.is_set():
+                return _Tries(
+                    reply, answer, puid, failed, count, repeated, end - start, end - began
+                )
+            repeated += reply.may_have_run
 
     def _puid(self, review: Review, rounds: int, tried: int) -> str:
         """A name for each try, so that a log tells them apart."""

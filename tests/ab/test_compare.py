@@ -80,6 +80,8 @@ def test_a_text_that_only_one_answered_counts_for_nothing(tmp_path: Path) -> Non
     found = compared(side(tmp_path, "a", [], 30), side(tmp_path, "b", range(25, 32), 32))
     assert 30 == found.texts == found.pairs.n
     assert ("000030", "000031") == found.only_one
+    assert (2, 0) == (found.missing_a, found.missing_b)
+    assert "It holds for the texts that both answered" in verdict(found)
 
 
 def test_without_truths_only_disagreement_can_be_told(tmp_path: Path) -> None:
