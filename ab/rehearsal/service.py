@@ -52,13 +52,8 @@ class Microservice:
         self.name = name
         self.http, self.metrics = free_ports(2)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the service
-        inherited = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("SENTIMENT_", "MODEL_", "PREDICTIVE_UNIT_"))
-        }
         variables = {
-            **inherited,
+            **os.environ,
             **environment,
             "HOME": tempfile.gettempdir(),
             "PYTHONPATH": str(ROOT),
