@@ -151,6 +151,14 @@ def test_bad_requests(message: Any, words: str) -> None:
     assert words in str(caught.value)
 
 
+def test_what_fills_a_limit_exactly_is_taken() -> None:
+    """The limit itself is still allowed; one more is not."""
+    assert 4 == len(parse({"jsonData": ["a" * 25] * 4}, SETTINGS))
+    for one_more in (["a"] * 5, ["a" * 25] * 3 + ["a" * 26]):
+        with pytest.raises(RequestError, match="the limit is"):
+            parse({"jsonData": one_more}, SETTINGS)
+
+
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (
