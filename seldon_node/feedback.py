@@ -12,6 +12,7 @@ from seldon_core.proto import prediction_pb2
 from roberta_sentiment.errors import FeedbackError, RequestError
 from roberta_sentiment.settings import Settings
 from seldon_node import payload
+from seldon_node.truths import OneLabel, Reader
 
 LARGEST_REWARD = 1e6
 """A counter is a float64: beside one reward of 1e16 it could not count ones any more."""
@@ -22,7 +23,8 @@ class Feedback:
     """Feedback, checked.
 
     Attributes:
-        pairs: truth and prediction of each text, empty without a truth.
+        pairs: labels of truth and prediction, empty without a truth.
+        errors: prediction minus truth of each value of a regression.
         reward: as sent; the protocol can't tell 0 from none.
         other_model: how the answer shows that another model gave it; empty for one of this model.
     """
@@ -30,6 +32,7 @@ class Feedback:
     pairs: list[tuple[str, str]]
     reward: float
     other_model: str = ""
+    errors: Sequence[float] = ()
 
 
 def parse(
@@ -37,7 +40,8 @@ def parse(
     labels: Sequence[str],
     version: str,
     settings: Settings,
-    predict: Callable[[payload.Request], list[str]],
+    predict: Callable[[payload.Request], list[Any]],
+    reader: Reader | None = None,
 ) -> Feedback:
     """Read and check feedback.
 
@@ -47,7 +51,8 @@ def parse(
         version: of this model. Feedback on an answer with another version in its tags, or with
             other labels, belongs to another model and is looked at no further.
         settings: the limits.
-        predict: labels of a request, asked when the feedback brings no response.
+        predict: predictions of a request, asked when the feedback brings no response.
+        reader: of truths and predictions; by default a text has one label.
 
     Raises:
         RequestError: the parts do not fit each other, or say nothing.
@@ -57,13 +62,14 @@ def parse(
             f"reward is {message.reward:g}; a number from -{LARGEST_REWARD:g} to "
             f"{LARGEST_REWARD:g} is needed"
         )
+    reader = reader or OneLabel(labels)
     response = payload.to_python(message.response)
     names = _names(message.response, "response")
     other_model = _other_version(response, version) or _other_labels(response, names, labels)
     if other_model:
         return Feedback([], message.reward, other_model)
     truth_names = _names(message.truth, "truth")
-    truths = _truths(payload.to_python(message.truth), truth_names, labels)
+    truths = _truths(payload.to_python(message.truth), truth_names, reader)
     request = _request(message, settings)
     if truths is None:
         if request is None and not message.reward:
@@ -71,7 +77,7 @@ def parse(
         return Feedback([], message.reward)
     if request is not None and len(request) != len(truths):
         raise FeedbackError(f"{len(truths)} truths for {len(request)} texts; send one for each")
-    predictions = _predictions(response, names, labels)
+    predictions = _predictions(response, names, labels, reader)
     if predictions is None:
         if request is None:
             raise FeedbackError(
@@ -82,7 +88,10 @@ def parse(
         raise FeedbackError(
             f"{len(truths)} truths for {len(predictions)} predictions; send one for each"
         )
-    return Feedback(list(zip(truths, predictions, strict=True)), message.reward)
+    both = list(zip(truths, predictions, strict=True))
+    pairs = [pair for truth, given in both for pair in reader.pairs(truth, given)]
+    errors = [error for truth, given in both for error in reader.errors(truth, given)]
+    return Feedback(pairs, message.reward, errors=errors)
 
 
 def _other_version(response: Mapping[str, Any], version: str) -> str:
@@ -124,17 +133,15 @@ def _request(message: prediction_pb2.Feedback, settings: Settings) -> payload.Re
         raise FeedbackError(f"request: {error.message}") from None
 
 
-def _truths(
-    message: Mapping[str, Any], names: Sequence[str], labels: Sequence[str]
-) -> list[str] | None:
-    """Labels in `truth`: as labels, indices or one-hot rows, in any payload kind."""
+def _truths(message: Mapping[str, Any], names: Sequence[str], reader: Reader) -> list[Any] | None:
+    """The truths in `truth`, in any payload kind."""
     values = _values(message)
     if values is None:
         return None
     items = values if isinstance(values, list) else [values]
     if not items:
         raise FeedbackError("truth is an empty list")
-    return [_label(position, item, names, labels) for position, item in enumerate(items)]
+    return [reader.truth(position, item, names) for position, item in enumerate(items)]
 
 
 def _values(message: Mapping[str, Any]) -> Any:
@@ -164,38 +171,12 @@ def _rows(shape: Sequence[int], values: list[float]) -> list[Any]:
     return [values[i : i + width] for i in range(0, len(values), width)]
 
 
-def _label(position: int, item: object, names: Sequence[str], labels: Sequence[str]) -> str:
-    if isinstance(item, list) and len(item) == 1:
-        item = item[0]
-    if isinstance(item, str) and item in labels:
-        return item
-    index = _index(item, len(labels))
-    if index is not None:
-        is_row_with_names = isinstance(item, list) and set(names) == set(labels)
-        return names[index] if is_row_with_names else labels[index]
-    raise FeedbackError(
-        f"truth {position} is {payload.brief(item)}; one of {payload.names(labels)}, "
-        f"an index from 0 to {len(labels) - 1} or a one-hot row is needed"
-    )
-
-
-def _index(item: object, classes: int) -> int | None:
-    """Class of an index or a one-hot row, None if it is neither."""
-    if isinstance(item, list):
-        hot = [i for i, value in enumerate(item) if value == 1]
-        zeros = sum(value == 0 for value in item)
-        return hot[0] if len(item) == classes and len(hot) == 1 and zeros == classes - 1 else None
-    if isinstance(item, (int, float)) and not isinstance(item, bool) and item in range(classes):
-        return int(item)
-    return None
-
-
 def _predictions(
-    response: Mapping[str, Any], names: Sequence[str], labels: Sequence[str]
-) -> list[str] | None:
-    """Labels that the response gave, None when there is no response."""
+    response: Mapping[str, Any], names: Sequence[str], labels: Sequence[str], reader: Reader
+) -> list[Any] | None:
+    """What the response predicted, None when there is no response."""
     if "jsonData" in response:
-        return _described(response["jsonData"], labels)
+        return _described(response["jsonData"], labels, reader)
     data = response.get("data")
     if not data:
         return None
@@ -204,19 +185,21 @@ def _predictions(
         rows = _rows(data["tensor"]["shape"], data["tensor"]["values"])
     if not isinstance(rows, list) or not all(_is_score_row(row, len(labels)) for row in rows):
         raise FeedbackError(f"response.data must hold rows of {len(labels)} scores")
-    columns = names or labels
-    return [columns[max(range(len(columns)), key=row.__getitem__)] for row in rows]
+    return [reader.scored(row, names or labels) for row in rows]
 
 
-def _described(value: object, labels: Sequence[str]) -> list[str]:
-    predictions = value.get("predictions") if isinstance(value, dict) else None
-    if not isinstance(predictions, list) or not all(
-        isinstance(entry, dict) and entry.get("label") in labels for entry in predictions
-    ):
+def _described(value: object, labels: Sequence[str], reader: Reader) -> list[Any]:
+    entries = value.get("predictions") if isinstance(value, dict) else None
+    found = [
+        reader.described(entry) if isinstance(entry, dict) else None
+        for entry in (entries if isinstance(entries, list) else [None])
+    ]
+    if any(prediction is None for prediction in found):
         raise FeedbackError(
-            f"response.jsonData must hold predictions, each with a label of {payload.names(labels)}"
+            "response.jsonData must hold predictions as this model gives them, each with a label "
+            f"of {', '.join(labels)[:160]}"
         )
-    return [entry["label"] for entry in predictions]
+    return found
 
 
 def _is_score_row(row: object, width: int) -> bool:

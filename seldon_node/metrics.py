@@ -78,6 +78,18 @@ DEFINITIONS = (
         "Texts with a truth, by truth and prediction.",
     ),
     Definition(
+        "sentiment_feedback_values", "counter", (),
+        "Values with a truth, of a regression.",
+    ),
+    Definition(
+        "sentiment_feedback_absolute_error", "counter", (),
+        "Sum of their distances to the truth, of a regression.",
+    ),
+    Definition(
+        "sentiment_feedback_squared_error", "counter", (),
+        "Sum of the squares of their distances, of a regression.",
+    ),
+    Definition(
         "sentiment_rewards", "counter", (), "Feedback counted, with or without a reward."
     ),
     Definition(
@@ -178,17 +190,26 @@ def of_dropped(tokens: int) -> list[Metric]:
     return [_counter("sentiment_dropped_requests", 1), _counter("sentiment_dropped_tokens", tokens)]
 
 
-def of_feedback(pairs: Iterable[tuple[str, str]], reward: float) -> list[Metric]:
+def of_feedback(
+    pairs: Iterable[tuple[str, str]], reward: float, errors: Sequence[float] = ()
+) -> list[Metric]:
     """What one feedback adds.
 
     Args:
         pairs: truth and prediction of each text that has a truth.
         reward: of the whole feedback; 0 counts as a reward too.
+        errors: prediction minus truth of each value of a regression.
     """
     metrics = [
         _counter("sentiment_feedback", count, truth=truth, prediction=prediction)
         for (truth, prediction), count in Counter(pairs).items()
     ]
+    if errors:
+        metrics += [
+            _counter("sentiment_feedback_values", len(errors)),
+            _counter("sentiment_feedback_absolute_error", sum(map(abs, errors))),
+            _counter("sentiment_feedback_squared_error", sum(error**2 for error in errors)),
+        ]
     metrics += [_counter("sentiment_answered_requests", 1), _counter("sentiment_rewards", 1)]
     if reward:
         sign = "positive" if reward > 0 else "negative"
@@ -223,6 +244,8 @@ def known(labels: Sequence[str]) -> dict[Method, list[Metric]]:
     predict += [_timer(d.name, 0) for d in DEFINITIONS if d.type == "histogram"]
     feedback = [*_plain("sentiment_answered_requests"), *_refusals()]
     feedback += _plain("sentiment_rewards", "sentiment_foreign_feedback")
+    feedback += _plain("sentiment_feedback_values", "sentiment_feedback_absolute_error")
+    feedback += _plain("sentiment_feedback_squared_error")
     feedback += _plain("seldon_api_model_feedback", "seldon_api_model_feedback_reward")
     feedback += [
         _counter("sentiment_feedback", 0, truth=truth, prediction=prediction)

@@ -27,6 +27,7 @@ from roberta_sentiment.heads import Head
 from roberta_sentiment.predictions import Predictions
 from roberta_sentiment.settings import Settings, Truncation
 from seldon_node import answer, feedback, health, metrics, payload
+from seldon_node.truths import reader_of
 
 logger = logging.getLogger(__name__)
 
@@ -141,13 +142,15 @@ class SentimentNode:
         Raises:
             NodeError: the feedback does not make sense.
         """
+        reader = reader_of(self.head, self.labels)
         try:
             parsed = feedback.parse(
                 message,
                 self.labels,
                 self.identity["model_version"],
                 self.settings,
-                lambda request: self._predict(request).best,
+                lambda request: reader.predicted(self._predict(request)),
+                reader,
             )
         except SentimentError as error:
             raise self._refused_feedback(error) from error
@@ -159,7 +162,9 @@ class SentimentNode:
         if parsed.other_model:
             self.recorder.record(metrics.of_foreign_feedback(), "feedback")
             return answer.to_proto({"meta": {"tags": {"feedback": "ignored: not this model's"}}})
-        self.recorder.record(metrics.of_feedback(parsed.pairs, parsed.reward), "feedback")
+        self.recorder.record(
+            metrics.of_feedback(parsed.pairs, parsed.reward, parsed.errors), "feedback"
+        )
         return answer.to_proto({"meta": {"tags": {"feedback": "counted"}}})
 
     def health_status(self) -> str:
