@@ -16,10 +16,13 @@ import typer
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = {
     "seldon_node": (
-        "__init__", "answer", "feedback", "health", "http", "metrics", "metrics_page",
-        "metrics_store", "node", "payload", "preflight", "repairs", "restarts", "supervisor",
+        "__init__", "answer", "feedback", "grpc_stop", "health", "http", "metrics",
+        "metrics_page", "metrics_store", "node", "payload", "preflight", "repairs", "restarts", "supervisor",
     ),
-    "roberta_sentiment": ("__init__", "cpu", "errors", "predictions", "settings", "version"),
+    "roberta_sentiment": (
+        "__init__", "caller", "cpu", "errors", "heads", "predictions", "settings", "texts",
+        "version",
+    ),
     "baselines": ("__init__", "node", "words"),
 }  # fmt: skip
 """Modules that the image shares with the RoBERTa node."""
