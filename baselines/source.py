@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NEEDED = {
     "seldon_node": (
         "__init__", "answer", "feedback", "grpc_stop", "health", "http", "metrics",
-        "metrics_page", "metrics_store", "node", "payload", "preflight", "repairs", "restarts", "supervisor",
+        "metrics_page", "metrics_store", "node", "payload", "preflight", "repairs",
+        "restarts", "supervisor", "truths",
     ),
     "roberta_sentiment": (
         "__init__", "caller", "cpu", "errors", "heads", "predictions", "settings", "texts",
