@@ -30,6 +30,7 @@ def in_force(
         **dataclasses.asdict(settings),
         "model_uri": str(artifact.path),
         "model_name": settings.model_name or artifact.name,
+        "head": checked.head.description,
         "max_tokens": checked.tokenizer.limit,
         "threads": available_threads(settings),
         "exclusive_cpus": exclusive_cpus,
@@ -45,7 +46,6 @@ def describe(artifact: Artifact, settings: InForce, checked: Checked) -> dict[st
     shown = {name: value for name, value in settings.items() if not name.startswith("model_")}
     custom = {
         "labels": ", ".join(artifact.labels),
-        "head": head.description,
         "precision": artifact.precision,
         "batch_invariant": str(artifact.batch_invariant).lower(),
         "sha256": artifact.sha256,
