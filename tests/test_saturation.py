@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,77 +10,13 @@ import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
 
 from roberta_sentiment import saturation
 from roberta_sentiment.artifact import DEFAULT_MODEL
 from roberta_sentiment.session import open_session
 from roberta_sentiment.tools.optimize import save_optimized
-
-INPUTS, CLASSES = 64, 4
-DRAW = np.random.default_rng(0)
-TOKENS = DRAW.integers(180, 255, (3, INPUTS))
-WEIGHT = (DRAW.uniform(0.9, 1, (INPUTS, CLASSES)) * [1, -1, 1, -1]).astype(np.float32)
-EXACT = TOKENS @ WEIGHT
-"""Large numbers of one sign: where sums saturate, half of each is lost."""
-
-
-def product(opset: int) -> onnx.ModelProto:
-    """A classification graph whose logits are the token ids times `WEIGHT`."""
-    nodes = [
-        helper.make_node("Cast", ["input_ids"], ["x"], to=TensorProto.FLOAT),
-        helper.make_node("MatMul", ["x", "weight"], ["logits"]),
-    ]
-    shape: list[str | int] = ["batch", CLASSES]
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            "product",
-            [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", INPUTS])],
-            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)],
-            [numpy_helper.from_array(WEIGHT, "weight")],
-        ),
-        opset_imports=[helper.make_opsetid("", opset)],
-        ir_version=10,
-    )
-
-
-class Tokens(CalibrationDataReader):  # type: ignore[misc]
-    """`TOKENS` once, as ONNX Runtime's quantiser asks for them."""
-
-    def __init__(self) -> None:
-        self._left: list[dict[str, Any]] = [{"input_ids": TOKENS}]
-
-    def get_next(self) -> dict[str, Any] | None:
-        return self._left.pop() if self._left else None
-
-
-def dynamic(*, per_channel: bool) -> Callable[[Path, Path], None]:
-    def make(source: Path, target: Path) -> None:
-        quantize_dynamic(source, target, per_channel=per_channel, weight_type=QuantType.QInt8)
-
-    return make
-
-
-def static(kind: QuantFormat, *, per_channel: bool = False) -> Callable[[Path, Path], None]:
-    def make(source: Path, target: Path) -> None:
-        quantize_static(
-            source,
-            target,
-            Tokens(),
-            quant_format=kind,
-            per_channel=per_channel,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-
-    return make
+from tests import eight_bits
+from tests.eight_bits import EXACT, TOKENS
 
 
 @pytest.fixture(params=[False, True], ids=["this CPU", "as if without VNNI"])
@@ -93,29 +28,16 @@ def any_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("any_cpu")
-@pytest.mark.parametrize("opset", [17, 21])
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(dynamic(per_channel=False), id="dynamic, a tensor"),
-        pytest.param(dynamic(per_channel=True), id="dynamic, a column"),
-        pytest.param(static(QuantFormat.QDQ), id="QDQ, a tensor"),
-        pytest.param(static(QuantFormat.QDQ, per_channel=True), id="QDQ, a column"),
-        pytest.param(static(QuantFormat.QOperator), id="QOperator, a tensor"),
-        pytest.param(static(QuantFormat.QOperator, per_channel=True), id="QOperator, a column"),
-    ],
-)
-def test_files_of_other_quantisers_are_exact(
-    tmp_path: Path, opset: int, make: Callable[[Path, Path], None]
-) -> None:
+@pytest.mark.parametrize("opset", eight_bits.OPSETS)
+@pytest.mark.parametrize("kind", eight_bits.KINDS)
+def test_files_of_other_quantisers_are_exact(tmp_path: Path, kind: str, opset: int) -> None:
     """What users bring: u8 x s8 in every form that ONNX Runtime's own quantiser writes."""
-    onnx.save(product(opset), str(tmp_path / "fp32.onnx"))
-    make(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
-    save_optimized(onnx.load(str(tmp_path / "int8.onnx")), tmp_path / "optimized.onnx")
-    for name in ("int8", "optimized"):
-        session = open_session(tmp_path / f"{name}.onnx", threads=1, optimized=name == "optimized")
-        logits = session.run(TOKENS, np.full(len(TOKENS), INPUTS))
-        np.testing.assert_allclose(EXACT, logits, atol=0.01 * np.abs(EXACT).max())
+    file = eight_bits.write(tmp_path, kind, opset)
+    save_optimized(onnx.load(str(file)), tmp_path / "optimized.onnx")
+    for path, optimized in ((file, False), (tmp_path / "optimized.onnx", True)):
+        session = open_session(path, threads=1, optimized=optimized)
+        logits = session.run(TOKENS, np.full(len(TOKENS), TOKENS.shape[1]))
+        np.testing.assert_allclose(EXACT, logits, atol=eight_bits.TOLERANCE)
 
 
 def types_of_weights(path: Path) -> set[int]:
@@ -139,9 +61,7 @@ def test_weights_are_shifted_only_where_they_must_be(
 
 def test_shifted_weights_are_the_same_numbers(tmp_path: Path) -> None:
     """Weight and zero point move together; other tensors stay."""
-    onnx.save(product(21), str(tmp_path / "fp32.onnx"))
-    static(QuantFormat.QOperator)(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
-    model = onnx.load(str(tmp_path / "int8.onnx"))
+    model = onnx.load(str(eight_bits.write(tmp_path, "QOperator, a column", 21)))
 
     def numbers() -> list[npt.NDArray[Any]]:
         found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
