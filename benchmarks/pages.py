@@ -123,6 +123,17 @@ def _workers(name: str) -> Callable[[], str]:
     return render
 
 
+def _without_vnni() -> str:
+    result = read("without_vnni")
+    lines = [
+        [cpu, form, *cells.values()]
+        for cpu, forms in result["rows"].items()
+        for form, cells in forms.items()
+    ]
+    header = ("CPU", "form", "ms a text", "times float32", "accuracy", "largest difference, logit")
+    return table(header, lines) + "\n" + origin(result)
+
+
 def _start() -> str:
     result = read("start")
     rows = [(name, *row.values()) for name, row in result["rows"].items()]
@@ -287,6 +298,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "workers_base_sentences": _workers("workers_base_sentences"),
     "workers_default_sentences": _workers("workers_default_sentences"),
     "start": _start,
+    "without_vnni": _without_vnni,
     "memory_of_models": _memory_of_models,
     "memory_of_services": _memory_of_services,
     "overload": _overload,
