@@ -38,7 +38,7 @@ def product(opset: int) -> onnx.ModelProto:
         helper.make_graph(
             nodes,
             "product",
-            [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", INPUTS])],
+            [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)],
             [numpy_helper.from_array(WEIGHT, "weight")],
         ),
