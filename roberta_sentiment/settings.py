@@ -117,6 +117,23 @@ class Settings:
         False, "Whether the container has its CPUs to itself (docs/sizing.md): threads that serve "
         "requests then stay on one of them.",
     )  # fmt: skip
+    max_connections: int = _setting(
+        1000, "Open REST connections of a server process; one more takes the place of an idle one.",
+        minimum=10, maximum=100_000,
+    )  # fmt: skip
+    max_buffered_bytes: int = _setting(
+        64 * 2**20, "Bytes of REST bodies and unsent answers that a server process holds at once; "
+        "what is more is answered 503.", minimum=2**20,
+    )  # fmt: skip
+    arrival_timeout: int = _setting(
+        20,
+        "Seconds in which a REST request, or the message of a gRPC call, must arrive.",
+        minimum=1,
+        maximum=3600,
+    )
+    cors_origins: str = _setting(
+        "", "Web origins, comma-separated, whose pages may call REST; * is any, empty is none."
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -3,8 +3,11 @@
 The numbers are those of github.com/SeldonIO/seldon-core. A repair whose defect has been fixed
 upstream is deleted here; until then SELDON_REPAIRS_OFF (names, comma-separated) leaves one out.
 
-    http_errors      a wrong path, method or content type is a 500; no limit for the body (4930)
+    http_errors      a wrong path, method or content type is a 500; no limit for the body (4930);
+                     any web page may ask
+    rest_server      a client that is slow, silent or does not read holds a thread
     grpc_errors      every error is UNKNOWN with an empty text, messages end at 4 MiB (3924)
+    grpc_server      a call whose message does not come holds a thread
     metrics          threads and ending workers lose counts (2704), series grow (2766, 2873)
     processes        SIGTERM never ends the gRPC side or cancels calls, a dead gRPC worker is not
                      replaced (7113)
@@ -18,19 +21,27 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import grpc
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
-from seldon_core import flask_utils, gunicorn_utils, microservice, wrapper
-from seldon_core.proto import prediction_pb2
+from seldon_core import gunicorn_utils, microservice, wrapper
 
-from roberta_sentiment import caller
-from roberta_sentiment.errors import StartError, shorten
-from seldon_node import grpc_stop, health, http, metrics_page, preflight, supervisor
+from roberta_sentiment.errors import StartError
+from seldon_node import (
+    grpc_server,
+    grpc_stop,
+    health,
+    host_limits,
+    logs,
+    metrics_page,
+    preflight,
+    rest_app,
+    rest_worker,
+    supervisor,
+)
 from seldon_node.metrics_store import MetricsStore
 from seldon_node.node import SentimentNode
 from seldon_node.restarts import Restarts, exit_code, note_ends
@@ -81,108 +92,6 @@ def _connect_to_the_store() -> None:
 def _connect(user_model: Any, store: Any) -> None:
     if isinstance(user_model, SentimentNode):
         user_model.recorder.connect(store, user_model.labels)
-
-
-# HTTP ---------------------------------------------------------------------------------------
-
-
-def _repair_http_errors() -> None:
-    """Give the Flask application our error answers and limits."""
-    original = wrapper.get_rest_microservice
-
-    def get_rest_microservice(user_model: Any, seldon_metrics: Any) -> Any:
-        app = original(user_model, seldon_metrics)
-        if isinstance(user_model, SentimentNode):
-            http.install(app, user_model)
-        return app
-
-    wrapper.get_rest_microservice = get_rest_microservice
-
-
-# gRPC ---------------------------------------------------------------------------------------
-
-_CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    404: grpc.StatusCode.NOT_FOUND,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    499: grpc.StatusCode.CANCELLED,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-    501: grpc.StatusCode.UNIMPLEMENTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-}
-
-
-_GRPC_METHODS = (
-    "Predict", "SendFeedback", "TransformInput", "TransformOutput", "Route", "Aggregate",
-    "Metadata", "ModelMetadata", "GraphMetadata",
-)  # fmt: skip
-
-
-def code_of(http_status: int) -> grpc.StatusCode:
-    """The gRPC code that means the same as an HTTP status."""
-    return _CODES.get(http_status, grpc.StatusCode.INTERNAL)
-
-
-def _repair_grpc_errors() -> None:
-    """Let the gRPC client see the code and the sentence that a REST client sees."""
-    original = wrapper.get_grpc_server
-
-    class ExplainingServicer(wrapper.SeldonModelGRPC):  # type: ignore[misc]
-        """The wrapper's servicer with errors that reach the client."""
-
-    for method in _GRPC_METHODS:
-        setattr(ExplainingServicer, method, _explaining(getattr(wrapper.SeldonModelGRPC, method)))
-
-    def get_grpc_server(
-        user_model: Any, seldon_metrics: Any, annotations: dict[str, str] | None = None, **rest: Any
-    ) -> Any:
-        annotations = dict(annotations or {})
-        if isinstance(user_model, SentimentNode):
-            limit = str(user_model.settings.max_body_bytes)
-            annotations.setdefault(flask_utils.ANNOTATION_GRPC_MAX_MSG_SIZE, limit)
-        return original(user_model, seldon_metrics, annotations, **rest)
-
-    wrapper.SeldonModelGRPC = ExplainingServicer
-    wrapper.get_grpc_server = get_grpc_server
-
-
-def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
-    def answer(servicer: Any, request: Any, context: grpc.ServicerContext) -> Any:
-        waiting = _caller(context)
-        try:
-            with caller.serving(waiting):
-                response = method(servicer, request, context)
-        except NotImplementedError as error:
-            code, info = 501, str(error)
-        except flask_utils.SeldonMicroserviceException as error:
-            code, info = error.status_code, error.message
-        except Exception:
-            logger.exception("a request failed for a reason of our own")
-            code, info = 500, "the server failed; its log has the details"
-        else:
-            status = getattr(response, "status", None)
-            if status is None or status.status != prediction_pb2.Status.FAILURE:
-                return response
-            code, info = status.code, status.info
-        if waiting.retry_after is not None:
-            context.set_trailing_metadata(_retry_metadata(waiting.retry_after))
-        return context.abort(code_of(code), shorten(info))
-
-    return answer
-
-
-def _caller(context: grpc.ServicerContext) -> caller.Caller:
-    """Who waits for the answer to an RPC: until its deadline, or until it is cancelled."""
-    seconds = context.time_remaining()
-    waiting = caller.Caller(None if seconds is None else time.monotonic() + seconds)
-    if not context.add_callback(waiting.cancel):
-        waiting.cancel()
-    return waiting
-
-
-def _retry_metadata(seconds: int) -> tuple[tuple[str, str], ...]:
-    """REST's Retry-After, and the pause that gRPC's own retries keep."""
-    return ("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(seconds * 1000))
 
 
 # Metrics ------------------------------------------------------------------------------------
@@ -243,6 +152,19 @@ def _reserve_ports(args: Any) -> list[socket.socket]:
     return [*held.values()]
 
 
+def _check_limits(args: Any) -> None:
+    """Refuse the start where the container grants too little."""
+    try:
+        host_limits.check_temporary_files()
+        host_limits.check_tasks(
+            host_limits.tasks_needed(
+                args.workers, args.threads, args.grpc_workers, args.grpc_threads
+            )
+        )
+    except StartError as error:
+        raise SystemExit(f"cannot start: {error.message}") from None
+
+
 def _listen_privately(server: grpc.Server, peers: health.Peers, worker: int) -> None:
     """Let the health check reach this gRPC worker alone; without that it asks the shared port."""
     try:
@@ -272,6 +194,7 @@ def _repair_processes() -> None:
 
     def make_metrics_server(metrics: Any, args: Any) -> Any:
         """The last that the wrapper makes before it starts the servers."""
+        _check_limits(args)
         reserved.extend(_reserve_ports(args))
         restarts.append(Restarts(metrics))
         return original_metrics_server(metrics, args)
@@ -283,6 +206,7 @@ def _repair_processes() -> None:
         metrics: Callable[[], None] | None,
     ) -> NoReturn:
         sys.excepthook = sys.__excepthook__
+        logs.install()
         servers = [supervisor.Server("REST server", functools.partial(_run_gunicorn, rest))]
         servers += grpc_side.servers() if grpc_side else []
         if metrics:
@@ -292,7 +216,8 @@ def _repair_processes() -> None:
         code = supervisor.Supervisor(servers, count_restart).run()
         if code:
             sys.stderr.write("cannot start: a server failed; the log above says which and why\n")
-        sys.exit(code)
+        logging.shutdown()
+        os._exit(code)  # nothing that a server has left behind may hold the container back
 
     def count_restart(server: supervisor.Server, code: int) -> None:
         restarts[0].count(server.name.split()[0].lower(), code)
@@ -311,7 +236,7 @@ def _repair_processes() -> None:
     class TrackedServicer(wrapper.SeldonModelGRPC):  # type: ignore[misc]
         """The servicer whose running calls are known when the server stops."""
 
-    for method in _GRPC_METHODS:
+    for method in grpc_server.METHODS:
         setattr(TrackedServicer, method, _calls.tracked(getattr(wrapper.SeldonModelGRPC, method)))
 
     wrapper.SeldonModelGRPC = TrackedServicer
@@ -359,8 +284,10 @@ def _serve_until_sigterm(server: grpc.Server) -> None:
 
 
 _REPAIRS: dict[str, Callable[[], None]] = {
-    "http_errors": _repair_http_errors,
-    "grpc_errors": _repair_grpc_errors,
+    "http_errors": rest_app.repair,
+    "rest_server": rest_worker.repair,
+    "grpc_server": grpc_server.repair_server,
+    "grpc_errors": grpc_server.repair_errors,
     "metrics": _repair_metrics,
     "processes": _repair_processes,
 }

@@ -1,0 +1,481 @@
+"""The gRPC server: errors that reach the client, and no thread for a call that has not arrived.
+
+One loop (grpc.aio) takes whole messages before a thread sees them, where gRPC's threaded server
+gives a thread to a call that has sent no message yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.message import DecodeError, EncodeError
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from seldon_core import flask_utils, wrapper
+from seldon_core.proto import prediction_pb2
+
+from roberta_sentiment import caller
+from roberta_sentiment.errors import shorten
+from roberta_sentiment.settings import Settings
+from seldon_node import host_limits
+from seldon_node.node import SentimentNode
+from seldon_node.supervisor import BOOT_FAILED
+
+logger = logging.getLogger(__name__)
+
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    499: grpc.StatusCode.CANCELLED,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+_LARGE = 2**20
+"""Bytes of a message from which on messages are read one after another."""
+
+METHODS = (
+    "Predict", "SendFeedback", "TransformInput", "TransformOutput", "Route", "Aggregate",
+    "Metadata", "ModelMetadata", "GraphMetadata",
+)  # fmt: skip
+_ABSTRACT = "unix-abstract:"
+_WATCH_S = 1.0
+_TURN_S = 1.0
+_LONGEST_TURN_S = 30.0
+"""Seconds without a turn for a new call after which the threads are taken for stuck."""
+
+LIVES = "sentiment.Worker"
+"""Name by which health is asked whether this worker answers, whatever the model does."""
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 1),
+    ("grpc.max_concurrent_streams", 256),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+)
+
+
+def code_of(http_status: int) -> grpc.StatusCode:
+    """The gRPC code that means the same as an HTTP status."""
+    return _CODES.get(http_status, grpc.StatusCode.INTERNAL)
+
+
+# Errors -------------------------------------------------------------------------------------
+
+
+def repair_errors() -> None:
+    """Let the gRPC client see the code and the sentence that a REST client sees."""
+    original = wrapper.get_grpc_server
+
+    class ExplainingServicer(wrapper.SeldonModelGRPC):  # type: ignore[misc]
+        """The wrapper's servicer with errors that reach the client."""
+
+    for method in METHODS:
+        setattr(ExplainingServicer, method, _explaining(getattr(wrapper.SeldonModelGRPC, method)))
+
+    def get_grpc_server(
+        user_model: Any, seldon_metrics: Any, annotations: dict[str, str] | None = None, **rest: Any
+    ) -> Any:
+        annotations = dict(annotations or {})
+        if isinstance(user_model, SentimentNode):
+            limit = str(user_model.settings.max_body_bytes)
+            annotations.setdefault(flask_utils.ANNOTATION_GRPC_MAX_MSG_SIZE, limit)
+        return original(user_model, seldon_metrics, annotations, **rest)
+
+    wrapper.SeldonModelGRPC = ExplainingServicer
+    wrapper.get_grpc_server = get_grpc_server
+
+
+def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
+    def answer(servicer: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        waiting = _caller(context)
+        try:
+            with caller.serving(waiting):
+                response = method(servicer, request, context)
+        except NotImplementedError as error:
+            code, info = 501, str(error)
+        except flask_utils.SeldonMicroserviceException as error:
+            code, info = error.status_code, error.message
+        except Exception:
+            logger.exception("a request failed for a reason of our own")
+            code, info = 500, "the server failed; its log has the details"
+        else:
+            status = getattr(response, "status", None)
+            if status is None or status.status != prediction_pb2.Status.FAILURE:
+                return response
+            code, info = status.code, status.info
+        if waiting.retry_after is not None:
+            context.set_trailing_metadata(_retry_metadata(waiting.retry_after))
+        return context.abort(code_of(code), shorten(info))
+
+    return answer
+
+
+def _caller(context: grpc.ServicerContext) -> caller.Caller:
+    """Who waits for the answer to an RPC: until its deadline, or until it is cancelled."""
+    seconds = context.time_remaining()
+    waiting = caller.Caller(None if seconds is None else time.monotonic() + seconds)
+    if not context.add_callback(waiting.cancel):
+        waiting.cancel()
+    return waiting
+
+
+def _retry_metadata(seconds: int) -> tuple[tuple[str, str], ...]:
+    """REST's Retry-After, and the pause that gRPC's own retries keep."""
+    return ("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(seconds * 1000))
+
+
+# Server -------------------------------------------------------------------------------------
+
+
+def repair_server() -> None:
+    """Serve by grpc.aio, unless a tracer is to be told of each call, which it can't."""
+    original = wrapper.get_grpc_server
+
+    def get_grpc_server(
+        user_model: Any,
+        seldon_metrics: Any,
+        annotations: dict[str, str] | None = None,
+        trace_interceptor: Any = None,
+        num_threads: int = 1,
+    ) -> Any:
+        if trace_interceptor or not isinstance(user_model, SentimentNode):
+            return original(
+                user_model, seldon_metrics, annotations or {}, trace_interceptor, num_threads
+            )
+        servicer = wrapper.SeldonModelGRPC(user_model, seldon_metrics)
+        limit = (annotations or {}).get(flask_utils.ANNOTATION_GRPC_MAX_MSG_SIZE)
+        return Server(user_model, servicer, int(num_threads), None if limit is None else int(limit))
+
+    wrapper.get_grpc_server = get_grpc_server
+
+
+class _Ended(Exception):  # noqa: N818  it is no error of ours
+    """A servicer has ended its call with a code and a sentence."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+
+
+class Call:
+    """What a servicer, in a thread of its own, sees of a call; the rest is the loop's context."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._over = False
+        self._callbacks: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """End the call."""
+        raise _Ended(code, details)
+
+    def is_active(self) -> bool:
+        """Whether the client still waits."""
+        return not self._over
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Have a function called when the call is over; False if it is already."""
+        with self._lock:
+            if not self._over:
+                self._callbacks.append(callback)
+            return not self._over
+
+    def note_end(self) -> None:
+        """Say that the call is over, for whatever reason."""
+        with self._lock:
+            self._over, callbacks = True, self._callbacks
+        for callback in callbacks:
+            callback()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+
+class Server:
+    """A gRPC server in a thread of its own, with the methods of `grpc.Server` that are used here.
+
+    Args:
+        node: what is served.
+        servicer: the wrapper's, whose methods run in threads.
+        threads: calls that are answered at once.
+        message_bytes: largest message; None is gRPC's own limit.
+    """
+
+    def __init__(
+        self, node: SentimentNode, servicer: Any, threads: int, message_bytes: int | None
+    ) -> None:
+        self._node = node
+        self._settings: Settings = node.settings
+        self._servicer = servicer
+        self._threads = threads
+        self._ports: list[str] = []
+        self._held = 0
+        self._options = [*_OPTIONS, ("grpc.max_allowed_incoming_connections", 4000)]
+        if message_bytes is not None:
+            for name in ("max_send_message_length", "max_receive_message_length"):
+                self._options.append((f"grpc.{name}", message_bytes))
+
+    def add_insecure_port(self, address: str) -> None:
+        """Listen on an address as soon as the server starts.
+
+        Raises:
+            RuntimeError: it is a private address that is taken.
+        """
+        if address.startswith(_ABSTRACT):
+            try:
+                with socket.socket(socket.AF_UNIX) as trial:
+                    trial.bind("\0" + address.removeprefix(_ABSTRACT))
+            except OSError as error:
+                raise RuntimeError(f"{address}: {error.strerror}") from None
+        self._ports.append(address)
+
+    def start(self) -> None:
+        """Start all threads and the server.
+
+        Raises:
+            RuntimeError: an address can't be used.
+            SystemExit: a thread can't be started.
+        """
+        try:
+            self._pool = started_pool(self._threads, "grpc")
+            self._large = started_pool(1, "grpc-large")
+            self._checks = started_pool(1, "grpc-health")
+        except RuntimeError as error:
+            logger.critical("cannot start: %s", host_limits.too_few_threads(error))
+            os._exit(BOOT_FAILED)  # the threads that could be started wait for the others
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="grpc-loop", daemon=True).start()
+        self._run(self._start()).result()
+
+    def stop(self, grace: float | None) -> _Ending:
+        """Refuse new calls and let those that run end in their grace, s."""
+        return _Ending(self._run(self._stop(grace)))
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    async def _start(self) -> None:
+        self._stopped: asyncio.Future[None] = self._loop.create_future()
+        self._server = grpc.aio.server(options=self._options)
+        self._server.add_generic_rpc_handlers((_Handlers(dict(self._handlers())),))
+        self._health = Health(self._node, self._checks, self._pool)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = [service.full_name for service in _services()]
+        reflection.enable_server_reflection(
+            (*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+             reflection.SERVICE_NAME), self._server,
+        )  # fmt: skip
+        for address in self._ports:
+            self._server.add_insecure_port(address)
+        await self._server.start()
+
+    async def _stop(self, grace: float | None) -> None:
+        self._stopped.set_result(None)
+        self._health.stop()
+        await self._server.stop(grace)
+
+    def _handlers(self) -> Iterator[tuple[str, grpc.RpcMethodHandler[Any, Any]]]:
+        """Every method of Seldon's services, by its path."""
+        for service in _services():
+            for method in service.methods:
+                answer = getattr(self._servicer, method.name)
+                message = message_factory.GetMessageClass(method.input_type)
+                yield (
+                    f"/{service.full_name}/{method.name}",
+                    grpc.stream_unary_rpc_method_handler(self._answering(answer, message)),
+                )
+
+    def _answering(self, answer: Callable[..., Any], message: Any) -> Callable[..., Any]:
+        async def handle(_: Any, context: Any) -> bytes:
+            content = await self._receive(context)
+            pool = self._large if len(content) > _LARGE else self._pool
+            call = Call(context)
+            self._held += len(content)
+            try:
+                work = functools.partial(_work, answer, message, content, call)
+                return bytes(await self._loop.run_in_executor(pool, work))
+            except _Ended as end:
+                await context.abort(end.code, end.details)
+                raise  # abort has ended this already
+            finally:
+                self._held -= len(content)
+                call.note_end()
+
+        return handle
+
+    async def _receive(self, context: Any) -> bytes:
+        """The message of a call, if it comes in time and there is room for it."""
+        if self._stopped.done():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops; try again")
+        arriving = asyncio.ensure_future(context.read())
+        await asyncio.wait(
+            {arriving, self._stopped},
+            timeout=self._settings.arrival_timeout,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if not arriving.done() and self._stopped.done():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops; try again")
+        if not arriving.done():
+            await context.abort(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"no message came in {self._settings.arrival_timeout} s (setting arrival_timeout)",
+            )
+        content = arriving.result()
+        if not isinstance(content, bytes):  # grpc.aio.EOF
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+        held = self._held + len(content)
+        if len(content) > _LARGE and held > self._settings.max_buffered_bytes:
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE,
+                "other large messages are being read (setting max_buffered_bytes); try again",
+            )
+        return bytes(content)
+
+
+class _Ending:
+    """Stands where `grpc.Server.stop` gives an event."""
+
+    def __init__(self, future: Future[None]) -> None:
+        self._future = future
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the server has stopped."""
+        self._future.result(timeout)
+        return True
+
+
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Finds the handler of a path."""
+
+    def __init__(self, handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self._handlers = handlers
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """The handler of a call; None is UNIMPLEMENTED."""
+        return self._handlers.get(handler_call_details.method)
+
+
+def _work(answer: Callable[..., Any], message: Any, content: bytes, call: Call) -> bytes:
+    """Read, answer and write, in a thread."""
+    try:
+        request = message.FromString(content)
+    except (DecodeError, UnicodeDecodeError) as error:
+        call.abort(grpc.StatusCode.INVALID_ARGUMENT, shorten(f"the message can't be read: {error}"))
+    del content
+    response = answer(request, call)
+    try:
+        return bytes(response.SerializeToString())
+    except (EncodeError, ValueError) as error:
+        call.abort(grpc.StatusCode.INVALID_ARGUMENT, shorten(f"no answer can be made: {error}"))
+
+
+def _services() -> list[Any]:
+    return list(prediction_pb2.DESCRIPTOR.services_by_name.values())
+
+
+def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
+    """A pool whose threads all run, so that none is missing when they are needed.
+
+    Raises:
+        RuntimeError: a thread can't be started.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+    everyone = threading.Barrier(threads + 1)
+    for _ in range(threads):
+        pool.submit(everyone.wait)
+    everyone.wait()
+    return pool
+
+
+# Health -------------------------------------------------------------------------------------
+
+
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """grpc.health.v1.Health, which says what /health/status says.
+
+    Args:
+        node: whose health it is.
+        checks: a pool in which the node is asked.
+        calls: the pool of the calls; health is red when it takes no call for long.
+    """
+
+    def __init__(
+        self, node: SentimentNode, checks: ThreadPoolExecutor, calls: ThreadPoolExecutor
+    ) -> None:
+        self._node = node
+        self._checks = checks
+        self._calls = calls
+        self._loop = asyncio.get_running_loop()
+        self._known = {"", LIVES, *(service.full_name for service in _services())}
+        self._turn = self._loop.time()
+        self._turns = self._loop.create_task(self._take_turns())
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Say from now on that nothing is served."""
+        self._stopping = True
+        self._turns.cancel()
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Whether a service is served now."""
+        if request.service not in self._known:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
+        return await self._answer(request.service)
+
+    async def Watch(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Whether a service is served, again whenever that changes."""
+        last = None
+        while True:
+            status = (
+                await self._answer(request.service)
+                if request.service in self._known
+                else health_pb2.HealthCheckResponse(
+                    status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+                )
+            )
+            if status != last:
+                yield status
+            last = status
+            await asyncio.sleep(_WATCH_S)
+
+    async def _answer(self, service: str) -> Any:
+        """Whether a known service is served."""
+        status = health_pb2.HealthCheckResponse
+        is_served = not self._stopping and self._loop.time() - self._turn < _LONGEST_TURN_S
+        if is_served and service != LIVES:
+            is_served = await self._loop.run_in_executor(self._checks, _is_ready, self._node)
+        return status(status=status.SERVING if is_served else status.NOT_SERVING)
+
+    async def _take_turns(self) -> None:
+        """Queue for a thread as a call does, again and again."""
+        while True:
+            await self._loop.run_in_executor(self._calls, int)
+            self._turn = self._loop.time()
+            await asyncio.sleep(_TURN_S)
+
+
+def _is_ready(node: SentimentNode) -> bool:
+    try:
+        node.health_status()
+    except flask_utils.SeldonMicroserviceException:
+        return False
+    return True
