@@ -51,6 +51,9 @@ METHODS = (
     "Metadata", "ModelMetadata", "GraphMetadata",
 )  # fmt: skip
 _ABSTRACT = "unix-abstract:"
+_GOODBYE_S = 1.0
+"""Seconds in which clients learn that the server stops."""
+
 _WATCH_S = 1.0
 _TURN_S = 1.0
 _LONGEST_TURN_S = 30.0
@@ -226,6 +229,7 @@ class Server:
         self._servicer = servicer
         self._threads = threads
         self._ports: list[str] = []
+        self._calls = 0
         self._held = 0
         self._options = [*_OPTIONS, ("grpc.max_allowed_incoming_connections", 4000)]
         if message_bytes is not None:
@@ -289,7 +293,11 @@ class Server:
     async def _stop(self, grace: float | None) -> None:
         self._stopped.set_result(None)
         self._health.stop()
-        await self._server.stop(grace)
+        ended = asyncio.ensure_future(self._server.stop(grace))
+        # A client that does not answer holds its connection, and so `ended`, for up to 20 s.
+        await asyncio.wait({ended}, timeout=_GOODBYE_S)
+        while self._calls and not ended.done():
+            await asyncio.wait({ended}, timeout=0.1)
 
     def _handlers(self) -> Iterator[tuple[str, grpc.RpcMethodHandler[Any, Any]]]:
         """Every method of Seldon's services, by its path."""
@@ -304,6 +312,13 @@ class Server:
 
     def _answering(self, answer: Callable[..., Any], message: Any) -> Callable[..., Any]:
         async def handle(_: Any, context: Any) -> bytes:
+            self._calls += 1
+            try:
+                return await work_on(context)
+            finally:
+                self._calls -= 1
+
+        async def work_on(context: Any) -> bytes:
             content = await self._receive(context)
             pool = self._large if len(content) > _LARGE else self._pool
             call = Call(context)
@@ -325,6 +340,7 @@ class Server:
         if self._stopped.done():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops; try again")
         arriving = asyncio.ensure_future(context.read())
+        arriving.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.wait(
             {arriving, self._stopped},
             timeout=self._settings.arrival_timeout,
