@@ -29,6 +29,7 @@ from roberta_sentiment import caller
 from roberta_sentiment.errors import shorten
 from roberta_sentiment.settings import Settings
 from seldon_node import host_limits
+from seldon_node.health import LIVES
 from seldon_node.node import SentimentNode
 from seldon_node.supervisor import BOOT_FAILED
 
@@ -51,16 +52,10 @@ METHODS = (
     "Metadata", "ModelMetadata", "GraphMetadata",
 )  # fmt: skip
 _ABSTRACT = "unix-abstract:"
-_GOODBYE_S = 1.0
-"""Seconds in which clients learn that the server stops."""
-
 _WATCH_S = 1.0
 _TURN_S = 1.0
 _LONGEST_TURN_S = 30.0
 """Seconds without a turn for a new call after which the threads are taken for stuck."""
-
-LIVES = "sentiment.Worker"
-"""Name by which health is asked whether this worker answers, whatever the model does."""
 
 _OPTIONS = (
     ("grpc.so_reuseport", 1),
@@ -229,7 +224,6 @@ class Server:
         self._servicer = servicer
         self._threads = threads
         self._ports: list[str] = []
-        self._calls = 0
         self._held = 0
         self._options = [*_OPTIONS, ("grpc.max_allowed_incoming_connections", 4000)]
         if message_bytes is not None:
@@ -268,15 +262,10 @@ class Server:
         threading.Thread(target=self._loop.run_forever, name="grpc-loop", daemon=True).start()
         self._run(self._start()).result()
 
-    def stop(self, grace: float | None) -> _Ending:
-        """Refuse new calls and let those that run end in their grace, s."""
-        return _Ending(self._run(self._stop(grace)))
-
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     async def _start(self) -> None:
-        self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._server = grpc.aio.server(options=self._options)
         self._server.add_generic_rpc_handlers((_Handlers(dict(self._handlers())),))
         self._health = Health(self._node, self._checks, self._pool)
@@ -289,15 +278,6 @@ class Server:
         for address in self._ports:
             self._server.add_insecure_port(address)
         await self._server.start()
-
-    async def _stop(self, grace: float | None) -> None:
-        self._stopped.set_result(None)
-        self._health.stop()
-        ended = asyncio.ensure_future(self._server.stop(grace))
-        # A client that does not answer holds its connection, and so `ended`, for up to 20 s.
-        await asyncio.wait({ended}, timeout=_GOODBYE_S)
-        while self._calls and not ended.done():
-            await asyncio.wait({ended}, timeout=0.1)
 
     def _handlers(self) -> Iterator[tuple[str, grpc.RpcMethodHandler[Any, Any]]]:
         """Every method of Seldon's services, by its path."""
@@ -312,16 +292,10 @@ class Server:
 
     def _answering(self, answer: Callable[..., Any], message: Any) -> Callable[..., Any]:
         async def handle(_: Any, context: Any) -> bytes:
-            self._calls += 1
-            try:
-                return await work_on(context)
-            finally:
-                self._calls -= 1
-
-        async def work_on(context: Any) -> bytes:
             content = await self._receive(context)
             pool = self._large if len(content) > _LARGE else self._pool
             call = Call(context)
+            context.add_done_callback(lambda _: call.note_end())
             self._held += len(content)
             try:
                 work = functools.partial(_work, answer, message, content, call)
@@ -331,23 +305,14 @@ class Server:
                 raise  # abort has ended this already
             finally:
                 self._held -= len(content)
-                call.note_end()
 
         return handle
 
     async def _receive(self, context: Any) -> bytes:
         """The message of a call, if it comes in time and there is room for it."""
-        if self._stopped.done():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops; try again")
         arriving = asyncio.ensure_future(context.read())
         arriving.add_done_callback(lambda task: task.cancelled() or task.exception())
-        await asyncio.wait(
-            {arriving, self._stopped},
-            timeout=self._settings.arrival_timeout,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if not arriving.done() and self._stopped.done():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops; try again")
+        await asyncio.wait({arriving}, timeout=self._settings.arrival_timeout)
         if not arriving.done():
             await context.abort(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -363,18 +328,6 @@ class Server:
                 "other large messages are being read (setting max_buffered_bytes); try again",
             )
         return bytes(content)
-
-
-class _Ending:
-    """Stands where `grpc.Server.stop` gives an event."""
-
-    def __init__(self, future: Future[None]) -> None:
-        self._future = future
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the server has stopped."""
-        self._future.result(timeout)
-        return True
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
@@ -444,12 +397,6 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self._known = {"", LIVES, *(service.full_name for service in _services())}
         self._turn = self._loop.time()
         self._turns = self._loop.create_task(self._take_turns())
-        self._stopping = False
-
-    def stop(self) -> None:
-        """Say from now on that nothing is served."""
-        self._stopping = True
-        self._turns.cancel()
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Whether a service is served now."""
@@ -476,7 +423,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     async def _answer(self, service: str) -> Any:
         """Whether a known service is served."""
         status = health_pb2.HealthCheckResponse
-        is_served = not self._stopping and self._loop.time() - self._turn < _LONGEST_TURN_S
+        is_served = self._loop.time() - self._turn < _LONGEST_TURN_S
         if is_served and service != LIVES:
             is_served = await self._loop.run_in_executor(self._checks, _is_ready, self._node)
         return status(status=status.SERVING if is_served else status.NOT_SERVING)

@@ -9,8 +9,8 @@ from pathlib import Path
 from roberta_sentiment.cpu import CGROUP, available_cpus
 from roberta_sentiment.errors import SettingsError
 
-_FOR_A_PROCESS = 8
-"""Tasks of a server process beside its request threads: loop, health, metrics, recovery."""
+_FOR_A_PROCESS = 16
+"""Tasks of a server process beside its request threads: loop, health and gRPC's own."""
 
 _FOR_THE_SERVICE = 16
 """Main process, gunicorn's two arbiters, the metrics server and a probe or a shell in between."""
