@@ -314,12 +314,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         stalled = self.total_outbufs_len and self.last_activity < time.time() - arrive_s
         drained = self._drain_until and (self.server.stopping or now > self._drain_until)
         if stalled or drained:
-            self.will_close = True
+            self.handle_close()
         elif not self.requests and self.request is not None:
             if now > max(self.request.started, self.server.stopping) + arrive_s:
                 self.refuse(_STOPS if self.server.stopping else _too_late(arrive_s))
         elif not self.requests and self.last_activity < idle_since:
-            self.will_close = True
+            self.handle_close()
 
     # A connection is closed only after the client has read the answer: closing while it still
     # sends would reset the connection, and the client might lose the answer.
@@ -435,7 +435,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             total -= largest.held
             channels.remove(largest)
             if largest.request is None:
-                largest.will_close = True
+                largest.handle_close()
             else:
                 largest.refuse(_no_room(self.limits.buffered_bytes))
 
