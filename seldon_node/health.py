@@ -12,6 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 _SLOTS = 1024
+_ABSTRACT = "unix-abstract:"
 _FRESH_S = 0.5
 _OWN_CHANNEL = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
 
@@ -58,7 +59,7 @@ class Peers:
         self._unbound = memoryview(mmap.mmap(-1, max(1, grpc_workers)))
         self._asking = threading.Lock()
         self._asked = -_FRESH_S
-        self._known = ""
+        self._silent = 0
 
     def private_address(self, worker: int) -> str:
         """Abstract Unix socket on which a gRPC worker can be asked alone.
@@ -72,26 +73,24 @@ class Peers:
         self._unbound[worker] = not bound
 
     def complaint(self) -> str:
-        """What is wrong with them in a few words, empty if nothing is.
-
-        Asked anew twice a second at most, so that a flood of such questions costs nothing.
-        """
-        with self._asking:
-            if time.monotonic() > self._asked + _FRESH_S:
-                self._known = self._ask()
-                self._asked = time.monotonic()
-            return self._known
-
-    def _ask(self) -> str:
-        silent = sum(
-            not answers(f"127.0.0.1:{self._port}" if unbound else f"unix-abstract:{address}")
-            for address, unbound in zip(self._private, self._unbound, strict=False)
-        )
+        """What is wrong with them in a few words, empty if nothing is."""
+        silent = self._silent_workers()
         if silent:
             return f"{silent} of {len(self._private)} gRPC workers do not answer"
         if self.board.failing():
             return "the last inference of another worker failed"
         return ""
+
+    def _silent_workers(self) -> int:
+        """How many gRPC workers do not answer, asked twice a second at most."""
+        with self._asking:
+            if time.monotonic() > self._asked + _FRESH_S:
+                self._silent = sum(
+                    not answers(f"127.0.0.1:{self._port}" if unbound else f"{_ABSTRACT}{address}")
+                    for address, unbound in zip(self._private, self._unbound, strict=False)
+                )
+                self._asked = time.monotonic()
+            return self._silent
 
 
 def answers(target: str, timeout: float = 2.0) -> bool:
