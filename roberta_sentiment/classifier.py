@@ -135,7 +135,7 @@ class Classifier:
                 )
         while ids and ids[-1] == pad_id:
             ids.pop()
-        ids = list(itertools.dropwhile(pad_id.__eq__, ids))
+        ids = list(itertools.dropwhile(lambda token: token == pad_id, ids))
         if not ids:
             raise TokenIdError(f"row {position} is empty or holds nothing but padding")
         if len(ids) > self.tokenizer.limit:

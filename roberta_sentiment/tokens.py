@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -45,8 +46,8 @@ _NORMALIZER = {
 }
 """Settings of BERT's normaliser, by their names in tokenizer_config.json."""
 _MAKE_IT = (
-    "{directory} has no tokenizer.json, and it can't be made here; make it where sentencepiece is "
-    "installed: from transformers import AutoTokenizer; "
+    "{directory} has no tokenizer.json, and it can't be made here; make it where transformers and "
+    "sentencepiece are installed: from transformers import AutoTokenizer; "
     "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
 )
 
@@ -355,6 +356,8 @@ def _follow_configuration(backend: Tokenizer, config: Mapping[str, Any]) -> None
 
 
 def _through_transformers(artifact: Artifact) -> Tokenizer:
+    if any(artifact.path.glob("*.model")) and importlib.util.find_spec("sentencepiece") is None:
+        raise ArtifactError(_MAKE_IT.format(directory=artifact.path))
     from transformers import AutoTokenizer, RobertaTokenizerFast
 
     kind = RobertaTokenizerFast if (artifact.path / "vocab.json").exists() else AutoTokenizer

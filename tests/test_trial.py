@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +16,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
+from tokenizers import Tokenizer
 
+from Model import Model
 from roberta_sentiment.artifact import open_artifact
+from roberta_sentiment.child import run_in_child
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.errors import StartError
 from roberta_sentiment.settings import Settings
@@ -229,3 +235,84 @@ def test_the_graph_knows_its_rows_better_than_the_configuration(model: Path) -> 
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     (model / "config.json").write_text(json.dumps(config | {"vocab_size": 9999}))
     assert 160 == open_artifact(model).vocab_size
+
+
+def test_a_vocab_txt_alone_is_enough(model: Path) -> None:
+    """Older repositories of BERT have nothing else."""
+    reference = families.read_reference(model)
+    vocabulary = Tokenizer.from_file(str(model / "tokenizer.json")).get_vocab()
+    lines = sorted(vocabulary, key=vocabulary.__getitem__)
+    (model / "vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (model / "tokenizer.json").unlink()
+    (model / "tokenizer_config.json").unlink()
+    ids = [text.windows[0] for text in load(model).tokenizer.encode(reference.texts, "end")]
+    assert reference.ids == ids
+
+
+@pytest.mark.parametrize("name", ["sentencepiece.bpe.model", "spm.model", "spiece.model"])
+def test_a_sentencepiece_file_alone_says_how_to_go_on(
+    model: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package that reads it is not installed in the server."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (model / name).write_bytes(b"")
+    (model / "tokenizer.json").unlink()
+    with pytest.raises(StartError, match=r"AutoTokenizer\.from_pretrained\(DIR\)") as caught:
+        load(model)
+    assert len(caught.value.message.replace(str(model), "")) <= 300
+
+
+@pytest.mark.parametrize(("lower", "known"), [(None, True), (True, True), (False, False)])
+def test_tokenizer_config_decides_over_capitals(
+    model: Path, lower: bool | None, known: bool
+) -> None:
+    """transformers lets do_lower_case win over tokenizer.json."""
+    config = {} if lower is None else {"do_lower_case": lower}
+    (model / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    small, capital = load(model).tokenizer.encode(["good", "GOOD"], "end")
+    assert known == (small.windows == capital.windows)
+
+
+def test_a_model_that_needs_no_special_tokens_has_none(model: Path) -> None:
+    """GPT-2 reads a text as it is; a BERT without [CLS] would answer nonsense."""
+    content = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
+    (model / "tokenizer.json").write_text(json.dumps(content | {"post_processor": None}))
+    with pytest.raises(StartError, match="post-processor is missing"):
+        load(model)
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config |= {"model_type": "gpt2", "n_positions": 30, "pad_token_id": None}
+    del config["max_position_embeddings"]
+    (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    classifier = load(model)
+    (text,) = classifier.tokenizer.encode(["good film"], "end")
+    assert (2, 30) == (len(text.windows[0]), classifier.tokenizer.limit)
+    (scored,) = classifier.classify_ids([[*text.windows[0], 0]]).tokens
+    assert 3 == scored, "0 is a token like any other where there is no padding"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda path: fix_axis(path, 1, 5), id="by the graph"),
+        pytest.param(lambda path: reshape_to(path, -1, 5), id="by the trial"),
+    ],
+)
+def test_the_server_says_it_in_one_line_before_it_forks(
+    model: Path, change: Callable[[Path], None]
+) -> None:
+    """Each of its processes would say it again, and the wrapper would start them anew."""
+    change(model / "model.onnx")
+    before = threading.active_count()
+    with pytest.raises(SystemExit, match=r"^cannot start: .*dynamic axes") as caught:
+        Model(model_uri=str(model), threads=1, window_overlap=8)
+    assert "\n" not in str(caught.value)
+    assert before == threading.active_count()
+
+
+def test_a_child_that_is_killed_is_told() -> None:
+    """Over its memory limit the kernel kills it without a word."""
+    with pytest.raises(StartError, match="needs more memory"):
+        run_in_child(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(StartError, match="no number"):
+        run_in_child(lambda: (_ for _ in ()).throw(ValueError("no number")))
+    run_in_child(lambda: None)
