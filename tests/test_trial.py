@@ -16,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
+from rich.progress import Progress
 from tokenizers import Tokenizer
 
 from Model import Model
@@ -24,7 +25,11 @@ from roberta_sentiment.child import run_in_child
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.errors import StartError
 from roberta_sentiment.settings import Settings
+from roberta_sentiment.tools.fetch.options import Options
+from roberta_sentiment.tools.fetch.run import fetch
 from roberta_sentiment.tools.manifest import write_manifest
+from roberta_sentiment.tools.verify.result import Status
+from roberta_sentiment.tools.verify.run import verify
 from tests import families, toy
 
 SMALL = Settings(threads=1, window_overlap=8)
@@ -103,6 +108,24 @@ def test_a_manifest_may_ask_for_single_runs(model: Path) -> None:
         licence="MIT", origin="a test",
     )  # fmt: skip
     assert 2 == load(model).classify(["good", "bad"]).work.batches
+
+
+@pytest.mark.parametrize(
+    ("change", "invariant"), [(to_dynamic, False), (to_half, False), (lambda path: None, True)]
+)
+def test_fetch_enters_what_the_graph_shows(
+    model: Path, tmp_path: Path, change: Callable[[Path], None], invariant: bool
+) -> None:
+    """fp16 was once entered as invariant, and verify then disproved it."""
+    change(model / "model.onnx")
+    fetch(str(model), tmp_path / "fetched", Options(), Progress(disable=True))
+    artifact = open_artifact(tmp_path / "fetched")
+    assert invariant == artifact.manifest["batch_invariant"] == artifact.batch_invariant
+    assert [] == [
+        result.message
+        for name, result in verify(tmp_path / "fetched")
+        if result.status is Status.FAILED and name != "checksums"
+    ]
 
 
 def fix_axis(path: Path, axis: int, size: int) -> None:
