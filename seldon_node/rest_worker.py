@@ -35,7 +35,7 @@ def repair() -> None:
         self.cfg.set("worker_class", RestWorker)
         self.cfg.set("control_socket_disable", True)
         # The loop says each second that it lives, however long a request takes.
-        self.cfg.set("timeout", _HUNG_S)
+        self.cfg.set("timeout", min(self.cfg.timeout, _HUNG_S))
 
     gunicorn_utils.StandaloneApplication.load_config = load_config
 

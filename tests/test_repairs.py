@@ -14,6 +14,7 @@ from seldon_core.metrics import SeldonMetrics
 from seldon_core.proto import prediction_pb2
 
 from tests import toy
+from tests.hostile import attacks
 from tests.service import Service
 from tests.test_lifecycle import grpc_answers, listening_on
 from tests.wire import to_proto
@@ -38,6 +39,29 @@ def test_http_errors(without: Service) -> None:
         requests.post(without.url("/predict"), data="{}", timeout=10),
     ]
     assert [500, 500] == [answer.status_code for answer in answers], WHY
+
+
+@pytest.mark.parametrize("without", ["rest_server"], indirect=True)
+def test_rest_server(without: Service) -> None:
+    """As many requests as there are threads, none of which arrives whole, and nobody is served."""
+    with attacks.half_bodies(without), pytest.raises(requests.Timeout):
+        requests.post(without.url("/predict"), json={"strData": "good"}, timeout=2)
+
+
+@pytest.mark.parametrize("without", ["grpc_server"], indirect=True)
+def test_grpc_server(without: Service) -> None:
+    """As many calls as there are threads, no message of which comes, and nobody is served."""
+    with attacks.calls_without_message(without):
+        without.wait_for(lambda: not _answers_soon(without), f"held threads ({WHY})")
+
+
+def _answers_soon(service: Service) -> bool:
+    try:
+        service.stub().Predict(to_proto({"strData": "good"}), timeout=2)
+    except grpc.RpcError as error:
+        assert grpc.StatusCode.DEADLINE_EXCEEDED == error.code()
+        return False
+    return True
 
 
 @pytest.mark.parametrize("without", ["grpc_errors"], indirect=True)
