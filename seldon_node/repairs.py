@@ -60,7 +60,7 @@ def apply() -> None:
     repairs = {name: repair for name, repair in _REPAIRS.items() if name not in off}
     if off:
         _warn_of_left_out(off)
-    for name, repair in {"counting": _connect_to_the_store, **repairs}.items():
+    for name, repair in {**repairs, "counting": _connect_to_the_store}.items():
         if name not in _applied:
             repair()
             _applied.add(name)
