@@ -230,8 +230,11 @@ class Server:
             for name in ("max_send_message_length", "max_receive_message_length"):
                 self._options.append((f"grpc.{name}", message_bytes))
 
-    def add_insecure_port(self, address: str) -> None:
+    def add_insecure_port(self, address: str) -> int:
         """Listen on an address as soon as the server starts.
+
+        Returns:
+            The port, one that is free where the address asks for port 0; 0 for a Unix socket.
 
         Raises:
             RuntimeError: it is a private address that is taken.
@@ -242,7 +245,20 @@ class Server:
                     trial.bind("\0" + address.removeprefix(_ABSTRACT))
             except OSError as error:
                 raise RuntimeError(f"{address}: {error.strerror}") from None
-        self._ports.append(address)
+            self._ports.append(address)
+            return 0
+        host, _, port = address.rpartition(":")
+        if port == "0":
+            with socket.create_server((host, 0)) as trial:
+                port = str(trial.getsockname()[1])
+        self._ports.append(f"{host}:{port}")
+        return int(port)
+
+    def stop(self, grace: float | None) -> threading.Event:
+        """End the server; calls that run have their grace, s. The event is set at the end."""
+        ended = threading.Event()
+        self._run(self._server.stop(grace)).add_done_callback(lambda _: ended.set())
+        return ended
 
     def start(self) -> None:
         """Start all threads and the server.

@@ -9,14 +9,20 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flask import Flask, Response, g, has_request_context, jsonify, request
+from flask import Flask, Response, g, jsonify, request
 from flask_cors import CORS
 from seldon_core import wrapper
 from seldon_core.flask_utils import SeldonMicroserviceException
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 
 from roberta_sentiment import caller
-from roberta_sentiment.errors import InferenceError, PayloadError, SentimentError, shorten
+from roberta_sentiment.errors import (
+    BodyTooLargeError,
+    InferenceError,
+    PayloadError,
+    SentimentError,
+    shorten,
+)
 from seldon_node import metrics, rest_body
 from seldon_node.logs import printable
 from seldon_node.node import NodeError, SentimentNode
@@ -64,8 +70,8 @@ def install(app: Flask, node: SentimentNode) -> None:
     app.extensions[rest_body.BUDGET] = rest_body.Budget(
         _MEMORY_FOR_BODIES * node.settings.max_buffered_bytes
     )
-    app.extensions[COUNT_REFUSAL] = lambda reason: node.recorder.record(
-        metrics.of_refusal(reason), _METHODS.get(_endpoint(), "other")
+    app.extensions[COUNT_REFUSAL] = lambda reason, path: node.recorder.record(
+        metrics.of_refusal(reason), _METHODS.get(_endpoint_of(app, path), "other")
     )
     app.before_request(_name_caller)
     app.after_request(_add_retry_after)
@@ -77,15 +83,16 @@ def install(app: Flask, node: SentimentNode) -> None:
     origins = [word.strip() for word in node.settings.cors_origins.split(",") if word.strip()]
     if origins:
         CORS(app, origins=origins)
-    _answer_errors(app)
+    _answer_errors(app, node)
 
 
-def _answer_errors(app: Flask) -> None:
+def _answer_errors(app: Flask, node: SentimentNode) -> None:
     """Answer every error in Seldon's form."""
 
     def refuse(code: int, reason: str, info: str) -> Response:
         if _endpoint() not in _PROBED:
-            app.extensions[COUNT_REFUSAL](reason)
+            method = _METHODS.get(_endpoint(), "other")
+            node.recorder.record(metrics.of_refusal(reason), method)
         return answer(code, reason, info)
 
     def answer(code: int, reason: str, info: str) -> Response:
@@ -100,6 +107,8 @@ def _answer_errors(app: Flask) -> None:
         return response
 
     def on_http_error(error: HTTPException) -> Response:
+        if isinstance(error, RequestEntityTooLarge):
+            return on_our_error(BodyTooLargeError(node.settings.max_body_bytes))
         response = refuse(error.code or 500, error.name.upper().replace(" ", "_"), _explain(error))
         for name, value in error.get_headers():
             if name in ("Allow", "Retry-After"):
@@ -132,8 +141,17 @@ def _answer_errors(app: Flask) -> None:
 
 
 def _endpoint() -> str:
-    """Of this request; empty for one that the server refused, or that fits no path."""
-    return (request.endpoint or "") if has_request_context() else ""
+    """Of this request; empty where it fits no path."""
+    return request.endpoint or ""
+
+
+def _endpoint_of(app: Flask, path: str) -> str:
+    """Of a request that the server refused; empty where it fits no path."""
+    try:
+        endpoint, _ = app.url_map.bind("").match(path, method="POST")
+    except HTTPException:
+        return ""
+    return str(endpoint)
 
 
 def _name_caller() -> None:

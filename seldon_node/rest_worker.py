@@ -47,8 +47,8 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
 
     def run(self) -> None:
         """Serve until SIGTERM, the arbiter's end or the last request; then end what is running."""
-        self._count: Callable[[str], None] = getattr(self.wsgi, "extensions", {}).get(
-            COUNT_REFUSAL, lambda _: None
+        self._count: Callable[[str, str], None] = getattr(self.wsgi, "extensions", {}).get(
+            COUNT_REFUSAL, lambda reason, path: None
         )
         (listener,) = self.sockets  # the wrapper binds one address
         try:
@@ -84,7 +84,7 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
     def _note(self, task: Any) -> None:
         """Count and log a request that has been answered."""
         if isinstance(task.request.error, RefusedError):
-            self._count(task.request.error.reason)
+            self._count(task.request.error.reason, getattr(task.request, "path", ""))
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
