@@ -132,7 +132,7 @@ class Settings:
         maximum=3600,
     )
     cors_origins: str = _setting(
-        "", "Web origins, comma-separated, whose pages may call REST; * is any, empty is none."
+        "none", "Web origins, comma-separated, whose pages may call REST; `*` is any."
     )
 
     def __post_init__(self) -> None:

@@ -80,9 +80,9 @@ def install(app: Flask, node: SentimentNode) -> None:
     app.add_url_rule("/", "Root", app.view_functions["HealthStatus"], methods=["GET"])
     for endpoint in _NOT_FOR_A_MODEL:
         app.view_functions[endpoint] = _not_here
-    origins = [word.strip() for word in node.settings.cors_origins.split(",") if word.strip()]
+    origins = {word.strip() for word in node.settings.cors_origins.split(",")} - {"", "none"}
     if origins:
-        CORS(app, origins=origins)
+        CORS(app, origins=sorted(origins))
     _answer_errors(app, node)
 
 

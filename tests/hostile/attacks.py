@@ -111,7 +111,7 @@ def flood(service: Service, frames: bytes) -> Iterator[list[socket.socket]]:
         while not over.wait(0.05):
             with contextlib.suppress(OSError), connect(service.grpc) as connection:
                 connection.sendall(_PREFACE)
-                for _ in range(200):
+                for _ in range(20):
                     connection.sendall(frames * 50)
 
     threads = [threading.Thread(target=send, daemon=True) for _ in range(2)]
