@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import select
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,10 +38,23 @@ VALUES = {
     "max_texts": "3",
     "max_characters": "300",
     "max_body_bytes": "4096",
-    "batch_tokens": "24",
+    "batch_tokens": "16",
     "threads": str(3 * available_cpus() + 100),
 }
 """Values that can all be seen in one process."""
+
+LIMITS = {
+    "head": "sigmoid",
+    "special_tokens": "as_text",
+    "max_request_tokens": "60",
+    "max_windows": "3",
+    "max_connections": "10",
+    "max_buffered_bytes": "1048576",
+    "arrival_timeout": "2",
+    "cors_origins": "https://pages.example",
+}
+"""Values that would get into the way of the others, in a second process."""
+_WINDOWS = {"truncation": "windows", "max_tokens": "16", "window_overlap": "4"}
 
 CALLERS = 6
 LONG = "It's neither funny nor clever, and it never ends. " * 60
@@ -79,6 +95,13 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def changed(toy_model: Path) -> Iterator[Service]:
     """One process with a parameter for every setting that does not need a process of its own."""
     with started(manifest_with(model_uri=str(toy_model), **VALUES)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def limited(toy_model: Path) -> Iterator[Service]:
+    """The second process."""
+    with started(manifest_with(model_uri=str(toy_model), **_WINDOWS, **LIMITS)) as running:
         yield running
 
 
@@ -157,13 +180,15 @@ def sees_max_body_bytes(service: Service, _: Path) -> None:
 
 
 def sees_batch_tokens(service: Service, _: Path) -> None:
-    """Two of three texts of ten tokens fit into 24."""
+    """No two texts of ten tokens fit into 16; without the limit two runs side by side would do."""
     message = {"data": {"ndarray": [words(8)] * 3}}
-    assert 2 == grown(service, "sentiment_batches_total", message)
+    assert 3 == grown(service, "sentiment_batches_total", message)
 
 
 def sees_threads(service: Service, _: Path) -> None:
     """The pool of the model has them all but the one that asks."""
+    custom = requests.get(service.url("/metadata"), timeout=10).json()["custom"]
+    assert VALUES["threads"] == custom["threads"]
     (worker,) = listening_on(service.grpc)
     assert len(threads_of(worker)) >= int(VALUES["threads"])
 
@@ -196,6 +221,81 @@ def sees_exclusive_cpus(unchanged: Service, _: Path) -> None:
             assert everywhere in found
 
 
+def sees_head(service: Service, _: Path) -> None:
+    """Scores of labels that stand for themselves need not sum to 1."""
+    answer = service.post({"data": {"ndarray": ["good"]}}).json()
+    ((negative, positive),) = answer["data"]["ndarray"]
+    assert (0.5, True) == (negative, positive > 0.7)
+
+
+def sees_special_tokens(service: Service, _: Path) -> None:
+    """Its four letters and signs are tokens of their own."""
+    answer = service.post({"strData": "</s>"}).json()
+    assert 2 + len("</s>") == answer["meta"]["tags"]["tokens"][0]
+
+
+def sees_max_request_tokens(service: Service, _: Path) -> None:
+    assert 200 == service.post({"data": {"ndarray": [words(14)] * 3}}).status_code
+    status, info = refusal(service.post({"data": {"ndarray": [words(14)] * 4}}))
+    assert 413 == status
+    assert "max_request_tokens" in info
+
+
+def sees_max_windows(service: Service, _: Path) -> None:
+    assert 200 == service.post({"strData": words(34)}).status_code
+    status, info = refusal(service.post({"strData": words(35)}))
+    assert 413 == status
+    assert "max_windows" in info
+
+
+def sees_request_timeout(_: Service, __: Path) -> None:
+    """What takes longer is not computed to its end."""
+    many = {"data": {"ndarray": [LONG] * 600}}
+    with started(manifest_with(request_timeout="1", max_texts="1024")) as service:
+        status, info = refusal(service.post(many))
+        assert 503 == status
+        assert "request_timeout" in info
+
+
+def sees_max_connections(service: Service, _: Path) -> None:
+    """One more takes the place of an idle one, which is closed."""
+    with contextlib.ExitStack() as opened:
+        connections = [opened.enter_context(connected(service)) for _ in range(15)]
+        closed, _, _ = select.select(connections, [], [], 10)
+        assert [b""] == [closed[0].recv(1)]
+
+
+def sees_max_buffered_bytes(service: Service, _: Path) -> None:
+    """A body that has not arrived whole makes room."""
+    answer = half_sent(service, 3_000_000, b"x" * 2_000_000)
+    assert b" 503 " in answer
+    assert b"max_buffered_bytes" in answer
+
+
+def sees_arrival_timeout(service: Service, _: Path) -> None:
+    answer = half_sent(service, 1000, b"x")
+    assert b" 408 " in answer
+    assert b"arrival_timeout" in answer
+
+
+def sees_cors_origins(service: Service, _: Path) -> None:
+    origin = LIMITS["cors_origins"]
+    answer = requests.get(service.url("/health/ping"), headers={"Origin": origin}, timeout=10)
+    assert origin == answer.headers["Access-Control-Allow-Origin"]
+
+
+def connected(service: Service) -> socket.socket:
+    return socket.create_connection(("localhost", service.http), timeout=10)
+
+
+def half_sent(service: Service, length: int, body: bytes) -> bytes:
+    """What is answered to a request of which only a part comes."""
+    head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+    with connected(service) as connection:
+        connection.sendall(head.encode() + body)
+        return connection.makefile("rb").read()
+
+
 def workers(service: Service) -> list[int]:
     """Pids of the process that serves REST, and of that which serves gRPC.
 
@@ -225,18 +325,23 @@ CHECKS: dict[str, Callable[[Service, Path], None]] = {
 
 
 @pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(Settings)])
-def test_a_graph_parameter_takes_effect(setting: str, changed: Service, toy_model: Path) -> None:
+def test_a_graph_parameter_takes_effect(
+    setting: str, toy_model: Path, request: pytest.FixtureRequest
+) -> None:
     """The README promises that every setting can stand in the manifest."""
-    CHECKS[setting](changed, toy_model)
+    fixture = "limited" if setting in LIMITS else "changed"
+    CHECKS[setting](request.getfixturevalue(fixture), toy_model)
 
 
 def test_the_defaults_would_not_pass(service: Service, toy_model: Path) -> None:
     """Each check above fails on a node without the parameter, so it sees something."""
     passed: list[Any] = []
-    for name in ("model_uri", *VALUES):
+    for name in ("model_uri", *VALUES, *LIMITS):
+        if name == "arrival_timeout":
+            continue  # its default is longer than a test should wait
         try:
             CHECKS[name](service, toy_model)
-        except (AssertionError, KeyError, pytest.fail.Exception):
+        except (AssertionError, KeyError, IndexError, OSError, pytest.fail.Exception):
             continue
         passed.append(name)
     assert [] == passed
