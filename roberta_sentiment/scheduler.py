@@ -357,9 +357,8 @@ class Scheduler:
         try:
             logits = self._infer(batch, session)
         except BaseException as error:  # a caller that is not told would wait for ever
-            seconds = time.perf_counter() - start
             if len(jobs) == 1:
-                self._deliver_failure(jobs[0], error, seconds)
+                self._deliver_failure(jobs[0], error)
                 return
         else:
             self._deliver(batch, logits, time.perf_counter() - start)
@@ -402,13 +401,12 @@ class Scheduler:
                     self._waiting.discard(job)
                     job.done.put(None)
 
-    def _deliver_failure(self, job: _Job, error: BaseException, seconds: float) -> None:
+    def _deliver_failure(self, job: _Job, error: BaseException) -> None:
         if not isinstance(error, InferenceError):
             told = InferenceError("the model was interrupted; send the request again")
             told.__cause__ = error
             error = told
         with self._lock:
-            job.infer_s += seconds
             self._fail(job, error)
 
     def _fail(self, job: _Job, error: SentimentError) -> None:

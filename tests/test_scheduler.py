@@ -637,3 +637,5 @@ def test_a_closed_scheduler_ends_every_wait() -> None:
             shared.run(rows([1]))
     closing.join(30)
     assert not any(thread.is_alive() for thread in (closing, *shared._threads))
+    with pytest.raises(NotReadyError, match="the server is stopping"):
+        shared.run(rows([1]))

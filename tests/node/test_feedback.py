@@ -10,7 +10,7 @@ from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment.errors import FeedbackError
 from roberta_sentiment.settings import Settings
-from seldon_node.feedback import Feedback, parse
+from seldon_node.feedback import LARGEST_REWARD, Feedback, parse
 
 LABELS = ("negative", "positive")
 GOOD_FIRST = ["positive", "negative"]
@@ -117,3 +117,72 @@ def test_a_truth_without_response_is_compared_with_a_new_answer() -> None:
     assert [("positive", "negative")] == parsed(
         request={"strData": "good"}, truth={"strData": "positive"}
     ).pairs
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param({"reward": LARGEST_REWARD}, id="the largest"),
+        pytest.param({"reward": -LARGEST_REWARD}, id="the least"),
+        pytest.param({"request": {"strData": "good"}}, id="none, but a request"),
+    ],
+)
+def test_a_reward_needs_no_truth(parts: dict[str, Any]) -> None:
+    """A router's experiment rewards without one; JSON can't tell a reward of 0 from none."""
+    assert Feedback([], parts.get("reward", 0.0)) == parsed(**parts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        pytest.param({"reward": LARGEST_REWARD + 1}, "reward is 1e", id="too large"),
+        pytest.param({"reward": "NaN"}, "reward is nan", id="no number"),
+        pytest.param({}, "the feedback is empty", id="nothing"),
+        pytest.param({"response": rows([0.2, 0.8])}, "the feedback is empty", id="response alone"),
+        pytest.param({"truth": {"strData": "positive"}}, "neither the request nor", id="truth"),
+    ],
+)
+def test_feedback_that_says_nothing_is_refused(parts: dict[str, Any], words: str) -> None:
+    """Its sender believes that it was counted."""
+    with pytest.raises(FeedbackError, match=words):
+        parsed(**parts)
+
+
+TWO = [{"label": "negative"}, {"label": "positive"}]
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        pytest.param({"response": {"jsonData": {"predictions": TWO}}},
+                     "1 truths for 2 predictions", id="predictions"),
+        pytest.param({"request": {"jsonData": ["good", "bad"]}}, "1 truths for 2 texts",
+                     id="texts"),
+        pytest.param({"request": {"strData": "good"}, "truth": {"jsonData": []}}, "an empty list",
+                     id="no truth"),
+    ],
+)  # fmt: skip
+def test_each_text_has_its_truth(parts: dict[str, Any], words: str) -> None:
+    """One too few would pair the truths with other texts."""
+    with pytest.raises(FeedbackError, match=words):
+        parsed(**{"truth": {"strData": "positive"}, **parts})
+
+
+def test_truths_stand_in_the_order_of_the_predictions() -> None:
+    """In any form of a label: its name, its index, or a list of one."""
+    truth = {"jsonData": ["positive", 0, ["positive"], [1]]}
+    response = {"jsonData": {"predictions": [*TWO, *TWO]}}
+    assert [
+        ("positive", "negative"), ("negative", "positive"),
+        ("positive", "negative"), ("positive", "positive"),
+    ] == parsed(response=response, truth=truth).pairs  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "truth", [[[1, 0, 0]], [[0, 0]], [[1, 1]], [2], [-1], [True], ["joy"], [None], [0.5], [[]]],
+    ids=str,
+)  # fmt: skip
+def test_a_truth_that_is_no_class_is_refused(truth: Any) -> None:
+    """Anything else would be counted as some class."""
+    with pytest.raises(FeedbackError, match="one-hot row is needed"):
+        parsed(request={"strData": "good"}, truth={"jsonData": truth})

@@ -117,6 +117,9 @@ def test_several_values_are_compared_by_name() -> None:
         (SEVERAL, {"strData": "hate"}),
         (SEVERAL, {"data": {"ndarray": [[1, 0.5, 0]]}}),
         (SEVERAL, {"data": {"ndarray": [3]}}),
+        (SEVERAL, {"jsonData": [[True, False, True]]}),
+        (SEVERAL, {"jsonData": [[0, 1]]}),
+        (VALUES, {"jsonData": [[True, False, True]]}),
         (VALUES, {"strData": "good"}),
         (VALUES, {"strData": "nan"}),
         (VALUES, {"data": {"ndarray": [[1, 2]]}}),
@@ -127,6 +130,25 @@ def test_a_truth_of_another_kind_is_refused(head: Head, truth: Any) -> None:
     with pytest.raises(FeedbackError, match="needed") as caught:
         read(head, truth)
     assert len(caught.value.message) <= 300
+
+
+@pytest.mark.parametrize(
+    ("head", "entry"),
+    [
+        pytest.param(SEVERAL, {"labels": "joy"}, id="one label"),
+        pytest.param(SEVERAL, {"labels": ["joy", "hate"]}, id="unknown label"),
+        pytest.param(SEVERAL, {}, id="no labels"),
+        pytest.param(VALUES, {"scores": [1, 2, 3]}, id="a list of values"),
+        pytest.param(VALUES, {"scores": {"anger": 1, "joy": 2}}, id="a value too few"),
+        pytest.param(VALUES, {"scores": {"anger": 1, "joy": 2, "love": "3"}}, id="a word"),
+        pytest.param(VALUES, {"scores": {"anger": 1, "joy": 2, "love": True}}, id="a boolean"),
+    ],
+)
+def test_an_answer_of_another_kind_is_refused(head: Head, entry: dict[str, Any]) -> None:
+    """What this model never answers was not its answer."""
+    truth = {"data": {"ndarray": [[1, 1, 1]]}}
+    with pytest.raises(FeedbackError, match="must hold predictions as this model gives them"):
+        read(head, truth, {"jsonData": {"predictions": [entry]}})
 
 
 def test_the_counts_of_a_regression_give_its_mean_errors() -> None:
