@@ -18,6 +18,7 @@ from roberta_sentiment.artifact import locate, open_artifact
 from roberta_sentiment.errors import SentimentError
 from roberta_sentiment.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.texts import printable
 from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="RoBERTa sentiment, offline.")
@@ -51,7 +52,7 @@ def predict(
     table = Table("label", "score", "text")
     for i, text in enumerate(texts):
         for label, value in predictions.told(i):
-            table.add_row(Text(label), f"{value:.4f}", Text(text))
+            table.add_row(Text(printable(label)), f"{value:.4f}", Text(printable(text)))
     Console().print(table)
 
 
@@ -87,7 +88,7 @@ def main() -> None:
         app()
     except SentimentError as error:
         Console(stderr=True, soft_wrap=True).print(
-            f"error: {error.message}", style="red", markup=False
+            f"error: {printable(error.message)}", style="red", markup=False
         )
         sys.exit(1)
 

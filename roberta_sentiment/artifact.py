@@ -29,7 +29,7 @@ from roberta_sentiment.layout import (
     deciding_files,
     find_graph,
     has_tokenizer,
-    is_plain_name,
+    is_inner_path,
 )
 from roberta_sentiment.signature import Signature, read_signature
 from roberta_sentiment.structure import Structure, read_structure
@@ -38,6 +38,7 @@ MOUNTED_MODEL = Path("/mnt/models")
 DEFAULT_MODEL = Path(__file__).resolve().parent.parent / "models" / "default"
 
 MOST_LABELS = 1000
+_TWO_LABELS = ("negative", "positive")
 _MOST_JSON_BYTES = 2**26
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ASKED_FOR_MODEL = "MLSERVER_MODEL_URI"
@@ -146,34 +147,47 @@ class Artifact:
     def labels(self) -> tuple[str, ...]:
         """Names of the classes in the order of the output.
 
+        From `id2label`, else `label2id`. Where config.json has neither, two classes are negative
+        and positive, and others LABEL_0, LABEL_1, ..., as transformers names them.
+
         Raises:
-            ArtifactError: `id2label` does not number the classes 0..k-1.
+            ArtifactError: the classes are not numbered 0..k-1.
+            GraphError: the graph's output is not that of a classification graph.
         """
-        id2label = self.config.get("id2label")
-        if not id2label:
-            return ("negative", "positive")
-        if not isinstance(id2label, dict):
-            raise ArtifactError(f"{self._where('config.json')}: id2label is not an object")
+        key = "id2label" if self.config.get("id2label") else "label2id"
+        given = self.config.get(key)
+        if not given:
+            return self._default_labels()
+        if not isinstance(given, dict):
+            raise ArtifactError(f"{self._where('config.json')}: {key} is not an object")
+        pairs = given.items() if key == "id2label" else [(i, name) for name, i in given.items()]
         try:
-            by_index = {int(index): str(label) for index, label in id2label.items()}
-            labels = tuple(by_index[i] for i in range(len(by_index)))
-        except (KeyError, ValueError):
+            by_index = {int(index): str(label) for index, label in pairs}
+            labels = tuple(by_index[i] for i in range(len(given)))
+        except (KeyError, TypeError, ValueError):
             raise ArtifactError(
-                f"{self._where('config.json')}: id2label must number its labels 0, 1, 2, ..."
+                f"{self._where('config.json')}: {key} must number its labels 0, 1, 2, ..."
             ) from None
         if len(labels) > MOST_LABELS:
             raise ArtifactError(
-                f"{self._where('config.json')}: id2label has {len(labels)} labels; at most "
+                f"{self._where('config.json')}: {key} has {len(labels)} labels; at most "
                 f"{MOST_LABELS} are served"
             )
         if len(set(labels)) != len(labels):
-            raise ArtifactError(f"{self._where('config.json')}: two labels of id2label are equal")
+            raise ArtifactError(f"{self._where('config.json')}: two labels of {key} are equal")
         return labels
+
+    def _default_labels(self) -> tuple[str, ...]:
+        said = self._whole_number("num_labels") if self._says("num_labels") else 2
+        count = self.signature.classes or said
+        return (
+            _TWO_LABELS if count == len(_TWO_LABELS) else tuple(f"LABEL_{i}" for i in range(count))
+        )
 
     @property
     def pad_token(self) -> int | None:
         """Id of the padding token; None if the model has none."""
-        if self.config.get("pad_token_id") is None:
+        if not self._says("pad_token_id"):
             return families.default_pad_id(self.config)
         return self._whole_number("pad_token_id")
 
@@ -190,7 +204,7 @@ class Artifact:
             ArtifactError: neither graph nor configuration says it.
         """
         rows = self.structure.word_rows(self.signature.ids)
-        said = self._whole_number("vocab_size") if "vocab_size" in self.config else None
+        said = self._whole_number("vocab_size") if self._says("vocab_size") else None
         if rows is None and said is None:
             raise ArtifactError(
                 f"{self._where('config.json')} does not say vocab_size, and the graph has no word "
@@ -222,7 +236,7 @@ class Artifact:
     @cached_property
     def known_limit(self) -> int | None:
         """As `position_limit`, None if nothing says it."""
-        if "max_position_embeddings" in self.config:
+        if self._says("max_position_embeddings"):
             self._whole_number("max_position_embeddings")
         rows, own = (
             self.structure.position_rows(self.signature.ids),
@@ -242,6 +256,9 @@ class Artifact:
         """`tokenizer_config.json`, empty when there is none."""
         path = self.path / "tokenizer_config.json"
         return _read_json(path) if path.exists() else {}
+
+    def _says(self, key: str) -> bool:
+        return self.config.get(key) is not None
 
     def _whole_number(self, key: str) -> int:
         value = self.config.get(key)
@@ -342,7 +359,7 @@ def _resolve(path: Path, source: str) -> tuple[Path, Path, dict[str, Any]]:
         above = path.parent.parent if path.parent.name == GRAPH_FOLDER else path.parent
         directory, graph = _directory_of(above, path), path
         manifest = _read_manifest(directory)
-        if manifest.get("model") not in (None, graph.name):
+        if manifest.get("model") not in (None, graph.name, f"{GRAPH_FOLDER}/{graph.name}"):
             raise ArtifactError(
                 f"{directory / MANIFEST} describes {manifest['model']!r}, not {graph.name}; put "
                 "the graph into a directory of its own"
@@ -376,8 +393,8 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
     for name, entry in files.items():
         if not isinstance(entry, dict) or not {"sha256", "size"} <= entry.keys():
             raise ArtifactError(f"{directory / MANIFEST}: files.{name} needs sha256 and size")
-        if not is_plain_name(name):
-            raise ArtifactError(f"{directory / MANIFEST}: {name!r} is not a plain file name")
+        if not is_inner_path(name):
+            raise ArtifactError(f"{directory / MANIFEST}: {name!r} leads out of the directory")
         if not (directory / name).is_file():
             raise ArtifactError(f"{directory / name} is missing, but {MANIFEST} names it")
     return manifest
@@ -391,13 +408,22 @@ def _require_config_and_tokenizer(directory: Path) -> None:
         missing = "merges.txt" if (directory / "vocab.json").exists() else "vocab.json"
         raise ArtifactError(
             f"{directory / missing} is missing; a model directory needs tokenizer.json, or "
-            "vocab.json with merges.txt, or vocab.txt"
+            f"vocab.json with merges.txt, or vocab.txt{_elsewhere(directory)}"
         )
     if not (directory / CONFIG).exists():
         raise ArtifactError(
             f"{directory / CONFIG} is missing; it tells the labels, the padding id and the "
             "length that the model takes"
         )
+
+
+def _elsewhere(directory: Path) -> str:
+    """Where the tokenizer is instead: on the other side of the folder `onnx`."""
+    for other in (directory / GRAPH_FOLDER, directory.parent):
+        beside = other.name == GRAPH_FOLDER or directory.name == GRAPH_FOLDER
+        if beside and other.is_dir() and has_tokenizer(entry.name for entry in other.iterdir()):
+            return f", beside {CONFIG}; {other} has one: put both into {min(other, directory)}"
+    return ""
 
 
 def _is_mounted(path: Path) -> bool:

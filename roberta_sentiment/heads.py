@@ -116,7 +116,8 @@ def decide_head(
     if setting == "auto":
         return _read_head(config, classes, found)
     if setting == "probabilities":
-        return Head(found or _asked_activation(config, classes) or "softmax", in_graph=True)
+        usual: Activation = "sigmoid" if classes == 1 else "softmax"
+        return Head(found or _asked_activation(config, classes) or usual, in_graph=True)
     if found and setting != "identity":
         raise SettingsError(
             f"head is {setting}, but the graph ends in a {found}, and a second activation would "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from roberta_sentiment.errors import ArtifactError
-from roberta_sentiment.graph.external import external_files
+from roberta_sentiment.structure import external_files, refuse_placeholder
 
 CONFIG = "config.json"
 MANIFEST = "manifest.json"
@@ -68,14 +68,15 @@ def find_graph(directory: Path, named: str, source: str) -> Path:
 
     Args:
         directory: where to look.
-        named: by the manifest, as a plain name; empty if it names none.
+        named: by the manifest, as a file of the directory or of its folder `onnx`; empty if it
+            names none.
         source: where the directory's place was set, in words.
 
     Raises:
         ArtifactError: there is none, or only the user can choose.
     """
     if named:
-        if not is_plain_name(named):
+        if not is_plain_name(named.removeprefix(f"{GRAPH_FOLDER}/")):
             raise ArtifactError(f"{directory / MANIFEST}: model {named!r} is not a plain file name")
         if not (directory / named).is_file():
             raise ArtifactError(f"{directory / named} is missing, but {MANIFEST} names it")
@@ -102,11 +103,17 @@ def deciding_files(directory: Path, graph: Path) -> dict[str, Path]:
     """Every file that decides an answer, by its name in the checksums.
 
     Raises:
-        ArtifactError: the graph keeps weights in a file that is missing or outside its directory.
+        ArtifactError: the graph keeps weights in a file that is missing or outside its directory,
+            or a file is only a placeholder.
     """
     files = {graph.name: graph}
     for name in external_files(graph):
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        if name in (CONFIG, *TOKENIZER_FILES):
+            raise ArtifactError(
+                f"{graph} keeps weights in {name}, a name that stands for another file; export it "
+                "again with its weights under another name"
+            )
+        if not is_inner_path(name):
             raise ArtifactError(
                 f"{graph} keeps weights in {name!r}, outside its own directory; export it again "
                 "with its weights beside it"
@@ -119,7 +126,15 @@ def deciding_files(directory: Path, graph: Path) -> dict[str, Path]:
     for name in (CONFIG, *TOKENIZER_FILES):
         if (directory / name).is_file():
             files[name] = directory / name
+    for file in files.values():
+        refuse_placeholder(file)
     return files
+
+
+def is_inner_path(name: str) -> bool:
+    """Whether a name leads to something in its directory or in a folder of it."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def is_plain_name(name: str) -> bool:
@@ -137,9 +152,19 @@ def _visible_files(directory: Path) -> Iterator[tuple[str, Path]]:
 
 def _advice(directory: Path) -> str:
     """What was found in place of a graph, and the way out."""
-    entries = [entry for entry in sorted(directory.iterdir()) if not entry.name.startswith(".")]
-    if not entries:
+    every = sorted(directory.iterdir())
+    entries = [entry for entry in every if not entry.name.startswith(".")]
+    if not every:
         return "it is empty: see that the copy into it has worked"
+    if not entries:
+        return (
+            f"it holds hidden entries only ({_shown([entry.name for entry in every])}): see that "
+            "the copy into it has worked"
+        )
+    for entry in entries:
+        if entry.name.endswith(".onnx"):
+            kind = "a folder" if entry.is_dir() else "a broken link or no plain file"
+            return f"{entry.name} is {kind}: copy the graph there as a file"
     folders = [entry for entry in entries if entry.is_dir()]
     for folder in folders:
         if any(folder.glob("*.onnx")) or any(folder.glob(f"{GRAPH_FOLDER}/*.onnx")):

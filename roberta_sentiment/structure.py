@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import Message
 from onnx import TensorProto
 
 from roberta_sentiment.errors import ArtifactError
@@ -120,11 +121,22 @@ class Structure:
         node = self._producer(output)
         if node is None:
             return None
-        if node.op_type == "Div":  # a softmax in pieces
-            divided, by = (self._producers.get(name) for name in node.input)
-            kinds = (divided and divided.op_type, by and by.op_type)
-            return "softmax" if kinds == ("Exp", "ReduceSum") else None
+        if node.op_type in ("Div", "Reciprocal"):
+            return self._in_pieces(node)
         return _ACTIVATIONS.get(node.op_type)
+
+    def _in_pieces(self, node: onnx.NodeProto) -> Activation | None:
+        """Softmax as exp(x) / sum(exp(x)), sigmoid as 1 / (1 + exp(-x))."""
+        *divided, by = (self._producer(name) for name in node.input)
+        if by is None:
+            return None
+        if by.op_type == "Add":
+            terms = [self._producer(name) for name in by.input]
+            constant = all(node is None or node.op_type == "Constant" for node in divided)
+            exp = any(node is not None and node.op_type == "Exp" for node in terms)
+            return "sigmoid" if constant and exp else None
+        exp = any(node is not None and node.op_type == "Exp" for node in divided)
+        return "softmax" if exp and by.op_type == "ReduceSum" else None
 
     def word_rows(self, ids: str) -> int | None:
         """Rows of the table that the token ids choose from; None if it is not found."""
@@ -161,11 +173,16 @@ class Structure:
         """Whether positions are counted over tokens that are no padding, as RoBERTa does."""
         return any(node.op_type == "CumSum" for node in self._nodes)
 
-    @property
-    def external_files(self) -> list[str]:
-        """Files beside the graph that hold its weights."""
-        entries = (e for t in self._tensors.values() for e in t.external_data)
-        return sorted({e.value for e in entries if e.key == "location"})
+    @cached_property
+    def external_files(self) -> dict[str, int]:
+        """Files beside the graph that hold weights, by name, and the bytes that each must have."""
+        files: dict[str, int] = {}
+        for tensor in _external_tensors(self.model):
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            needed = _number(entries, "offset") + _number(entries, "length")
+            name = entries.get("location", "")
+            files[name] = max(files.get(name, 0), needed)
+        return dict(sorted(files.items()))
 
     def _tables(self) -> Iterator[tuple[str, TensorProto]]:
         return ((name, t) for name, t in self._tensors.items() if len(t.dims) == 2)
@@ -201,10 +218,55 @@ def read_structure(path: Path) -> Structure:
     Raises:
         ArtifactError: the file can't be read or is no ONNX graph, or weights beside it are missing.
     """
+    structure = Structure(_read_model(path))
+    for name, needed in structure.external_files.items():
+        file = path.parent / name
+        if not file.is_file():
+            raise ArtifactError(
+                f"{path.name} keeps weights in {name}, which the source does not have beside it"
+            )
+        if file.stat().st_size < needed:
+            raise ArtifactError(
+                f"{name} has {file.stat().st_size} bytes, but {path.name} keeps weights in "
+                f"{needed} of it: it is cut short or another file; copy it again"
+            )
+    return structure
+
+
+def external_files(path: Path) -> list[str]:
+    """Names of the files in which a graph keeps weights, sorted; none if it is no ONNX graph."""
     try:
+        return list(Structure(_read_model(path)).external_files)
+    except ArtifactError:
+        return []
+
+
+def refuse_placeholder(path: Path) -> None:
+    """Refuse what a download or a clone left in place of a file.
+
+    Raises:
+        ArtifactError: it is a Git LFS pointer or a web page.
+        OSError: it can't be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(200)
+    if head.startswith(_POINTER):
+        raise ArtifactError(
+            f"{path.name} is a Git LFS pointer, not the file it stands for; take the file's own "
+            "address, or run git lfs pull"
+        )
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise ArtifactError(
+            f"{path.name} is a web page, not the file itself; take the file's own address"
+        )
+
+
+def _read_model(path: Path) -> onnx.ModelProto:
+    try:
+        refuse_placeholder(path)
         with path.open("rb") as file:
-            head = file.read(200)
-            _refuse_other_files(path, head)
+            if not path.stat().st_size:
+                raise ArtifactError(f"{path.name} is no ONNX graph: it is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 model = onnx.ModelProto.FromString(_without(content, 0, len(content), _MODEL))
     except OSError as error:
@@ -212,29 +274,29 @@ def read_structure(path: Path) -> Structure:
     except ArtifactError:
         raise
     except Exception as error:  # protobuf has no common base class for its errors
-        raise ArtifactError(f"{path.name} is no ONNX graph: {type(error).__name__}") from None
+        raise ArtifactError(
+            f"{path.name} is no ONNX graph, or is cut short: {type(error).__name__}"
+        ) from None
     if not model.graph.node:
         raise ArtifactError(f"{path.name} is no ONNX graph: it holds no nodes")
-    structure = Structure(model)
-    missing = [name for name in structure.external_files if not (path.parent / name).is_file()]
-    if missing:
-        raise ArtifactError(
-            f"{path.name} keeps weights in {', '.join(missing)}, which the source does not have "
-            "beside it"
-        )
-    return structure
+    return model
 
 
-def _refuse_other_files(path: Path, head: bytes) -> None:
-    if head.startswith(_POINTER):
-        raise ArtifactError(
-            f"{path.name} is a Git LFS pointer, not the file it stands for; take the file's own "
-            "address, or run git lfs pull"
-        )
-    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        raise ArtifactError(f"{path.name} is a web page, not a graph; take the file's own address")
-    if not head:
-        raise ArtifactError(f"{path.name} is no ONNX graph: it is empty")
+def _external_tensors(message: Message) -> Iterator[TensorProto]:
+    """Tensors kept in other files, wherever in a model they are."""
+    if isinstance(message, TensorProto):
+        if message.external_data:
+            yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for child in [value] if isinstance(value, Message) else value:
+                yield from _external_tensors(child)
+
+
+def _number(entries: Mapping[str, str], key: str) -> int:
+    value = entries.get(key, "")
+    return int(value) if value.isdecimal() else 0
 
 
 def _without(data: mmap.mmap, start: int, end: int, rules: Mapping[int, Any]) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from roberta_sentiment.errors import TextError
 
 
@@ -19,3 +21,11 @@ def check_text(position: int, text: str) -> None:
         raise TextError(f"text {position} is empty; there is nothing to score")
     if "\0" in text:
         raise TextError(f"text {position} holds a NUL at character {text.index(chr(0))}")
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: control characters but line breaks are written as escapes."""
+    return "".join(
+        repr(sign)[1:-1] if unicodedata.category(sign) == "Cc" and sign != "\n" else sign
+        for sign in text
+    )

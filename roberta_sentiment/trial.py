@@ -21,6 +21,8 @@ _LENGTHS = (3, 8)
 """Tokens of the two texts, special tokens included, where the model takes so many."""
 _FLOAT, _EIGHT_BITS = 1e-4, 2e-3
 """Largest difference of a logit alone and in a batch, as a part of the logit or of 1."""
+_STEP, _EIGHT_BIT_STEP = 5e-4, 1 / 256
+"""Rounding of one probability."""
 _LARGEST_LIMIT = 1024
 """Tokens up to which a limit that the graph told is tried."""
 
@@ -34,11 +36,13 @@ class Trial:
         difference: largest one of a logit, in a batch and alone, as a part of the logit or of 1;
             infinite if no batch ran, 0 if none was tried.
         sums_to_one: whether all scores were from 0 to 1 and each row summed to 1.
+        within_one: whether all scores were from 0 to 1.
     """
 
     alone: bool
     difference: float
     sums_to_one: bool
+    within_one: bool
 
 
 def try_out(session: Session, artifact: Artifact, tokenizer: RobertaTokenizer) -> Trial:
@@ -65,8 +69,15 @@ def try_out(session: Session, artifact: Artifact, tokenizer: RobertaTokenizer) -
             logger.warning("each text runs by itself: in a batch a logit is %.1e off", difference)
     _try_limit(session, artifact, tokenizer)
     rows = np.concatenate(answers)
-    sums_to_one = rows.shape[1] > 1 and bool((rows >= 0).all())
-    return Trial(alone, difference, sums_to_one and bool(np.abs(rows.sum(axis=1) - 1).max() < 1e-3))
+    step = _EIGHT_BIT_STEP if artifact.precision == "int8" else _STEP
+    return Trial(
+        alone,
+        difference,
+        sums_to_one=rows.shape[1] > 1
+        and bool((rows >= 0).all())
+        and bool(np.abs(rows.sum(axis=1) - 1).max() <= step * rows.shape[1]),
+        within_one=bool((rows >= -step).all() and (rows <= 1 + step).all()),
+    )
 
 
 def refuse_wrong_head(head: Head, trial: Trial) -> None:
@@ -79,8 +90,20 @@ def refuse_wrong_head(head: Head, trial: Trial) -> None:
         raise GraphError(
             "the graph's scores sum to 1 already; set the parameter head to probabilities"
             if trial.sums_to_one
-            else "the graph's scores do not sum to 1, so they are no probabilities; set the "
-            "parameter head to softmax, sigmoid or identity"
+            else "the graph's scores do not sum to 1, so they are no probabilities of one label a "
+            "text; set the parameter head to softmax, sigmoid or identity, or problem_type in "
+            "config.json to multi_label_classification"
+        )
+    if head.multi_label and head.in_graph and not trial.within_one:
+        raise GraphError(
+            "the graph's scores are not from 0 to 1, so they are no probabilities; set the "
+            "parameter head to sigmoid or identity"
+        )
+    if not head.in_graph and not head.is_regression and trial.within_one:
+        logger.warning(
+            "all scores of the trial are from 0 to 1 and get a %s; if they are probabilities "
+            "already, set the parameter head to probabilities",
+            head.activation,
         )
 
 

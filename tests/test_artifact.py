@@ -12,6 +12,7 @@ import pytest
 
 from roberta_sentiment.artifact import DEFAULT_MODEL, claimed_digest, locate, open_artifact
 from roberta_sentiment.errors import ArtifactError
+from roberta_sentiment.tools.manifest import write_manifest
 from tests import toy
 
 Spoil = Callable[[Path], object]
@@ -94,7 +95,7 @@ def flip_a_bit(directory: Path) -> None:
         ),
         pytest.param(
             edit("manifest.json", files={"../x": {"sha256": "", "size": 1}}),
-            "manifest.json", "plain file name", id="path outside",
+            "manifest.json", "leads out", id="path outside",
         ),
         pytest.param(
             edit("manifest.json", files={"model.onnx": {}}), "manifest.json", "needs sha256",
@@ -319,3 +320,96 @@ def test_the_claimed_checksum_is_the_manifest_s(directory: Path, tmp_path: Path)
     assert open_artifact(directory).digest == claimed_digest(directory)
     (directory / "manifest.json").write_text('{"files": []}')
     assert "" == claimed_digest(directory) == claimed_digest(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("classes", "config", "labels"),
+    [
+        pytest.param(2, {"label2id": {"good": 1, "bad": 0}}, ("bad", "good"), id="label2id"),
+        pytest.param(2, {}, ("negative", "positive"), id="two"),
+        pytest.param(1, {}, ("LABEL_0",), id="one"),
+        pytest.param(3, {"id2label": None}, ("LABEL_0", "LABEL_1", "LABEL_2"), id="three"),
+        pytest.param(
+            None, {"num_labels": 3}, ("LABEL_0", "LABEL_1", "LABEL_2"), id="width not in the graph"
+        ),
+        pytest.param(
+            2, {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}}, ("a", "b"),
+            id="id2label wins",
+        ),
+    ],
+)  # fmt: skip
+def test_classes_without_id2label_have_names(
+    tmp_path: Path, classes: int | None, config: dict[str, object], labels: tuple[str, ...]
+) -> None:
+    """Those of label2id, of transformers, or negative and positive; never another model's."""
+    directory = toy.write(tmp_path / "model")
+    graph = onnx.load(directory / "model.onnx")
+    width = graph.graph.output[0].type.tensor_type.shape.dim[1]
+    width.Clear()
+    if classes:
+        width.dim_value = classes
+    onnx.save(graph, directory / "model.onnx")
+    known = json.loads((directory / "config.json").read_text())
+    del known["id2label"]
+    (directory / "config.json").write_text(json.dumps(known | config))
+    assert labels == open_artifact(directory).labels
+
+
+@pytest.mark.parametrize("label2id", [{"a": 1, "b": 2}, {"a": None, "b": 1}, ["a"]], ids=str)
+def test_label2id_must_number_the_classes(tmp_path: Path, label2id: object) -> None:
+    """It is read where id2label is missing."""
+    directory = toy.write(tmp_path / "model")
+    edit("config.json", id2label=None, label2id=label2id)(directory)
+    with pytest.raises(ArtifactError, match=r"label2id (must number|is not an object)"):
+        _ = open_artifact(directory).labels
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "config.json", "tokenizer.json", "w.bin"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "LFS pointer"),
+        (b"\n<!DOCTYPE html><html></html>", "a web page"),
+    ],
+    ids=["pointer", "page"],
+)
+def test_a_placeholder_is_told(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    """Clones without git-lfs and logins of web servers leave them in place of any file."""
+    directory = toy.write(tmp_path / "model")
+    onnx.save(onnx.load(directory / "model.onnx"), directory / "model.onnx",
+              save_as_external_data=True, location="w.bin", size_threshold=0)  # fmt: skip
+    (directory / name).write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"{name} is .*{words}"):
+        open_artifact(directory)
+
+
+def test_weights_do_not_hide_under_another_file_s_name(tmp_path: Path) -> None:
+    """The version would cover the file at the top, and not the weights."""
+    directory = toy.write(tmp_path / "model")
+    (directory / "onnx").mkdir()
+    onnx.save(onnx.load(directory / "model.onnx"), directory / "onnx" / "model.onnx",
+              save_as_external_data=True, location="config.json", size_threshold=0)  # fmt: skip
+    (directory / "model.onnx").unlink()
+    with pytest.raises(ArtifactError, match="a name that stands for another file"):
+        open_artifact(directory)
+
+
+def test_a_manifest_at_the_top_covers_a_graph_in_the_folder_onnx(tmp_path: Path) -> None:
+    """The hub's layout with checksums, weights outside the graph included."""
+    directory = toy.write(tmp_path / "model")
+    (directory / "onnx").mkdir()
+    onnx.save(onnx.load(directory / "model.onnx"), directory / "onnx" / "model.onnx",
+              save_as_external_data=True, location="w.bin", size_threshold=0)  # fmt: skip
+    (directory / "model.onnx").unlink()
+    write_manifest(
+        directory, name="hub", model="onnx/model.onnx", precision="fp32", batch_invariant=True,
+        licence="MIT", origin="a test",
+    )  # fmt: skip
+    files = json.loads((directory / "manifest.json").read_text())["files"]
+    assert {"config.json", "onnx/model.onnx", "onnx/w.bin", "tokenizer.json"} == set(files)
+    assert directory / "onnx" / "model.onnx" == open_artifact(directory).onnx_path
+    content = bytearray((directory / "onnx" / "w.bin").read_bytes())
+    content[0] ^= 1
+    (directory / "onnx" / "w.bin").write_bytes(content)
+    with pytest.raises(ArtifactError, match="damaged"):
+        open_artifact(directory)

@@ -128,7 +128,14 @@ def add_nodes(*nodes: tuple[str, list[str], str]) -> Callable[[onnx.GraphProto],
 
     def edit(graph: onnx.GraphProto) -> None:
         graph.node[-1].output[0] = "raw"
-        graph.initializer.append(numpy_helper.from_array(np.array([1]), "axis"))
+        constants = {
+            "axis": np.array([1]),
+            "one": np.float32(1),
+            "step": np.float32(1 / 256),
+            "zero": np.uint8(0),
+        }
+        for name, value in constants.items():
+            graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
         for kind, inputs, output in nodes:
             graph.node.append(helper.make_node(kind, inputs, [output]))
 
@@ -151,6 +158,14 @@ def add_nodes(*nodes: tuple[str, list[str], str]) -> Callable[[onnx.GraphProto],
             id="in pieces",
         ),
         pytest.param(add_nodes(("LogSoftmax", ["raw"], "logits")), id="logarithms"),
+        pytest.param(
+            add_nodes(
+                ("Softmax", ["raw"], "soft"),
+                ("QuantizeLinear", ["soft", "step", "zero"], "eight"),
+                ("DequantizeLinear", ["eight", "step", "zero"], "logits"),
+            ),
+            id="eight bits",
+        ),
     ],
 )
 def test_no_softmax_is_applied_twice(
@@ -159,8 +174,67 @@ def test_no_softmax_is_applied_twice(
     """However the graph makes its probabilities, those are the scores."""
     reference = families.read_reference(models / "softmax2")
     path = change(models / "softmax2", tmp_path / "model", edit)
-    scores = load_classifier(open_artifact(path), SMALL).classify(reference.texts).probabilities
+    classifier = load_classifier(open_artifact(path), SMALL)
+    scores = classifier.classify(reference.texts).probabilities
+    rounding = 1 / 256 if classifier.artifact.precision == "int8" else 1e-6
+    np.testing.assert_allclose(scores, reference.scores, atol=rounding)
+
+
+SIGMOID_IN_PIECES = (
+    ("Neg", ["raw"], "negative"),
+    ("Exp", ["negative"], "exp"),
+    ("Add", ["exp", "one"], "sum"),
+)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [("Div", ["one", "sum"], "logits"), ("Reciprocal", ["sum"], "logits")],
+    ids=["quotient", "reciprocal"],
+)
+def test_a_sigmoid_in_pieces_is_seen(
+    models: Path, tmp_path: Path, last: tuple[str, list[str], str]
+) -> None:
+    """A second one would put every score between 0.5 and 0.73."""
+    reference = families.read_reference(models / "sigmoid")
+    path = change(models / "sigmoid", tmp_path / "model", add_nodes(*SIGMOID_IN_PIECES, last))
+    classifier = load_classifier(open_artifact(path), SMALL)
+    assert Head("sigmoid", in_graph=True) == classifier.head
+    scores = classifier.classify(reference.texts).probabilities
     np.testing.assert_allclose(scores, reference.scores, atol=1e-6)
+
+
+def test_a_probability_of_an_unknown_form_is_a_setting(models: Path, tmp_path: Path) -> None:
+    """One label and no visible sigmoid: a value, unless the user says what it is."""
+    edit = add_nodes(("Sigmoid", ["raw"], "soft"), ("Mul", ["soft", "one"], "logits"))
+    path = change(models / "regression", tmp_path / "model", edit, problem_type=None)
+    assert Head("identity") == load_classifier(open_artifact(path), SMALL).head
+    settings = Settings(threads=1, window_overlap=8, head="probabilities")
+    classifier = load_classifier(open_artifact(path), settings)
+    assert Head("sigmoid", in_graph=True) == classifier.head
+    reference = families.read_reference(models / "regression")
+    scores = classifier.classify(reference.texts).probabilities
+    np.testing.assert_allclose(scores, sigmoid(reference.logits.astype(np.float32)), atol=1e-6)
+
+
+def test_values_that_are_called_probabilities_abort(models: Path) -> None:
+    """A multi-label model's logits are not from 0 to 1."""
+    settings = Settings(threads=1, window_overlap=8, head="probabilities")
+    with pytest.raises(StartError, match="not from 0 to 1"):
+        load_classifier(open_artifact(models / "sigmoid"), settings)
+
+
+def test_logits_that_look_like_probabilities_are_told(
+    models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can decide it, so the log says how scores were taken."""
+    edit = add_nodes(("Sigmoid", ["raw"], "soft"), ("Mul", ["soft", "one"], "logits"))
+    path = change(models / "sigmoid", tmp_path / "model", edit)
+    load_classifier(open_artifact(path), SMALL)
+    assert "from 0 to 1 and get a sigmoid; if they are probabilities already" in caplog.text
+    caplog.clear()
+    load_classifier(open_artifact(models / "sigmoid"), SMALL)
+    assert "from 0 to 1" not in caplog.text
 
 
 def test_probabilities_of_an_unknown_form_abort(models: Path, tmp_path: Path) -> None:

@@ -108,8 +108,31 @@ def empty(directory: Path) -> None:
         ),
         pytest.param(
             lambda d: move(d, config="onnx/", model="onnx/"),
-            "vocab.json is missing; a model directory needs tokenizer.json",
-            id="halves",
+            "onnx/vocab.json is missing.*/model has one: put both into .*/model$",
+            id="tokenizer at the top",
+        ),
+        pytest.param(
+            lambda d: move(d, tokenizer="onnx/", model="onnx/"),
+            "/model/vocab.json is missing.*/model/onnx has one: put both into .*/model$",
+            id="tokenizer in the folder",
+        ),
+        pytest.param(
+            lambda d: [
+                move(d, config="..d/", model="..d/", tokenizer="..d/"),
+                (d / "mine").rmdir(),
+            ],
+            r"hidden entries only \(\.\.d\)",
+            id="hidden",
+        ),
+        pytest.param(
+            lambda d: (d / "model.onnx").unlink() or (d / "model.onnx").mkdir(),
+            "model.onnx is a folder",
+            id="folder of the graph's name",
+        ),
+        pytest.param(
+            lambda d: (d / "model.onnx").unlink() or (d / "model.onnx").symlink_to("gone"),
+            "model.onnx is a broken link",
+            id="broken link",
         ),
     ],
 )

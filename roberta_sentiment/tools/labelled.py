@@ -15,6 +15,9 @@ from roberta_sentiment.tools.rows import EMPTY, LABEL_COLUMNS, BadRow, Row, open
 _SHORTEST = 3
 """Letters of an abbreviated label, such as "pos"."""
 _MOST_SHOWN = 20
+_UNNAMED = "label_"
+"""How transformers calls a class without a name, before its number."""
+_TRUTHS = {"false": 0, "true": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,9 @@ class Labelled:
             said.append(f"labels of the file: {pairs}")
         if self.unused:
             hint = "; if a number stands for another class, name the classes in order (--labels)"
-            numbers = any(_number(given) is not None for given in taken)
+            numbers = any(
+                _number(given.lower().removeprefix(_UNNAMED)) is not None for given in taken
+            )
             names = " or ".join(self.unused)
             said.append(f"no text has the label {names}{hint if numbers else ''}")
         return said
@@ -61,7 +66,8 @@ def read_labelled(
 
     Args:
         path: ends in .tsv, .csv, .jsonl, .ndjson or .json.
-        labels: names of the classes; a label is a name, its beginning, or a number.
+        labels: names of the classes; a label is a name, its beginning, a number, LABEL_0 and so on,
+            or, of two classes, true or false.
         limit: rows to read; 0 reads all.
         numbered: names of the classes that the numbers 0, 1, ... of the file stand for; by default
             all, in the model's order.
@@ -139,7 +145,9 @@ def _meaning(word: str, labels: Sequence[str], numbered: Sequence[str], place: s
     by_name = {label.lower(): label for label in labels}
     if word.lower() in by_name:
         return by_name[word.lower()]
-    number = _number(word)
+    number = _number(word.lower().removeprefix(_UNNAMED))
+    if number is None and len(numbered) == len(_TRUTHS):
+        number = _TRUTHS.get(word.lower())
     if number is not None and number < len(numbered):
         return numbered[number]
     if len(word) >= _SHORTEST:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from roberta_sentiment.artifact import sha256_of
 from roberta_sentiment.layout import MANIFEST
+from roberta_sentiment.structure import external_files
 
 FORMAT = 1
 _LEFT_OUT = (MANIFEST, "README.md")
@@ -28,7 +29,7 @@ def write_manifest(
     Args:
         directory: a model directory; hidden files and its README are left out.
         name: of the model.
-        model: file name of the graph.
+        model: path of the graph in the directory.
         precision: "fp32" or "int8".
         batch_invariant: whether an answer is the same alone and in any batch.
         licence: of the weights, as an SPDX identifier.
@@ -41,10 +42,16 @@ def write_manifest(
     Raises:
         ArtifactError: a file can't be read.
     """
+    names = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
+    graph = Path(model)
+    names |= {
+        model,
+        *((graph.parent / name).as_posix() for name in external_files(directory / graph)),
+    }
     files = {
-        path.name: {"sha256": sha256_of(path), "size": path.stat().st_size}
-        for path in sorted(directory.iterdir())
-        if path.is_file() and path.name not in _LEFT_OUT and not path.name.startswith(".")
+        name: {"sha256": sha256_of(directory / name), "size": (directory / name).stat().st_size}
+        for name in sorted(names.difference(_LEFT_OUT))
+        if (directory / name).is_file()
     }
     content = {
         "format": FORMAT,

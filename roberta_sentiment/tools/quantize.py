@@ -22,6 +22,7 @@ from roberta_sentiment.graph.int8 import quantize as quantize_graph
 from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.layout import MANIFEST
 from roberta_sentiment.settings import Settings
+from roberta_sentiment.texts import printable
 from roberta_sentiment.tools.labelled import Labelled, read_labelled, read_texts
 from roberta_sentiment.tools.manifest import write_manifest
 from roberta_sentiment.tools.target import check_target, new_directory
@@ -84,7 +85,7 @@ def command(
     data = read_labelled(evaluation, artifact.labels)
     texts = read_texts(calibration or evaluation, CALIBRATION_TEXTS)
     for remark in data.remarks():
-        Console(stderr=True).print(remark, style="yellow", markup=False)
+        Console(stderr=True).print(printable(remark), style="yellow", markup=False)
     report = quantize(artifact, target, data, texts, max_drop=max_drop, name=name, replace=replace)
     table = Table("", "float32", "int8")
     table.add_row("accuracy", f"{report.accuracy_fp32:.4f}", f"{report.accuracy:.4f}")

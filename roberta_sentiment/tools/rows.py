@@ -234,6 +234,8 @@ def open_source(path: Path, text_column: str = "") -> Source:
                 return Source(path, kind, start, (LABEL_COLUMNS[0], TEXT_COLUMNS[0]), "text")
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}") from error
+    if kind == "csv" and len(header) == 1 and ";" in header[0]:
+        raise DataError(f"{path}: its cells are separated by semicolons; separate them by commas")
     wanted = repr(text_column) if text_column else f"named {', '.join(TEXT_COLUMNS)}"
     raise DataError(
         f"{path}: no column {wanted} in its first line, found {', '.join(map(repr, header))}; "

@@ -29,7 +29,7 @@ from rich.progress import Progress
 from typer.testing import CliRunner
 
 from roberta_sentiment.artifact import open_artifact
-from roberta_sentiment.classifier import load_classifier
+from roberta_sentiment.classifier import check_model, load_classifier
 from roberta_sentiment.errors import ArtifactError, ChecksumError, StartError
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.fetch import command, download, zoo
@@ -832,3 +832,59 @@ def test_a_hostile_directory_is_one_sentence(
     assert len(caught.value.message) < 300 + len(str(source))
     with contextlib.suppress(ArtifactError):  # a manifest of another program is left out
         run(source, tmp_path / "model")
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "parts/w.data"])
+def test_weights_of_any_name_come_along(hub: Hub, tmp_path: Path, location: str) -> None:
+    """The graph says where its weights are."""
+    large = tmp_path / "large"
+    (large / location).parent.mkdir(parents=True)
+    onnx.save(
+        onnx.load(str(tmp_path / "original" / "model.onnx")), str(large / "model.onnx"),
+        save_as_external_data=True, location=location,
+    )  # fmt: skip
+    hub.repositories[REPOSITORY] |= contents(large)
+    run(f"hf:{REPOSITORY}", tmp_path / "model")
+    assert location in open_artifact(tmp_path / "model").manifest["files"]
+    assert [[1, 2]] == logits(tmp_path / "model")
+
+
+def test_a_tokenizer_of_one_file_comes_along(hub: Hub, tmp_path: Path) -> None:
+    """Whatever the server reads, fetch brings."""
+    files = hub.repositories[REPOSITORY]
+    del files["tokenizer.json"]
+    files["vocab.txt"] = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\ngood\n"
+    run(f"hf:{REPOSITORY}", tmp_path / "model")
+    assert files["vocab.txt"] == (tmp_path / "model" / "vocab.txt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param({}, "", id="sound"),
+        pytest.param({"id2label": {"0": "a", "1": "b", "2": "c"}}, "gives 2 scores", id="labels"),
+        pytest.param({"problem_type": "ranking"}, "problem_type is 'ranking'", id="head"),
+        pytest.param(
+            {"model_type": "x", "max_position_embeddings": None}, "max_tokens", id="limit"
+        ),
+    ],
+)
+def test_what_a_server_would_refuse_is_said(
+    hub: Hub, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    """The directory is whole, and may need a parameter; nobody should learn that from a pod."""
+    files = hub.repositories[REPOSITORY]
+    files["config.json"] = json.dumps(json.loads(files["config.json"]) | change).encode()
+    app = typer.Typer()
+    app.command()(command)
+    done = CliRunner().invoke(app, [f"hf:{REPOSITORY}", str(tmp_path / "model")])
+    assert 0 == done.exit_code, done.output
+    try:
+        artifact = open_artifact(tmp_path / "model")
+        check_model(artifact, Settings())
+    except StartError as error:
+        assert words in error.message
+        assert f"would not start with it: {error.message}" in done.stderr
+    else:
+        assert not words
+        assert "would not start" not in done.stderr

@@ -23,14 +23,28 @@ def write(path: Path, *labels: object) -> Path:
 
 @pytest.mark.parametrize(
     ("word", "index"),
-    [("positive", 1), ("Positive", 1), ("1", 1), ("1.0", 1), ("pos", 1), ("NEG", 0), ("0", 0)],
+    [
+        ("positive", 1),
+        ("Positive", 1),
+        ("1", 1),
+        ("1.0", 1),
+        ("pos", 1),
+        ("NEG", 0),
+        ("0", 0),
+        ("LABEL_1", 1),
+        ("label_0", 0),
+        ("True", 1),
+        ("false", 0),
+    ],
 )
 def test_names_numbers_and_beginnings_are_labels(tmp_path: Path, word: str, index: int) -> None:
     """Public data has all of them."""
     assert [index] == read_labelled(write(tmp_path / "a.csv", word), TWO).labels
 
 
-@pytest.mark.parametrize("word", ["2", "-1", "1.5", "po", "ne", "good", "nan", "inf", ""])
+@pytest.mark.parametrize(
+    "word", ["2", "-1", "1.5", "po", "ne", "good", "nan", "inf", "LABEL_2", "LABEL_", ""]
+)
 def test_any_other_word_is_refused(tmp_path: Path, word: str) -> None:
     """A guess would be a wrong figure."""
     with pytest.raises(DataError, match="is no label of this model"):
@@ -112,3 +126,18 @@ def test_calibration_leaves_blank_rows_out(tmp_path: Path) -> None:
     """Plain text ends in one, often."""
     (tmp_path / "a.txt").write_text("good\n\n  \nbad\n")
     assert ["good", "bad"] == read_texts(tmp_path / "a.txt")
+
+
+def test_cells_between_semicolons_are_told(tmp_path: Path) -> None:
+    """Spreadsheets of half of Europe write them."""
+    path = tmp_path / "a.csv"
+    path.write_text("label;text\n1;good\n")
+    with pytest.raises(DataError, match="separated by semicolons"):
+        read_labelled(path, TWO)
+
+
+@pytest.mark.parametrize("word", ["true", "False"])
+def test_truths_stand_for_two_classes_only(tmp_path: Path, word: str) -> None:
+    """With a neutral class they are a guess."""
+    with pytest.raises(DataError, match="is no label of this model"):
+        read_labelled(write(tmp_path / "a.csv", word), THREE)

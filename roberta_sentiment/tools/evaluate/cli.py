@@ -18,6 +18,7 @@ from roberta_sentiment.artifact import locate, open_artifact
 from roberta_sentiment.errors import DataError
 from roberta_sentiment.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.texts import printable
 from roberta_sentiment.tools.evaluate.extras import need
 
 if TYPE_CHECKING:
@@ -126,16 +127,22 @@ def _show(evaluation: Evaluation) -> None:
     console = Console(highlight=False)
     models = [m for m in (evaluation.model, evaluation.other) if m]
     for remark in evaluation.remarks:
-        console.print(remark, style="yellow", markup=False)
-    table = Table("", *(escape(f"{m.name} ({m.precision})") for m in models))
+        console.print(printable(remark), style="yellow", markup=False)
+    table = Table("", *(escape(printable(f"{m.name} ({m.precision})")) for m in models))
     for name, values in figures(models):
         table.add_row(name, *values)
     console.print(table)
     labels, quality = evaluation.model.labels, evaluation.model.quality
-    confusion = Table("true \\ predicted", *map(escape, labels), "precision", "recall", "F1")
+    confusion = Table(
+        "true \\ predicted",
+        *(escape(printable(label)) for label in labels),
+        "precision",
+        "recall",
+        "F1",
+    )
     for label, counts, each in zip(labels, quality.confusion, quality.classes, strict=True):
         rates = (f"{rate:.4f}" for rate in (each.precision, each.recall, each.f1))
-        confusion.add_row(Text(label), *map(str, counts), *rates)
+        confusion.add_row(Text(printable(label)), *map(str, counts), *rates)
     console.print(confusion)
     if evaluation.comparison:
         compared = evaluation.comparison
@@ -147,8 +154,10 @@ def _show(evaluation: Evaluation) -> None:
         )
         for flip in evaluation.flips[:SHOWN_FLIPS]:
             console.print(
-                f"  text {flip.number} ({flip.truth}): {flip.label} {flip.score:.3f}, "
-                f"{flip.other_label} {flip.other_score:.3f}: {flip.text}",
+                printable(
+                    f"  text {flip.number} ({flip.truth}): {flip.label} {flip.score:.3f}, "
+                    f"{flip.other_label} {flip.other_score:.3f}: {flip.text}"
+                ),
                 markup=False,
                 overflow="ellipsis",
                 no_wrap=True,

@@ -8,20 +8,12 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from roberta_sentiment.errors import ArtifactError
-from roberta_sentiment.layout import CONFIG, MANIFEST, choose_graph
+from roberta_sentiment.layout import CONFIG, MANIFEST, TOKENIZER_FILES, choose_graph, is_inner_path
 
-TOKENIZER = (
-    "tokenizer.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Endings of PyTorch's pickles, which can run code when they are read."""
 
-_COMPANIONS = (*TOKENIZER, CONFIG, MANIFEST, "LICENSE", "LICENSE.txt", "NOTICE")
+_COMPANIONS = (*TOKENIZER_FILES, CONFIG, MANIFEST, "LICENSE", "LICENSE.txt", "NOTICE")
 _TOP = PurePosixPath()
 _SAFE = ".safetensors"
 _WEIGHTS = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.[a-z]+")
@@ -73,7 +65,6 @@ def choose(
     for name in weights:
         files[PurePosixPath(name).name] = name
     folder = PurePosixPath(main).parent
-    files.update(_external(known, main))
     files.update(companions(known, folder))
     files.update(_test_data(known, folder))
     return Choice(PurePosixPath(main).name, main.endswith(".onnx"), files)
@@ -141,13 +132,20 @@ def _is_pickle(name: str) -> bool:
     return PurePosixPath(name).suffix in PICKLES and "training_args" not in name
 
 
-def _external(names: list[str], main: str) -> dict[str, str]:
-    """Files in which a graph keeps its weights: model.onnx.data, model.onnx_data, model.data."""
-    stem = main.removesuffix(".onnx")
-    if stem == main:
-        return {}
-    beside = re.compile(rf"{re.escape(stem)}(\.onnx[._]data(_\d+)?|\.data)")
-    return {PurePosixPath(name).name: name for name in names if beside.fullmatch(name)}
+def external(names: Iterable[str], main: str, wanted: Iterable[str]) -> dict[str, str]:
+    """Files in which a graph keeps its weights, of those that the source has.
+
+    Args:
+        names: paths at the source.
+        main: the graph's.
+        wanted: as the graph names them, beside itself.
+
+    Returns:
+        Path in the model directory to path at the source.
+    """
+    known = set(names)
+    paths = {name: str(PurePosixPath(main).parent / name) for name in wanted if is_inner_path(name)}
+    return {name: path for name, path in paths.items() if path in known}
 
 
 def _test_data(names: list[str], folder: PurePosixPath) -> dict[str, str]:

@@ -16,6 +16,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from roberta_sentiment.texts import printable
 from roberta_sentiment.tools.fetch.options import MAX_BYTES, Options
 from roberta_sentiment.tools.target import next_command
 
@@ -78,6 +79,13 @@ def command(
     )
     with progress:
         fetched = fetch(source, target, options, progress)
+    if fetched.refused:
+        Console(stderr=True).print(
+            f"warning: a server would not start with it: {printable(fetched.refused)}",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
     following = (
         next_command("verify", target)
         if fetched.is_graph

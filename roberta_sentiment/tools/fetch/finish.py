@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from roberta_sentiment.artifact import open_artifact, sha256_of
-from roberta_sentiment.errors import ArtifactError
-from roberta_sentiment.layout import CONFIG, MANIFEST, has_tokenizer
+from roberta_sentiment.classifier import check_model, try_model
+from roberta_sentiment.errors import ArtifactError, SentimentError
+from roberta_sentiment.layout import CONFIG, MANIFEST, TOKENIZER_FILES, has_tokenizer
+from roberta_sentiment.settings import Settings
 from roberta_sentiment.structure import Structure, read_structure
 from roberta_sentiment.tokens import load_tokenizer
 from roberta_sentiment.tools.fetch import local, zoo
-from roberta_sentiment.tools.fetch.choose import TOKENIZER, companions
+from roberta_sentiment.tools.fetch.choose import companions
 from roberta_sentiment.tools.fetch.gather import HUB, Gatherer, Taken, read_hub
 from roberta_sentiment.tools.fetch.options import Options
 from roberta_sentiment.tools.manifest import FORMAT, write_manifest
@@ -30,15 +32,15 @@ def complete(gatherer: Gatherer, taken: Taken, source: str) -> None:
     published = _is_published(path / taken.choice.main)
     origin = gatherer.options.tokenizer or (f"{HUB}{zoo.MODEL.tokenizer}" if published else "")
     own = () if gatherer.options.tokenizer else taken.choice.files
-    _drop(path, [name for name in TOKENIZER if name not in own])
+    _drop(path, [name for name in TOKENIZER_FILES if name not in own])
     _drop(path, [name for name in (CONFIG, MANIFEST) if name not in taken.choice.files])
     if not _has_tokenizer(path):
         if not origin:
             raise ArtifactError(
-                f"{source} has no tokenizer (tokenizer.json, or vocab.json with merges.txt); name "
-                "its directory or repository (--tokenizer)"
+                f"{source} has no tokenizer (tokenizer.json, or vocab.json with merges.txt, or "
+                "vocab.txt); name its directory or repository (--tokenizer)"
             )
-        _add(gatherer, origin, TOKENIZER)
+        _add(gatherer, origin, TOKENIZER_FILES)
         if not _has_tokenizer(path):
             raise ArtifactError(
                 f"{origin} has neither tokenizer.json nor vocab.json with merges.txt (--tokenizer)"
@@ -97,6 +99,16 @@ def describe(path: Path, taken: Taken, options: Options, *, name: str) -> str:
                     f"hf:{zoo.MODEL.tokenizer} (--tokenizer)"
                 )
     return str(facts["precision"])
+
+
+def refusal(path: Path) -> str:
+    """Why a server with default settings would not start with a model; empty if it would."""
+    try:
+        artifact, settings = open_artifact(path), Settings()
+        try_model(artifact, check_model(artifact, settings))
+    except SentimentError as error:
+        return error.message
+    return ""
 
 
 def _structure(graph: Path) -> Structure:

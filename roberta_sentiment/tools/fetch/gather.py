@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlsplit
 from rich.progress import Progress
 
 from roberta_sentiment.errors import ArtifactError, ChecksumError
+from roberta_sentiment.structure import external_files
 from roberta_sentiment.tools.fetch import hub, local, zoo
-from roberta_sentiment.tools.fetch.choose import PICKLES, Choice, choose
+from roberta_sentiment.tools.fetch.choose import PICKLES, Choice, choose, external
 from roberta_sentiment.tools.fetch.download import obtain, shown
 from roberta_sentiment.tools.fetch.item import Item, Listing, local_item
 from roberta_sentiment.tools.fetch.options import Options
@@ -73,7 +74,7 @@ class Gatherer:
         """
         for name, path in files.items():
             target = self.path / name
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             obtain(items[path], target, self._progress, self.options.max_bytes)
 
     def _get_published(self) -> Taken:
@@ -124,15 +125,22 @@ class Gatherer:
         obtain(expected, archive, self._progress, self.options.max_bytes)
         with local.open_archive(archive, origin) as listing:
             choice = self._choose(listing, origin, self.options.file)
-            self.get_all(listing.items, choice.files)
-        return Taken(listing, choice)
+            return self._get_chosen(listing, choice)
 
     def _take(self, listing: Listing, where: str, file: str) -> Taken:
         choice = self._choose(listing, where, file)
         main = choice.files[choice.main]
         item = _expected(listing.items[main], self.options.sha256, choice.main)
-        self.get_all({**listing.items, main: item}, choice.files)
-        return Taken(listing, choice)
+        expected = dataclasses.replace(listing, items={**listing.items, main: item})
+        return self._get_chosen(expected, choice)
+
+    def _get_chosen(self, listing: Listing, choice: Choice) -> Taken:
+        """Get what was chosen, and the weights that the graph keeps in other files."""
+        self.get_all(listing.items, choice.files)
+        wanted = external_files(self.path / choice.main) if choice.is_graph else []
+        weights = external(listing.items, choice.files[choice.main], wanted)
+        self.get_all(listing.items, weights)
+        return Taken(listing, dataclasses.replace(choice, files={**choice.files, **weights}))
 
     def _choose(self, listing: Listing, where: str, file: str) -> Choice:
         pickles = self.options.include_pytorch

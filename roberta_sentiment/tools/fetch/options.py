@@ -41,9 +41,11 @@ class Fetched:
         is_graph: which of the two it is.
         sha256: of that file.
         precision: of the graph, or "unknown".
+        refused: why a server with default settings would not start with it; empty if it would.
     """
 
     main: str
     is_graph: bool
     sha256: str
     precision: str
+    refused: str = ""

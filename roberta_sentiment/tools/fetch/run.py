@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from roberta_sentiment.artifact import sha256_of
 from roberta_sentiment.errors import ArtifactError
-from roberta_sentiment.tools.fetch.finish import complete, describe
+from roberta_sentiment.tools.fetch.finish import complete, describe, refusal
 from roberta_sentiment.tools.fetch.gather import Gatherer
 from roberta_sentiment.tools.fetch.options import Fetched, Options
 from roberta_sentiment.tools.fetch.workplace import workplace
@@ -37,7 +37,9 @@ def fetch(source: str, target: Path, options: Options, progress: Progress) -> Fe
         complete(gatherer, taken, source)
         precision = describe(path, taken, options, name=target.name)
         sha256 = sha256_of(path / taken.choice.main)
-    return Fetched(taken.choice.main, taken.choice.is_graph, sha256, precision)
+    is_graph = taken.choice.is_graph
+    refused = refusal(target) if is_graph else ""
+    return Fetched(taken.choice.main, is_graph, sha256, precision, refused)
 
 
 def _refuse_bad_checksum(sha256: str) -> None:

@@ -6,11 +6,12 @@ import typer
 from rich.console import Console
 
 from roberta_sentiment.errors import SentimentError
+from roberta_sentiment.texts import printable
 from roberta_sentiment.tools.score import command
 
 if __name__ == "__main__":
     try:
         typer.run(command)
     except SentimentError as error:
-        Console(stderr=True).print(f"error: {error.message}", style="red", markup=False)
+        Console(stderr=True).print(f"error: {printable(error.message)}", style="red", markup=False)
         sys.exit(1)

@@ -14,6 +14,7 @@ from rich.text import Text
 from roberta_sentiment.errors import DataError
 from roberta_sentiment.heads import HeadSetting
 from roberta_sentiment.settings import Settings
+from roberta_sentiment.texts import printable
 from roberta_sentiment.tools.verify.result import Result, Status
 from roberta_sentiment.tools.verify.run import CHECKS, verify
 
@@ -48,7 +49,7 @@ def _table(results: dict[str, Result]) -> Table:
     table = Table("check", "result", "what was seen")
     for name, result in results.items():
         style = _STYLES[result.status]
-        table.add_row(name, Text(str(result.status), style), Text(result.message))
+        table.add_row(name, Text(str(result.status), style), Text(printable(result.message)))
     return table
 
 

@@ -9,21 +9,10 @@ from typing import Any
 
 from roberta_sentiment import families
 from roberta_sentiment.errors import ChecksumError
-from roberta_sentiment.layout import MANIFEST
+from roberta_sentiment.layout import CONFIG, MANIFEST, TOKENIZER_FILES
 from roberta_sentiment.structure import Value
 from roberta_sentiment.tools.verify.result import Result, failed, passed, skipped
 from roberta_sentiment.tools.verify.subject import Subject
-
-_READ = (
-    "config.json",
-    "tokenizer.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
-"""Files that decide over an answer beside the graph."""
 
 
 def check_files(subject: Subject) -> Result:
@@ -41,7 +30,7 @@ def check_checksums(subject: Subject) -> Result:
     if not manifest:
         return skipped(f"the directory has no {MANIFEST}")
     guarded = manifest.get("files", {})
-    read = [name for name in _READ if (subject.path / name).exists()]
+    read = [name for name in (CONFIG, *TOKENIZER_FILES) if (subject.path / name).exists()]
     read += [subject.artifact.onnx_path.name, *subject.artifact.structure.external_files]
     free = sorted(set(read) - set(guarded))
     if free:

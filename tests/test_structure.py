@@ -1,4 +1,4 @@
-"""Names of files with weights, read without the weights."""
+"""What a graph is made of, read without its weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from roberta_sentiment.graph.external import external_files
+from roberta_sentiment.errors import ArtifactError
+from roberta_sentiment.structure import external_files, read_structure
 
 
 def outside(name: str, location: str) -> TensorProto:
@@ -48,3 +49,33 @@ def test_any_other_file_has_none(content: bytes, tmp_path_factory: pytest.TempPa
     path = tmp_path_factory.mktemp("any") / "model.onnx"
     path.write_bytes(content)
     assert all(isinstance(name, str) for name in external_files(path))
+
+
+def test_functions_lists_and_sparse_tensors_count(tmp_path: Path) -> None:
+    """What is not found is not in the version of the model."""
+    constant = helper.make_node("Constant", [], ["c"], value=outside("f", "function.bin"))
+    function = helper.make_function("own", "F", [], ["c"], [constant], [])
+    many = helper.make_node("Custom", [], ["m"])
+    many.attribute.append(helper.make_attribute("each", [outside("l", "list.bin")]))
+    made = helper.make_graph([many], "g", [], [])
+    sparse = made.sparse_initializer.add(dims=[4])
+    sparse.values.CopyFrom(outside("s", "sparse.bin"))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(made, functions=[function]).SerializeToString())
+    assert ["function.bin", "list.bin", "sparse.bin"] == external_files(path)
+
+
+@pytest.mark.parametrize("missing", [0, 1], ids=["whole", "one byte short"])
+def test_weights_that_are_cut_short_are_refused(tmp_path: Path, missing: int) -> None:
+    """The graph says how much of the file it needs."""
+    tensor = outside("w", "w.bin")
+    tensor.external_data.add(key="length", value="16")
+    made = helper.make_graph([helper.make_node("Identity", ["w"], ["x"])], "g", [], [], [tensor])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(made).SerializeToString())
+    (tmp_path / "w.bin").write_bytes(bytes(16 - missing))
+    if not missing:
+        assert {"w.bin": 16} == read_structure(path).external_files
+        return
+    with pytest.raises(ArtifactError, match=r"w\.bin has 15 bytes.*16 of it.*cut short"):
+        read_structure(path)
