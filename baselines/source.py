@@ -16,9 +16,10 @@ import typer
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = {
     "seldon_node": (
-        "__init__", "answer", "feedback", "grpc_stop", "health", "http", "metrics",
-        "metrics_page", "metrics_store", "node", "payload", "preflight", "repairs",
-        "restarts", "supervisor", "truths",
+        "__init__", "answer", "feedback", "grpc_server", "grpc_stop", "health", "host_limits",
+        "logs", "metrics", "metrics_page", "metrics_store", "node", "payload", "preflight",
+        "repairs", "rest_app", "rest_body", "rest_server", "rest_worker", "restarts",
+        "supervisor", "truths",
     ),
     "roberta_sentiment": (
         "__init__", "caller", "cpu", "errors", "heads", "predictions", "settings", "texts",
