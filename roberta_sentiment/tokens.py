@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -107,6 +108,8 @@ class RobertaTokenizer:
                 "tokenizer_config.json, parameter max_tokens)"
             )
         tokenizer.encode_special_tokens = special_tokens == "as_text"
+        if special_tokens == "as_text":
+            _hide_special_names(tokenizer)
         self._body = limit - len(self._prefix) - len(self._suffix)
         self._overlap = min(overlap, self._body - 1)
         self._whole_bytes = whole_bytes
@@ -125,7 +128,7 @@ class RobertaTokenizer:
     @property
     def vocab_size(self) -> int:
         """Number of tokens, added ones included."""
-        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+        return len(set(self._tokenizer.get_vocab(with_added_tokens=True).values()))
 
     def token_id(self, token: str) -> int | None:
         """Id of a token, None if it is none."""
@@ -328,8 +331,7 @@ def _read_backend(artifact: Artifact) -> Tokenizer:
         ) from error
     _follow_configuration(backend, artifact.tokenizer_config)
     _make_deterministic(backend)
-    if isinstance(backend.model, (models.BPE, models.Unigram)):  # the others keep no words
-        backend.model._resize_cache(_WORDS_KEPT)
+    _limit_cache(backend)
     return backend
 
 
@@ -339,6 +341,36 @@ def _make_deterministic(backend: Tokenizer) -> None:
         backend.model.dropout = None
     if isinstance(backend.model, models.Unigram):
         backend.model.alpha = backend.model.nbest_size = None
+
+
+def _limit_cache(backend: Tokenizer) -> None:
+    if isinstance(backend.model, (models.BPE, models.Unigram)):  # the others keep no words
+        backend.model._resize_cache(_WORDS_KEPT)
+
+
+def _hide_special_names(backend: Tokenizer) -> None:
+    """Keep the vocabulary itself from finding special tokens' names in a text.
+
+    SentencePiece vocabularies hold them as pieces. They get names that no text can hold.
+    """
+    special = {
+        token.content for token in backend.get_added_tokens_decoder().values() if token.special
+    }
+    state = json.loads(backend.model.__getstate__())
+    special.discard(state.get("unk_token"))
+    vocabulary = state["vocab"]
+    if isinstance(vocabulary, dict):
+        state["vocab"] = {_hidden(name, special): i for name, i in vocabulary.items()}
+    else:
+        state["vocab"] = [(_hidden(name, special), score) for name, score in vocabulary]
+    model = type(backend.model)()
+    model.__setstate__(json.dumps(state).encode())
+    backend.model = model
+    _limit_cache(backend)
+
+
+def _hidden(name: str, special: Set[str]) -> str:
+    return f"\0{name}" if name in special else name
 
 
 def _follow_configuration(backend: Tokenizer, config: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ from roberta_sentiment.errors import (
 )
 from roberta_sentiment.settings import Truncation
 from roberta_sentiment.tokens import RobertaTokenizer, load_tokenizer
-from tests import toy
+from tests import families, toy
 
 BOS, EOS = 0, 2
 
@@ -240,6 +240,42 @@ def test_special_tokens_may_be_read_as_text() -> None:
     assert (expected,) == encoded.windows
     special = set(reference.all_special_ids)
     assert [expected[0], expected[-1]] == [i for i in encoded.windows[0] if i in special]
+
+
+@pytest.fixture(scope="module")
+def family_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return families.unpack(tmp_path_factory.mktemp("families"))
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_no_family_s_vocabulary_finds_a_special_token_in_a_text(
+    family_models: Path, family: str
+) -> None:
+    """Pieces of SentencePiece hold them, too; every other text keeps its ids."""
+    artifact = open_artifact(family_models / family / "softmax2")
+    usual = load_tokenizer(artifact, max_tokens=0, overlap=8)
+    ours = load_tokenizer(artifact, max_tokens=0, overlap=8, special_tokens="as_text")
+    backend = Tokenizer.from_file(str(artifact.path / "tokenizer.json"))
+    special = {i: t.content for i, t in backend.get_added_tokens_decoder().items() if t.special}
+    unknown = {usual.token_id(name) for name in ("<unk>", "[UNK]")}
+    body = slice(len(ours.framed([])) // 2, -(len(ours.framed([])) // 2))
+    for name in special.values():
+        (encoded,) = ours.encode([f"{name}{name} bad"], "end")
+        assert set(special).isdisjoint(set(encoded.windows[0][body]) - unknown), name
+    texts = ["good film", "\U0001f44d \u4f60\u597d \u00e9", "x" * 50, "a < b > c [d]"]
+    assert usual.encode(texts, "end") == ours.encode(texts, "end")
+    assert ours.vocab_size == usual.vocab_size
+
+
+def test_a_vocabulary_of_whole_words_finds_none_either() -> None:
+    """Where only blanks part words, "[SEP]" is one of them."""
+    words = {name: i for i, name in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good"])}
+    made = Tokenizer(models.WordPiece(vocab=words, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.add_special_tokens(["[PAD]", "[CLS]", "[SEP]"])
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    ours = RobertaTokenizer(made, limit=8, overlap=2, special_tokens="as_text")
+    assert ([2, 4, 1, 4, 3],) == ours.encode(["good [SEP] good"], "end")[0].windows
 
 
 def test_one_text_has_so_many_windows(tokenizer: RobertaTokenizer) -> None:
