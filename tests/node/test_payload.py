@@ -13,7 +13,7 @@ from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment.errors import RequestError
 from roberta_sentiment.settings import Settings
-from seldon_node.payload import Options, Request, parse, to_python
+from seldon_node.payload import Options, Request, brief, names, parse, to_python
 from tests.wire import to_proto
 
 SETTINGS = Settings(max_texts=4, max_characters=100)
@@ -197,3 +197,27 @@ def test_tags_and_path_survive_protobuf() -> None:
     message.meta.requestPath["node"] = "image"
     expected = {"meta": {"puid": "p", "tags": {"a": 1.0}, "requestPath": {"node": "image"}}}
     assert expected == to_python(message)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        pytest.param("a" * 40, repr("a" * 40), id="text"),
+        pytest.param("a" * 41, repr("a" * 40 + "..."), id="long text"),
+        pytest.param([1, "a", [None], {"b": 1}], "[1, 'a', [None], an object]", id="list"),
+        pytest.param([0] * 5, "[0, 0, 0, 0, 0]", id="five items"),
+        pytest.param([0] * 6, "[0, 0, 0, 0, 0, ...]", id="six items"),
+        pytest.param(10**40 - 1, "9" * 40, id="40 digits"),
+        pytest.param(-(10**40), "with more than 40 digits", id="41 digits"),
+        pytest.param([10**5000], "[with more than 40 digits]", id="digits that Python refuses"),
+    ],
+)
+def test_a_value_is_repeated_in_short(value: object, words: str) -> None:
+    """A message stays short, whatever the caller sent."""
+    assert words == brief(value)
+
+
+def test_many_labels_are_named_in_short() -> None:
+    """A model may have thousands; a few are all named."""
+    assert "a, b, c, d, e" == names("abcde")
+    assert "a, b, c, d, e and 2 more" == names("abcdefg")
