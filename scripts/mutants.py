@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = "numpy hypothesis onnx onnxruntime tokenizers grpc flask requests prometheus_client"
 """Loaded once, before the fork of each run."""
 TESTS = {
+    "roberta_sentiment/layout.py": ["tests/test_layout.py", "tests/test_artifact.py"],
+    "roberta_sentiment/tokens.py": ["tests/test_tokens.py", "tests/test_long_texts.py"],
     "roberta_sentiment/predictions.py": ["tests/test_heads.py", "tests/test_classifier.py"],
     "roberta_sentiment/signature.py": ["tests/test_exports.py"],
     "roberta_sentiment/texts.py": ["tests/node/test_payload.py", "tests/test_classifier.py"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.classifier import load_classifier
 from roberta_sentiment.errors import ArtifactError
-from roberta_sentiment.layout import choose_graph
+from roberta_sentiment.layout import choose_graph, has_tokenizer
 from roberta_sentiment.settings import Settings
 from tests import toy
 
@@ -82,6 +83,46 @@ def test_model_uri_chooses_among_several_graphs(tmp_path: Path) -> None:
     ):
         open_artifact(directory)
     assert directory / "b.onnx" == open_artifact(directory / "b.onnx").onnx_path
+
+
+def test_the_manifest_chooses_among_several_graphs(tmp_path: Path) -> None:
+    """The other way out that the refusal names."""
+    directory = toy.write(tmp_path / "model")
+    (directory / "model.onnx").rename(directory / "b.onnx")
+    shutil.copy(directory / "b.onnx", directory / "a.onnx")
+    (directory / "manifest.json").write_text(json.dumps({"model": "b.onnx"}), encoding="utf-8")
+    artifact = open_artifact(directory)
+    assert directory / "b.onnx" == artifact.onnx_path
+    assert ["positive"] == load_classifier(artifact, Settings()).classify(["so good"]).best
+
+
+def test_hidden_files_are_no_graphs(tmp_path: Path) -> None:
+    """A copy from another system leaves such files beside each, which are no models."""
+    directory = toy.write(tmp_path / "model")
+    (directory / "model.onnx").rename(directory / "mine.onnx")
+    (directory / "._mine.onnx").write_bytes(b"attributes")
+    (directory / "folder.onnx").mkdir()
+    assert directory / "mine.onnx" == open_artifact(directory).onnx_path
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["tokenizer.json"], True),
+        (["vocab.json", "merges.txt"], True),
+        (["vocab.txt", "README.md"], True),
+        (["sentencepiece.bpe.model"], True),
+        (["spm.model"], True),
+        (["spiece.model"], True),
+        (["vocab.json", "tokenizer_config.json"], False),
+        (["merges.txt"], False),
+        ([], False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_tokenizer_is_known_by_its_files(names: list[str], expected: bool) -> None:
+    """Of the hub's kinds; a half of one is none."""
+    assert expected is has_tokenizer(names)
 
 
 def empty(directory: Path) -> None:
