@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -279,6 +281,58 @@ def test_a_manifest_leads_to_no_other_directory(tmp_path: Path, named: str) -> N
     add_manifest(tmp_path / "model", model=named.format(tmp_path))
     with pytest.raises(ArtifactError, match="is not a plain file name"):
         open_artifact(tmp_path / "model")
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """With the place where it was set, which is often the mistake."""
+    with pytest.raises(ArtifactError, match=r"/absent does not exist \(model_uri\)"):
+        open_artifact(tmp_path / "absent", "model_uri")
+
+
+def test_a_file_without_permission_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod runs as a user that may own none of the files."""
+    directory = toy.write(tmp_path / "model")
+
+    def refuse(path: Path, **_: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ArtifactError, match=r"/config\.json can't be read: Permission denied"):
+        open_artifact(directory)
+
+
+def test_the_configuration_of_the_root_wins(tmp_path: Path) -> None:
+    """The hub keeps it there; one beside the graph counts only where the root has none."""
+    directory = toy.write(tmp_path / "model")
+    (directory / "onnx").mkdir()
+    (directory / "model.onnx").rename(directory / "onnx/model.onnx")
+    shutil.copy(directory / "config.json", directory / "onnx")
+    assert directory == open_artifact(directory).path
+    assert directory == open_artifact(directory / "onnx/model.onnx").path
+
+
+def test_a_limit_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
+    """A guess would fail on the first long text, or cut it for nothing."""
+    directory = toy.write(tmp_path / "model")
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    del config["max_position_embeddings"]
+    (directory / "config.json").write_text(
+        json.dumps({**config, "model_type": "mystery"}), encoding="utf-8"
+    )
+    artifact = open_artifact(directory)
+    assert artifact.known_limit is None
+    with pytest.raises(ArtifactError, match=r"'mystery'.*set the parameter max_tokens"):
+        _ = artifact.position_limit
+
+
+@pytest.mark.parametrize("pad", [0, 1, 5])
+def test_a_roberta_s_positions_begin_after_its_padding(tmp_path: Path, pad: int) -> None:
+    """Any whole number is an id, 0 as well."""
+    directory = toy.write(tmp_path / "model")
+    edit("config.json", pad_token_id=pad)(directory)
+    assert 34 - pad - 1 == open_artifact(directory).position_limit
 
 
 def test_a_change_after_the_check_is_noticed(directory: Path) -> None:

@@ -14,6 +14,7 @@ EVERYWHERE, FORBIDDEN, ATTENTION = Padding.EVERYWHERE, Padding.FORBIDDEN, Paddin
     ("expected", "length", "longest", "rows", "padding", "most"),
     [
         pytest.param(True, 100, 100, 1, EVERYWHERE, None, id="within the budget"),
+        pytest.param(True, 125, 125, 1, EVERYWHERE, None, id="fills the budget"),
         pytest.param(False, 100, 100, 2, EVERYWHERE, None, id="over the budget"),
         pytest.param(True, 100 - RUN_TOKENS, 100, 1, EVERYWHERE, None, id="padding pays"),
         pytest.param(False, 99 - RUN_TOKENS, 100, 1, EVERYWHERE, None, id="padding costs more"),

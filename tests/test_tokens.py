@@ -309,6 +309,19 @@ def test_nothing_is_encoded_for_a_caller_that_has_gone(tokenizer: RobertaTokeniz
     assert [1] == seen
 
 
+def test_an_interrupt_is_no_failure_of_the_tokenizer(
+    tokenizer: RobertaTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while a text waits for memory ends the command."""
+
+    def interrupt(amount: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tokenizer._memory, "take", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(tokenizer.encode(["good"], "end"))
+
+
 def test_a_panic_of_the_tokenizer_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     """Rust's is no Exception: it would end the worker of everybody else."""
     panicking = toy.tokenizer()
