@@ -185,3 +185,17 @@ def test_workers_that_start_together_make_one_entry(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert 1 == len(made)
+
+
+def test_why_an_entry_is_not_used_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A first start says nothing, for nothing is wrong; neither does an entry that is used."""
+    Cache([tmp_path]).find(KEY)
+    stored = Cache([tmp_path]).store(KEY, fill)
+    assert stored is not None
+    Cache([tmp_path]).find(KEY)
+    assert [] == caplog.messages
+    (stored / "model.onnx").write_bytes(b"other")
+    Cache([tmp_path]).find(KEY)
+    assert [f"{stored} is not used: model.onnx has changed since"] == caplog.messages

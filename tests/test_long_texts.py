@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import tarfile
 from typing import Any, get_args
 
@@ -191,3 +192,22 @@ def test_a_lone_surrogate_behind_the_cut_is_named() -> None:
     with pytest.raises(TextError, match="text 1 holds a lone surrogate at character 200000"):
         reading = RobertaTokenizer(backend("default"), limit=LIMIT, overlap=OVERLAP)
         reading.encode(["good", "a" * 200_000 + "\ud800"], "end")
+
+
+def joined_words(text: str) -> list[int]:
+    """Ids of an encoder that joins two words into one token, as Unigram may."""
+    return [hash(word) for word in re.findall(r"new york|\w+", text)]
+
+
+@pytest.mark.parametrize("lead", ["", "a ", "ab ", "new "])
+@pytest.mark.parametrize("shift", range(9))
+def test_a_cut_inside_a_token_of_two_words_is_noticed(lead: str, shift: int) -> None:
+    """A blank between two words may stand inside a token; another cut shows it."""
+    text = lead + "new york " * 500
+    cut = LongTexts(joined_words, longest_token=8, most_bytes=10**6)
+    whole = joined_words(text)
+    first, last = cut.first(text, 5 + shift), cut.last(text, 5 + shift)
+    assert first and last and not first.whole and not last.whole
+    assert whole[: len(first.ids)] == first.ids
+    assert whole[-len(last.ids) :] == last.ids
+    assert min(len(first.ids), len(last.ids)) >= 5 + shift

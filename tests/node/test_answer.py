@@ -45,7 +45,7 @@ def test_an_ndarray_is_answered_in_kind() -> None:
     message = answer.build(Request("ndarray"), TWO, {"puid": "p"})
     assert [[1, 2, 3], [6, 5, 4]] == message["data"]["ndarray"]
     proto = answer.to_proto(message)
-    assert [[1, 2, 3], [6, 5, 4]] == [list(row) for row in proto.data.ndarray]  # type: ignore[call-overload]
+    assert [[1, 2, 3], [6, 5, 4]] == [list(row) for row in proto.data.ndarray]
     assert ("p", list(LABELS)) == (proto.meta.puid, list(proto.data.names))
 
 
