@@ -510,7 +510,7 @@ def _verify(directory: Path, name: str, entry: Mapping[str, Any]) -> str:
             "truncated or another one; copy it again"
         )
     digest = sha256_of(path)
-    if digest != entry["sha256"]:
+    if digest != str(entry["sha256"]).lower():
         raise ChecksumError(
             f"{path} has sha256 {digest[:12]}..., but {MANIFEST} says "
             f"{str(entry['sha256'])[:12]}...: the file is damaged or another one; copy it again"

@@ -225,12 +225,23 @@ def read_structure(path: Path) -> Structure:
             raise ArtifactError(
                 f"{path.name} keeps weights in {name}, which the source does not have beside it"
             )
+        if not _is_readable_from(path, file):
+            raise ArtifactError(
+                f"{path.name} keeps weights in {name}, a link that leads out of {path.parent}, "
+                "which ONNX Runtime does not follow; copy the file itself (cp -L)"
+            )
         if file.stat().st_size < needed:
             raise ArtifactError(
                 f"{name} has {file.stat().st_size} bytes, but {path.name} keeps weights in "
                 f"{needed} of it: it is cut short or another file; copy it again"
             )
     return structure
+
+
+def _is_readable_from(graph: Path, file: Path) -> bool:
+    """Whether ONNX Runtime reads a file as weights: it lies beside the graph or a link's target."""
+    beside = (graph.parent.resolve(), graph.resolve().parent)
+    return any(file.resolve().is_relative_to(folder) for folder in beside)
 
 
 def external_files(path: Path) -> list[str]:

@@ -467,3 +467,12 @@ def test_a_manifest_at_the_top_covers_a_graph_in_the_folder_onnx(tmp_path: Path)
     (directory / "onnx" / "w.bin").write_bytes(content)
     with pytest.raises(ArtifactError, match="damaged"):
         open_artifact(directory)
+
+
+def test_a_checksum_in_capitals_is_the_same(directory: Path) -> None:
+    """Some tools write them so."""
+    content = json.loads((directory / "manifest.json").read_text())
+    for entry in content["files"].values():
+        entry["sha256"] = entry["sha256"].upper()
+    (directory / "manifest.json").write_text(json.dumps(content))
+    assert "toy" == open_artifact(directory).name

@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from roberta_sentiment.errors import ArtifactError
+from roberta_sentiment.artifact import open_artifact
+from roberta_sentiment.errors import ArtifactError, GraphError
+from roberta_sentiment.session import open_session
 from roberta_sentiment.structure import external_files, read_structure
+from tests import toy
 
 
 def outside(name: str, location: str) -> TensorProto:
@@ -79,3 +82,26 @@ def test_weights_that_are_cut_short_are_refused(tmp_path: Path, missing: int) ->
         return
     with pytest.raises(ArtifactError, match=r"w\.bin has 15 bytes.*16 of it.*cut short"):
         read_structure(path)
+
+
+@pytest.mark.parametrize("linked", [("w.bin",), ("w.bin", "model.onnx")], ids=["weights", "both"])
+def test_weights_are_links_only_where_onnx_runtime_follows_them(
+    tmp_path: Path, linked: tuple[str, ...]
+) -> None:
+    """A hub's cache links graph and weights into one store; a link from elsewhere is refused."""
+    directory, store = toy.write(tmp_path / "model"), tmp_path / "store"
+    onnx.save(onnx.load(directory / "model.onnx"), directory / "model.onnx",
+              save_as_external_data=True, location="w.bin", size_threshold=1024)  # fmt: skip
+    store.mkdir()
+    for name in linked:
+        (directory / name).rename(store / name)
+        (directory / name).symlink_to(store / name)
+    artifact = open_artifact(directory)
+    if len(linked) == 2:
+        assert {"w.bin"} == set(artifact.structure.external_files)
+        assert open_session(artifact.onnx_path, threads=1).has_mask
+        return
+    with pytest.raises(GraphError):
+        open_session(artifact.onnx_path, threads=1)
+    with pytest.raises(ArtifactError, match=r"w\.bin, a link that leads out of .*cp -L"):
+        _ = artifact.structure
