@@ -164,14 +164,15 @@ def test_the_server_reads_nothing_that_runs_code() -> None:
     found = {path.name: RUNS_CODE & set(_imported(path)) for path in SERVER}
     assert {} == {name: modules for name, modules in found.items() if modules}
     texts = [path.read_text(encoding="utf-8") for path in SERVER]
-    assert [] == [w for w in ("allow_pickle", "trust_remote_code") for t in texts if w in t]
+    allowed = [re.findall(r"(?:allow_pickle|trust_remote_code)(?!=False\b).*", t) for t in texts]
+    assert [] == [line for lines in allowed for line in lines]
 
 
 def test_the_server_runs_without_torch_and_transformers() -> None:
     """What is not imported can neither be attacked nor fill memory."""
     code = (
         "import sys; from Model import Model; node = Model(); node.load(); "
-        "print(sorted({'torch', 'transformers', 'onnx', 'safetensors'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'safetensors'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
