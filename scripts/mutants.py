@@ -35,7 +35,6 @@ TESTS = {
     "roberta_sentiment/tokens.py": ["tests/test_tokens.py", "tests/test_long_texts.py"],
     "roberta_sentiment/predictions.py": ["tests/test_heads.py", "tests/test_classifier.py"],
     "roberta_sentiment/signature.py": ["tests/test_exports.py"],
-    "roberta_sentiment/texts.py": ["tests/node/test_payload.py", "tests/test_classifier.py"],
     "seldon_node/feedback.py": ["tests/node/test_feedback.py", "tests/node/test_node.py"],
     "seldon_node/truths.py": ["tests/node/test_truths.py", "tests/node/test_feedback.py"],
 }
