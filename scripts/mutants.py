@@ -34,7 +34,7 @@ TESTS = {
     "roberta_sentiment/layout.py": ["tests/test_layout.py", "tests/test_artifact.py"],
     "roberta_sentiment/tokens.py": ["tests/test_tokens.py", "tests/test_long_texts.py"],
     "roberta_sentiment/predictions.py": ["tests/test_heads.py", "tests/test_classifier.py"],
-    "roberta_sentiment/signature.py": ["tests/test_exports.py"],
+    "roberta_sentiment/signature.py": ["tests/test_signature.py", "tests/test_exports.py"],
     "seldon_node/feedback.py": ["tests/node/test_feedback.py", "tests/node/test_node.py"],
     "seldon_node/truths.py": ["tests/node/test_truths.py", "tests/node/test_feedback.py"],
 }
