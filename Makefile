@@ -17,9 +17,9 @@ $(VENV)/server: requirements.txt scripts/make_venv.sh
 	@PYTHON="$(PYTHON)" scripts/make_venv.sh $(VENV) requirements.txt
 	@touch $@
 
-# The same, with what the tests and the checks need.
+# The same, with what the tests and the checks need; the user of a rehearsed pod has to read it, too.
 $(VENV)/dev: $(VENV)/server requirements-dev.txt
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@umask 022; $(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
 serve: $(VENV)/server  ## start the model server

@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 import requests
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from roberta_sentiment.artifact import DEFAULT_MODEL
 from seldon_node.preflight import PORTS
@@ -335,6 +336,16 @@ def test_no_orphans_when_the_main_process_is_killed(toy_service: Service) -> Non
     assert [] == toy_service.processes()
 
 
+def grpc_health(service: Service) -> bool:
+    """What Kubernetes' own gRPC probe is told."""
+    with grpc.insecure_channel(f"localhost:{service.grpc}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        status = health.Check(health_pb2.HealthCheckRequest(), timeout=10).status
+        watched = next(iter(health.Watch(health_pb2.HealthCheckRequest(), timeout=10))).status
+    serving = health_pb2.HealthCheckResponse.SERVING
+    return bool(status == watched == serving)
+
+
 def test_health_is_red_while_the_model_fails(tmp_path: Path, toy_service_path: Path) -> None:
     """A failed inference turns health red; without any traffic it comes back by itself."""
     switch = tmp_path / "fails"
@@ -352,6 +363,8 @@ def test_health_is_red_while_the_model_fails(tmp_path: Path, toy_service_path: P
         assert grpc.StatusCode.INTERNAL == caught.value.code()
         assert "the test broke the model" == caught.value.details()
         assert 503 == service.health()
+        service.wait_for(lambda: not grpc_health(service), "gRPC's own health to be red")
         switch.unlink()
         service.wait_for(lambda: service.health() == 200, "recovery of the gRPC worker")
+        service.wait_for(lambda: grpc_health(service), "gRPC's own health to be green")
         assert 200 == service.post(GOOD).status_code

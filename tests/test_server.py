@@ -482,3 +482,14 @@ def test_refusals_are_counted_by_reason(service: Service) -> None:
     before = service.counter(name, reason="not_found")
     requests.get(service.url("/nothing"), timeout=10)
     assert 1 == service.counter(name, reason="not_found") - before
+
+
+@pytest.mark.parametrize("part", ["binData", "strData"])
+def test_a_file_in_a_multipart_request_is_the_text_itself(service: Service, part: str) -> None:
+    """curl -F binData=@review.txt sends the bytes of the file, not their base64."""
+    text = "A wonderful, moving film with great performances."
+    expected = service.post({"strData": text}).json()["data"]
+    answer = requests.post(
+        service.url("/predict"), files={part: ("review.txt", text.encode())}, timeout=30
+    )
+    assert (200, expected) == (answer.status_code, answer.json()["data"])
