@@ -19,7 +19,7 @@ import pytest
 from seldon_core.proto import prediction_pb2
 
 from tests import toy
-from tests.nodes.held import RUNS, SWITCH
+from tests.nodes.held import ASKED, RUNS, SWITCH
 from tests.service import Service
 from tests.test_lifecycle import grpc_answers
 from tests.wire import to_proto
@@ -36,6 +36,11 @@ class Held:
     service: Service
     switch: Path
     runs: Path
+    asked: Path
+
+    def requests(self) -> int:
+        """Requests that have come as far as the scheduler."""
+        return len(self.asked.read_text(encoding="ascii").splitlines())
 
     def over_grpc(self, message: Any) -> prediction_pb2.SeldonMessage:
         return self.service.predict(to_proto(message))
@@ -63,17 +68,18 @@ class Held:
 def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
     directory = tmp_path_factory.mktemp("held")
     model = toy.write(directory / "toy", positions=514)
-    switch, runs = directory / "switch", directory / "runs"
+    switch, runs, asked = (directory / name for name in ("switch", "runs", "asked"))
     environment = {
         SWITCH: str(switch),
         RUNS: str(runs),
+        ASKED: str(asked),
         "MODEL_URI": str(model),
         "SENTIMENT_MAX_QUEUE": str(MAX_QUEUE),
         "SENTIMENT_THREADS": "1",
     }
     with Service("tests.nodes.held.Held", **environment).start() as service:
         service.wait_for(lambda: grpc_answers(service), "gRPC")
-        yield Held(service, switch, runs)
+        yield Held(service, switch, runs, asked)
 
 
 def predict(service: Service, message: Any, timeout: float = 60) -> Any:
@@ -109,17 +115,19 @@ def test_no_run_is_spent_on_a_rest_caller_that_has_gone(held: Held) -> None:
     with held.model(held.service.post):
         before = dropped(held)
         for reset in (True, False):
-            leave(held.service, {"strData": OTHERS}, reset=reset)
+            leave(held, {"strData": OTHERS}, reset=reset)
         held.service.wait_for(lambda: dropped(held) == before + 2, "two requests dropped")
     assert OTHER_TOKENS not in held.lengths()
 
 
-def leave(service: Service, message: Any, *, reset: bool) -> None:
-    """POST a request and go."""
+def leave(held: Held, message: Any, *, reset: bool) -> None:
+    """POST a request and go while it waits."""
+    before = held.requests()
     body = json.dumps(message).encode()
     head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n"
-    with socket.create_connection(("127.0.0.1", service.http)) as connection:
+    with socket.create_connection(("127.0.0.1", held.service.http)) as connection:
         connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        held.service.wait_for(lambda: held.requests() > before, "the request")
         if reset:
             linger = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
