@@ -9,20 +9,29 @@ from multiprocessing.connection import Connection
 
 from roberta_sentiment.errors import SentimentError, StartError
 
+LONGEST_S = 300.0
+"""Seconds that the function may take: opening a model of gigabytes takes tens of them."""
+
 _FORK = multiprocessing.get_context("fork")
 
 
-def run_in_child(function: Callable[[], object]) -> None:
+def run_in_child(function: Callable[[], object], longest_s: float = LONGEST_S) -> None:
     """Run a function in a forked process and wait for its end; its result is dropped.
 
+    Args:
+        function: what to run.
+        longest_s: seconds after which the process is ended.
+
     Raises:
-        StartError: what the function raised, in words, or the process was killed.
+        StartError: what the function raised, in words, or the process was killed or took too long.
     """
     received, sent = _FORK.Pipe(duplex=False)
     process = _FORK.Process(target=_run, args=(function, sent), daemon=True)
     process.start()
     sent.close()
     try:
+        if not received.poll(longest_s):
+            raise StartError(f"the model did not answer a trial within {longest_s:g} s")
         message: str = received.recv()
     except EOFError:
         process.join()

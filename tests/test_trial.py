@@ -338,4 +338,6 @@ def test_a_child_that_is_killed_is_told() -> None:
         run_in_child(lambda: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(StartError, match="no number"):
         run_in_child(lambda: (_ for _ in ()).throw(ValueError("no number")))
+    with pytest.raises(StartError, match=r"did not answer a trial within 0\.1 s"):
+        run_in_child(threading.Event().wait, longest_s=0.1)
     run_in_child(lambda: None)
