@@ -30,12 +30,12 @@ test: $(VENV)/dev  ## run all tests
 
 # Training and conversion: PyTorch in an environment of its own, on the CPU.
 # The build of torch for CPUs where it is offered, else the index's, which pins the GPU libraries that it needs.
-$(TORCH)/ready: training/requirements.txt training/torch.txt training/torch-cpu.txt
+$(TORCH)/ready: lab/training/requirements.txt lab/training/torch.txt lab/training/torch-cpu.txt
 	@$(TORCH_PYTHON) -m venv --clear $(TORCH)
-	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r training/requirements.txt
+	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r lab/training/requirements.txt
 	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
-		-r training/torch-cpu.txt 2>/dev/null || \
-		$(TORCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r training/torch.txt
+		-r lab/training/torch-cpu.txt 2>/dev/null || \
+		$(TORCH)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r lab/training/torch.txt
 	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
 	@touch $@
 
@@ -43,8 +43,8 @@ test-torch: $(TORCH)/ready  ## run the tests that need PyTorch, in an environmen
 	$(TORCH)/bin/python -m pytest --noconftest tests/conversion $(ARGS)
 
 model: $(VENV)/dev $(TORCH)/ready  ## make the default model from its checkpoint
-	scripts/make_default.sh $(RUN) $(TORCH)/bin/python $(DATA)
-	$(RUN) -m scripts.same_model build/default/int8 models/default
+	lab/make_default.sh $(RUN) $(TORCH)/bin/python $(DATA)
+	$(RUN) -m lab.same_model build/default/int8 models/default
 
 check: $(VENV)/dev  ## lint and types
 	$(RUN) -m ruff check .

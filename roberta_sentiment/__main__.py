@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from roberta_sentiment import settings as settings_module
-from roberta_sentiment.artifact import locate, open_artifact
 from roberta_sentiment.errors import SentimentError
-from roberta_sentiment.heads import HeadSetting
+from roberta_sentiment.model.artifact import locate, open_artifact
+from roberta_sentiment.model.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
-from roberta_sentiment.texts import printable
+from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="RoBERTa sentiment, offline.")

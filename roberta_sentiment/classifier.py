@@ -12,19 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from roberta_sentiment import cpu
-from roberta_sentiment.artifact import Artifact
-from roberta_sentiment.cache import Entry
 from roberta_sentiment.caller import current
 from roberta_sentiment.errors import GraphError, TokenIdError
-from roberta_sentiment.heads import Head
+from roberta_sentiment.graph.saturation import saturates
+from roberta_sentiment.model.artifact import Artifact
+from roberta_sentiment.model.cache import Entry
+from roberta_sentiment.model.heads import Head
+from roberta_sentiment.model.prepared import Prepared, open_prepared
+from roberta_sentiment.model.trial import Trial, refuse_wrong_head, try_out
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
-from roberta_sentiment.prepared import Prepared, open_prepared
-from roberta_sentiment.saturation import saturates
-from roberta_sentiment.scheduler import Scheduler
+from roberta_sentiment.run.scheduler import Scheduler
 from roberta_sentiment.settings import Settings, Truncation
-from roberta_sentiment.texts import check_text
-from roberta_sentiment.tokens import RobertaTokenizer, TokenizedText, load_tokenizer
-from roberta_sentiment.trial import Trial, refuse_wrong_head, try_out
+from roberta_sentiment.text.check import check_text
+from roberta_sentiment.text.tokenizer import RobertaTokenizer, TokenizedText, load_tokenizer
 
 __all__ = [
     "Classifier",

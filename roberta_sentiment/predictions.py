@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from roberta_sentiment.heads import THRESHOLD, Head, Scores, softmax
+from roberta_sentiment.model.heads import THRESHOLD, Head, Scores, softmax
 
 __all__ = ["Predictions", "Probabilities", "Work", "softmax"]
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from roberta_sentiment.errors import SettingsError
-from roberta_sentiment.heads import HeadSetting
+from roberta_sentiment.model.heads import HeadSetting
 
 Truncation = Literal["end", "start", "middle", "error", "windows"]
 SpecialTokens = Literal["as_transformers", "as_text"]

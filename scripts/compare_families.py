@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.classifier import load_classifier
+from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.settings import Settings
 from tests import families
 

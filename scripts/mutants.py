@@ -1,6 +1,6 @@
 """Change one thing in a module at a time, and list the changes that no test notices.
 
-    python -m scripts.mutants roberta_sentiment/scheduler.py seldon_node/health.py --sample 40
+    python -m scripts.mutants roberta_sentiment/run/scheduler.py seldon_node/health.py --sample 40
 
 Each change is made in a copy of the working tree and met by the module's own test files (`TESTS`).
 A change survives if they pass; one that makes them fail or run too long is caught.
@@ -31,12 +31,30 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = "numpy hypothesis onnx onnxruntime tokenizers grpc flask requests prometheus_client"
 """Loaded once, before the fork of each run."""
 TESTS = {
-    "roberta_sentiment/layout.py": ["tests/test_layout.py", "tests/test_artifact.py"],
-    "roberta_sentiment/tokens.py": ["tests/test_tokens.py", "tests/test_long_texts.py"],
-    "roberta_sentiment/predictions.py": ["tests/test_heads.py", "tests/test_classifier.py"],
-    "roberta_sentiment/signature.py": ["tests/test_signature.py", "tests/test_exports.py"],
-    "seldon_node/feedback.py": ["tests/node/test_feedback.py", "tests/node/test_node.py"],
-    "seldon_node/truths.py": ["tests/node/test_truths.py", "tests/node/test_feedback.py"],
+    "roberta_sentiment/model/layout.py": [
+        "tests/roberta_sentiment/model/test_layout.py",
+        "tests/roberta_sentiment/model/test_artifact.py",
+    ],
+    "roberta_sentiment/text/tokenizer.py": [
+        "tests/roberta_sentiment/text/test_tokenizer.py",
+        "tests/roberta_sentiment/text/test_long_texts.py",
+    ],
+    "roberta_sentiment/predictions.py": [
+        "tests/roberta_sentiment/model/test_heads.py",
+        "tests/roberta_sentiment/test_classifier.py",
+    ],
+    "roberta_sentiment/graph/signature.py": [
+        "tests/roberta_sentiment/graph/test_signature.py",
+        "tests/roberta_sentiment/model/test_exports.py",
+    ],
+    "seldon_node/feedback.py": [
+        "tests/seldon_node/test_feedback.py",
+        "tests/seldon_node/test_node.py",
+    ],
+    "seldon_node/truths.py": [
+        "tests/seldon_node/test_truths.py",
+        "tests/seldon_node/test_feedback.py",
+    ],
 }
 """Of modules whose test file does not bear their name, or is slow."""
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -132,10 +150,8 @@ def run_tests(tree: Path, tests: list[str], limit_s: float) -> bool:
 
 
 def tests_of(module: str) -> list[str]:
-    folder = "tests/node" if module.startswith("seldon_node") else "tests"
-    name = f"test_{Path(module).stem}.py"
-    own = [f"{folder}/{name}", f"tests/{name}"]
-    return TESTS.get(module) or [next(path for path in own if (ROOT / path).exists())]
+    path = Path(module)
+    return TESTS.get(module) or [f"tests/{path.parent}/test_{path.stem}.py"]
 
 
 def try_module(tree: Path, module: str, sample: int, seed: int) -> None:

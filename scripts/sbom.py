@@ -24,7 +24,7 @@ import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from roberta_sentiment.artifact import DEFAULT_MODEL, open_artifact
+from roberta_sentiment.model.artifact import DEFAULT_MODEL, open_artifact
 from roberta_sentiment.version import __version__
 
 if TYPE_CHECKING:

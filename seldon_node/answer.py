@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment.errors import OptionError, PayloadError, SentimentError
-from roberta_sentiment.heads import Head
+from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions
 from roberta_sentiment.settings import Output
 from seldon_node.payload import Request

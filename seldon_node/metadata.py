@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from roberta_sentiment.artifact import Artifact
 from roberta_sentiment.classifier import Checked, available_threads
+from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.version import __version__
 

@@ -23,7 +23,7 @@ from roberta_sentiment.errors import (
     PayloadError,
     SentimentError,
 )
-from roberta_sentiment.heads import Head
+from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions
 from roberta_sentiment.settings import Settings, Truncation
 from seldon_node import answer, feedback, health, metrics, payload

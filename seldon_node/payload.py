@@ -21,7 +21,7 @@ from roberta_sentiment.errors import (
     TooManyTextsError,
 )
 from roberta_sentiment.settings import Output, Settings, Truncation
-from roberta_sentiment.texts import check_text
+from roberta_sentiment.text.check import check_text
 
 Kind = Literal["ndarray", "tensor", "strData", "jsonData", "binData"]
 

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from roberta_sentiment.artifact import Artifact, locate, open_artifact
-from roberta_sentiment.cache import Cache, default_roots
 from roberta_sentiment.cpu import CGROUP
 from roberta_sentiment.errors import ArtifactError, SentimentError
-from roberta_sentiment.prepared import optimized_key
+from roberta_sentiment.model.artifact import Artifact, locate, open_artifact
+from roberta_sentiment.model.cache import Cache, default_roots
+from roberta_sentiment.model.prepared import optimized_key
 from roberta_sentiment.settings import Settings
 from seldon_node.preflight import parameters
 

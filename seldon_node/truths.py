@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from roberta_sentiment.errors import FeedbackError
-from roberta_sentiment.heads import THRESHOLD, Head
+from roberta_sentiment.model.heads import THRESHOLD, Head
 from roberta_sentiment.predictions import Predictions
 
 NONE = "(none)"

@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 
-from roberta_sentiment.artifact import DEFAULT_MODEL, Artifact, open_artifact
 from roberta_sentiment.classifier import Classifier, load_classifier
+from roberta_sentiment.model.artifact import DEFAULT_MODEL, Artifact, open_artifact
 from roberta_sentiment.settings import Settings
 from tests import toy
 from tests.service import Service
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from roberta_sentiment import cpu
-from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.classifier import load_classifier
-from roberta_sentiment.saturation import saturates
-from roberta_sentiment.session import open_session
+from roberta_sentiment.graph.saturation import saturates
+from roberta_sentiment.model.artifact import open_artifact
+from roberta_sentiment.run.session import open_session
 from roberta_sentiment.settings import Settings
 
 TOGETHER = 6

@@ -19,9 +19,9 @@ import requests
 from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
 from scripts.serve import image_environment
+from tests import ROOT
 from tests.rehearsal import kubelet
 
-ROOT = Path(__file__).resolve().parent.parent
 COMMAND = Path(sys.executable).with_name("seldon-core-microservice")
 START_LIMIT_S = 60
 

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from tests import ROOT
+
 FOLDER = Path(__file__).parent / "fixtures" / "zoo_tiny"
-DEFAULT = Path(__file__).parent.parent / "models" / "default"
+DEFAULT = ROOT / "models" / "default"
 CONFIG: dict[str, Any] = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))
 _REFERENCES = json.loads((FOLDER / "roberta-tiny-9.json").read_text(encoding="utf-8"))["references"]
 

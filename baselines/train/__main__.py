@@ -17,7 +17,7 @@ from baselines.lexicon.model import CALIBRATION, LexiconClassifier
 from baselines.linear.model import WEIGHTS, LinearClassifier, Weights
 from baselines.train.data import read_split
 from baselines.train.fit import figures, fit_lexicon, fit_linear
-from benchmarks import machine
+from lab.benchmarks import machine
 
 RESULTS = Path(__file__).parent.parent / "results.json"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from training.corpus import Guard, Text, read_tsv
-from training.texts import natural
+from lab.training.corpus import Guard, Text, read_tsv
+from lab.training.texts import natural
 
 
 @dataclasses.dataclass(frozen=True)

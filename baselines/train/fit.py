@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, log_loss, matthews_corrcoef
 from baselines.lexicon.model import Calibration, LexiconClassifier
 from baselines.linear.model import Weights, terms, words
 from baselines.words import WordClassifier
-from training.corpus import Text
+from lab.training.corpus import Text
 
 FEATURES = 20_000
 """Terms kept, the most frequent."""

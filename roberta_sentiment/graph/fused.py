@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from roberta_sentiment.graph.weights import PRODUCER, Array, Weights
-from roberta_sentiment.session import PACKED
+from roberta_sentiment.run.session import PACKED
 
 OPSET = 18
 MICROSOFT = "com.microsoft"

@@ -24,7 +24,7 @@ from roberta_sentiment.errors import (
 )
 from roberta_sentiment.graph.fused import IDS, LOGITS, MASK, build
 from roberta_sentiment.graph.weights import from_state_dict
-from roberta_sentiment.layout import is_plain_name
+from roberta_sentiment.model.layout import is_plain_name
 from roberta_sentiment.tools.manifest import write_manifest
 from roberta_sentiment.tools.target import check_target, new_directory, next_command
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from roberta_sentiment.errors import DataError, TextError
-from roberta_sentiment.texts import check_text
+from roberta_sentiment.text.check import check_text
 from roberta_sentiment.tools.rows import EMPTY, LABEL_COLUMNS, BadRow, Row, open_source
 
 _SHORTEST = 3

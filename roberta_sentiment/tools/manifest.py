@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from roberta_sentiment.artifact import sha256_of
-from roberta_sentiment.layout import MANIFEST
-from roberta_sentiment.structure import external_files
+from roberta_sentiment.graph.structure import external_files
+from roberta_sentiment.model.artifact import sha256_of
+from roberta_sentiment.model.layout import MANIFEST
 
 FORMAT = 1
 _LEFT_OUT = (MANIFEST, "README.md")

@@ -13,17 +13,17 @@ import onnxruntime
 import typer
 from rich.console import Console
 
-from roberta_sentiment import batching
-from roberta_sentiment.artifact import Artifact, open_artifact
-from roberta_sentiment.cache import Cache, default_roots
 from roberta_sentiment.errors import ArtifactError, GraphError, QualityError
 from roberta_sentiment.graph.fused import build
 from roberta_sentiment.graph.mask import add_mask
 from roberta_sentiment.graph.norms import split_skip_norms
+from roberta_sentiment.graph.saturation import exact_products, shifted
 from roberta_sentiment.graph.weights import from_onnx
-from roberta_sentiment.prepared import FILE, optimized_key
-from roberta_sentiment.saturation import exact_products, shifted
-from roberta_sentiment.session import CONFIGURATION, Session, open_session
+from roberta_sentiment.model.artifact import Artifact, open_artifact
+from roberta_sentiment.model.cache import Cache, default_roots
+from roberta_sentiment.model.prepared import FILE, optimized_key
+from roberta_sentiment.run import batching
+from roberta_sentiment.run.session import CONFIGURATION, Session, open_session
 
 logger = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from roberta_sentiment import cpu
-from roberta_sentiment.artifact import Artifact, open_artifact
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.errors import QualityError
 from roberta_sentiment.graph.int8 import quantize as quantize_graph
 from roberta_sentiment.graph.weights import from_onnx
-from roberta_sentiment.layout import MANIFEST
+from roberta_sentiment.model.artifact import Artifact, open_artifact
+from roberta_sentiment.model.layout import MANIFEST
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.texts import printable
+from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools.labelled import Labelled, read_labelled, read_texts
 from roberta_sentiment.tools.manifest import write_manifest
 from roberta_sentiment.tools.target import check_target, new_directory

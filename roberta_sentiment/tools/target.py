@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from roberta_sentiment.errors import ArtifactError
-from roberta_sentiment.layout import MANIFEST
+from roberta_sentiment.model.layout import MANIFEST
 
 
 @contextlib.contextmanager

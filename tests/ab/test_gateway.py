@@ -30,8 +30,9 @@ from ab.rehearsal import go
 from ab.rehearsal.gateway import Executor, read_seconds
 from ab.rehearsal.gateway_rest import read_choice
 from ab.rehearsal.graph import GraphError, Node, PanicError, Predictor, read_graph
+from tests import ROOT
 from tests.ab.nodes import GrpcAnswer, RestAnswer, Script, serving
-from tests.service import ROOT, free_ports
+from tests.service import free_ports
 
 Exchange = dict[str, Any]
 

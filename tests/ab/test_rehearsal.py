@@ -15,7 +15,7 @@ from ab.manifest import read_ab_test
 from ab.observations import confusion_of_feedback
 from ab.record import read_record
 from ab.rehearsal.counters import compare
-from tests.service import ROOT
+from tests import ROOT
 
 MANIFEST = ROOT / "deploy" / "ab-test.yaml"
 

@@ -19,9 +19,10 @@ from ab.record import read_record
 from ab.rehearsal.counters import read_confusion
 from ab.run.runner import RETRIED, Pace
 from ab.run.session import Session
+from tests import ROOT
 from tests.ab.fake import FakeEndpoint, Script
 from tests.ab.running import execute, lines, once, options, seen, write_reviews
-from tests.service import ROOT, Service, free_ports
+from tests.service import Service, free_ports
 
 N = 12
 

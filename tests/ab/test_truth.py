@@ -11,9 +11,9 @@ import pytest
 from ab.data import fingerprint
 from ab.observations import confusion_of_feedback
 from ab.record import read_record
+from tests import ROOT
 from tests.ab.fake import FakeEndpoint, Script
 from tests.ab.running import execute, lines, once, options, seen, write_reviews
-from tests.service import ROOT
 
 N = 6
 

@@ -16,9 +16,9 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 from baselines.lexicon.model import Calibration, LexiconClassifier, sentences
 from baselines.linear.model import WEIGHTS, LinearClassifier, Weights, terms, words
 from baselines.train import fit
-from training.corpus import Text, read_tsv
+from lab.training.corpus import Text, read_tsv
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 OWN = read_tsv(ROOT / "ab" / "rehearsal" / "reviews.tsv")
 DEV = ROOT.parent / "shared" / "data" / "sst2_dev.tsv"
 

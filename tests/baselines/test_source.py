@@ -13,7 +13,8 @@ import pytest
 from baselines.source import Baseline, build_source
 from scripts.sbom import read_requirements
 from scripts.serve import image_environment
-from tests.service import COMMAND, ROOT, Service
+from tests import ROOT
+from tests.service import COMMAND, Service
 
 
 class TreeService(Service):

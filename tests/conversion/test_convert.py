@@ -13,7 +13,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed here; run make test-torch")
 
-from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.classifier import load_classifier
 from roberta_sentiment.errors import (
     ArtifactError,
@@ -22,6 +21,7 @@ from roberta_sentiment.errors import (
     ShapesDifferError,
     ValuesDifferError,
 )
+from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.convert import TOLERANCE, compare, convert
 from tests import toy

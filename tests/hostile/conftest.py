@@ -9,8 +9,8 @@ import pytest
 
 from tests import toy
 from tests.hostile.good_client import GoodClient
+from tests.served.test_lifecycle import grpc_answers
 from tests.service import Service
-from tests.test_lifecycle import grpc_answers
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import pytest
 
 from tests.hostile import attacks
 from tests.hostile.good_client import GoodClient
+from tests.served.test_lifecycle import grpc_answers
 from tests.service import Service
-from tests.test_lifecycle import grpc_answers
 
 ATTACKS = [
     attacks.silent, attacks.silent_to_metrics, attacks.half_headers, attacks.half_bodies,

@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from tests.hostile.good_client import MEMORY_LIMIT_MIB
+from tests.served.test_lifecycle import grpc_answers
 from tests.service import Service
-from tests.test_lifecycle import grpc_answers
 from tests.wire import to_proto
 
 PEAK_MB, IDLE_MB = 700, 450

@@ -14,8 +14,8 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from tests import toy
 from tests.hostile.good_client import GoodClient
+from tests.served.test_lifecycle import grpc_answers
 from tests.service import Service
-from tests.test_lifecycle import grpc_answers
 from tests.wire import to_proto
 
 LONG = "\u4e2d\x1b\n'" * 500_000

@@ -8,8 +8,8 @@ from typing import Any
 from seldon_core.flask_utils import SeldonMicroserviceException
 from seldon_core.microservice import parse_parameters
 
-from roberta_sentiment.artifact import MOUNTED_MODEL
 from roberta_sentiment.errors import SettingsError
+from roberta_sentiment.model.artifact import MOUNTED_MODEL
 from roberta_sentiment.settings import ENVIRONMENT_PREFIX, Settings
 from scripts.serve import image_environment
 from tests.manifests.document import (

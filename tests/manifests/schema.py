@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
-PATH = Path(__file__).resolve().parents[3] / "shared" / "crd" / "seldondeployment-v1.schema.json"
+from tests import ROOT
+
+PATH = ROOT.parent / "shared" / "crd" / "seldondeployment-v1.schema.json"
 
 _OPEN = "x-kubernetes-preserve-unknown-fields"
 

@@ -11,6 +11,7 @@ import requests
 
 from roberta_sentiment.settings import Settings
 from scripts.serve import image_environment
+from tests import ROOT
 from tests.manifests import own_executor, schema, shutdown
 from tests.manifests.document import (
     EXECUTOR,
@@ -33,7 +34,6 @@ from tests.manifests.node import PROBES
 from tests.manifests.rules import RULES, broken, complaints, refused
 from tests.service import Service
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 FILES = [ROOT / "deployment.yaml", *sorted((ROOT / "deploy").glob("*.yaml"))]
 RECORDED = sorted((ROOT / "tests" / "fixtures" / "operator" / "manifests").glob("*.yaml"))
 DEPLOYMENTS = [document for path in FILES for document in deployments(path)]

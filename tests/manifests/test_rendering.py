@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests import ROOT
 from tests.manifests import rendering
 from tests.manifests.document import Fields, deployments, predictors
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 RECORDED = ROOT / "tests" / "fixtures" / "operator"
 GIVEN = sorted((RECORDED / "manifests").glob("*.yaml"))
 OURS = [ROOT / "deployment.yaml", *sorted((ROOT / "deploy").glob("*.yaml"))]

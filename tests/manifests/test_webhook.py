@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import ROOT
 from tests.manifests.document import deployments
 from tests.manifests.mistakes import CONTAINER, DELETED, GRAPH, PREDICTOR, Mistake
 from tests.manifests.rules import OURS, SELDONS, broken, refused
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 ONE, TWO, AB, SHADOW = "without-executor", "two-predictors", "ab-test", "shadow"
 IMPLEMENTATION, TYPE = f"{GRAPH}.implementation", f"{GRAPH}.type"
 KAFKA = ("KAFKA_BROKER", "KAFKA_INPUT_TOPIC", "KAFKA_OUTPUT_TOPIC")

@@ -16,10 +16,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import ROOT
 from tests.monitoring.promql import Page, Series, Unknown, labels_of
 from tests.service import Service
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 MONITORING = ROOT / "deploy" / "monitoring"
 RULES = MONITORING / "rules.yaml"
 RULE_TESTS = Path(__file__).with_name("rules_test.yaml")

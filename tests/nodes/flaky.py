@@ -8,7 +8,7 @@ from typing import Any
 
 from Model import Model
 from roberta_sentiment.errors import InferenceError
-from roberta_sentiment.session import Session
+from roberta_sentiment.run.session import Session
 
 SWITCH = "TEST_FAILS_WHILE"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from Model import Model
-from roberta_sentiment.scheduler import Scheduler
-from roberta_sentiment.session import Session
+from roberta_sentiment.run.scheduler import Scheduler
+from roberta_sentiment.run.session import Session
 
 SWITCH, RUNS, ASKED = "TEST_HELD_WHILE", "TEST_RUNS", "TEST_ASKED"
 PAUSE_S = 0.01

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from baselines.source import build_source
 from scripts.sbom import read_requirements
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 TAKEN = ("python", "version.txt", "license.txt", "licenses")
 """What the builder already has in /microservice, or makes there."""
 

@@ -9,9 +9,9 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
-from roberta_sentiment.artifact import MOUNTED_MODEL
+from roberta_sentiment.model.artifact import MOUNTED_MODEL
+from tests import ROOT
 from tests.manifests.document import (
     EXECUTOR_PORTS,
     Fields,
@@ -29,7 +29,6 @@ from tests.manifests.document import (
 from tests.rehearsal import kubelet
 from tests.service import Service
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 METRICS_PATH = "/prometheus"
 NO_ENGINE = "seldon.io/no-engine"
 _LONGEST_NAME = 63

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-RECORDED = Path(__file__).resolve().parent.parent / "fixtures" / "operator" / "service-links.json"
+from tests import ROOT
+
+RECORDED = ROOT / "tests" / "fixtures" / "operator" / "service-links.json"
 API_SERVER: Mapping[str, Any] = {
     "metadata": {"name": "kubernetes"},
     "spec": {"ports": [{"name": "https", "protocol": "TCP", "port": 443}]},

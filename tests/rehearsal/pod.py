@@ -21,10 +21,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests import ROOT
 from tests.rehearsal import builder
 from tests.rehearsal.cluster import Container
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = Path(__file__).with_name("container.sh")
 USER = 8888
 PATH = f"{builder.ENVIRONMENT}/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from tests import ROOT
 from tests.manifests.document import Fields, Ports, deployments, environment
 from tests.rehearsal import kubelet
 from tests.rehearsal.cluster import Container
 
-FOLDER = Path(__file__).resolve().parent.parent / "fixtures" / "operator"
+FOLDER = ROOT / "tests" / "fixtures" / "operator"
 EXECUTOR = "seldon-container-engine"
 NAMES = sorted(path.stem for path in (FOLDER / "manifests").glob("*.yaml"))
 """Of the recorded manifests."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import ROOT
 from tests.manifests.document import Fields
 from tests.rehearsal import kubelet
 from tests.rehearsal.cluster import Container, containers, services
 from tests.rehearsal.rendering import NAMES, manifest, rendered, rendered_pods
 
-PODINFO = Path(__file__).resolve().parent.parent / "fixtures" / "kubelet" / "podinfo-annotations"
+PODINFO = ROOT / "tests" / "fixtures" / "kubelet" / "podinfo-annotations"
 LINKED = {"deployment": "deployment.yaml", "ab-test": "ab-test.yaml"}
 """The manifests whose service links were recorded, and their names there."""
 

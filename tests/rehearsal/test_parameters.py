@@ -16,9 +16,9 @@ import grpc
 import pytest
 import requests
 
-from roberta_sentiment.affinity import serving_cpus
-from roberta_sentiment.artifact import open_artifact
 from roberta_sentiment.cpu import available_cpus
+from roberta_sentiment.model.artifact import open_artifact
+from roberta_sentiment.run.affinity import serving_cpus
 from roberta_sentiment.settings import Settings
 from tests import toy
 from tests.manifests import schema
@@ -26,8 +26,8 @@ from tests.manifests.document import Fields
 from tests.manifests.mistakes import GRAPH, change
 from tests.manifests.rules import broken
 from tests.rehearsal.cluster import containers, production, service_of
+from tests.served.test_lifecycle import listening_on
 from tests.service import Service
-from tests.test_lifecycle import listening_on
 from tests.wire import to_proto
 
 VALUES = {

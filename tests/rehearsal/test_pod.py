@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from roberta_sentiment.classifier import Classifier
-from tests import toy
+from tests import ROOT, toy
 from tests.manifests.document import deployments
 from tests.manifests.node import PROBES
 from tests.rehearsal import builder, pod
@@ -223,7 +223,7 @@ def test_a_model_from_modeluri(tmp_path: Path, image: builder.Image) -> None:
     A pod that is not stopped leaves no process behind, which would slow what is tested after it.
     """
     model = toy.write(tmp_path / "toy", positions=514)
-    (document,) = deployments(builder.ROOT / "deploy" / "model-uri-s3.yaml")
+    (document,) = deployments(ROOT / "deploy" / "model-uri-s3.yaml")
     (container,) = containers(document)
     (tmp_path / "pod").mkdir()
     with Pod(tmp_path / "pod", image, container, mounted=model).start() as started:
@@ -238,7 +238,7 @@ def test_a_model_from_modeluri(tmp_path: Path, image: builder.Image) -> None:
 
 def test_rest_only_needs_one_process_less(tmp_path: Path, image: builder.Image) -> None:
     """GRPC_WORKERS=0 of rest-only.yaml: port 9500 stays shut, health stays green."""
-    (document,) = deployments(builder.ROOT / "deploy" / "rest-only.yaml")
+    (document,) = deployments(ROOT / "deploy" / "rest-only.yaml")
     (container,) = containers(document)
     with Pod(tmp_path, image, container).start() as started:
         assert "ECONNREFUSED" == started.visit("connect", "127.0.0.1", container.ports.grpc)

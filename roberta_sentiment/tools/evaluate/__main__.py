@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from roberta_sentiment.errors import SentimentError
-from roberta_sentiment.texts import printable
+from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools.evaluate import command
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from roberta_sentiment.artifact import locate, open_artifact
 from roberta_sentiment.errors import DataError
-from roberta_sentiment.heads import HeadSetting
+from roberta_sentiment.model.artifact import locate, open_artifact
+from roberta_sentiment.model.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
-from roberta_sentiment.texts import printable
+from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools.evaluate.extras import need
 
 if TYPE_CHECKING:

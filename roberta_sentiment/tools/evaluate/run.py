@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from roberta_sentiment import __version__, cpu
-from roberta_sentiment.artifact import Artifact, sha256_of
 from roberta_sentiment.classifier import Probabilities, load_classifier
 from roberta_sentiment.errors import DataError
-from roberta_sentiment.heads import HeadSetting
+from roberta_sentiment.model.artifact import Artifact, sha256_of
+from roberta_sentiment.model.heads import HeadSetting
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.evaluate.extras import need
 from roberta_sentiment.tools.evaluate.measure import Answers, Latency, Track, answer, latency

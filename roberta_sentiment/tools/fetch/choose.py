@@ -8,7 +8,13 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from roberta_sentiment.errors import ArtifactError
-from roberta_sentiment.layout import CONFIG, MANIFEST, TOKENIZER_FILES, choose_graph, is_inner_path
+from roberta_sentiment.model.layout import (
+    CONFIG,
+    MANIFEST,
+    TOKENIZER_FILES,
+    choose_graph,
+    is_inner_path,
+)
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Endings of PyTorch's pickles, which can run code when they are read."""

@@ -16,7 +16,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from roberta_sentiment.texts import printable
+from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools.fetch.options import MAX_BYTES, Options
 from roberta_sentiment.tools.target import next_command
 

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from roberta_sentiment.artifact import open_artifact, sha256_of
 from roberta_sentiment.classifier import check_model, try_model
 from roberta_sentiment.errors import ArtifactError, SentimentError
-from roberta_sentiment.layout import CONFIG, MANIFEST, TOKENIZER_FILES, has_tokenizer
+from roberta_sentiment.graph.structure import Structure, read_structure
+from roberta_sentiment.model.artifact import open_artifact, sha256_of
+from roberta_sentiment.model.layout import CONFIG, MANIFEST, TOKENIZER_FILES, has_tokenizer
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.structure import Structure, read_structure
-from roberta_sentiment.tokens import load_tokenizer
+from roberta_sentiment.text.tokenizer import load_tokenizer
 from roberta_sentiment.tools.fetch import local, zoo
 from roberta_sentiment.tools.fetch.choose import companions
 from roberta_sentiment.tools.fetch.gather import HUB, Gatherer, Taken, read_hub

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from rich.progress import Progress
 
 from roberta_sentiment.errors import ArtifactError, ChecksumError
-from roberta_sentiment.structure import external_files
+from roberta_sentiment.graph.structure import external_files
 from roberta_sentiment.tools.fetch import hub, local, zoo
 from roberta_sentiment.tools.fetch.choose import PICKLES, Choice, choose, external
 from roberta_sentiment.tools.fetch.download import obtain, shown

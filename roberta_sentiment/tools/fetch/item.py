@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from roberta_sentiment.artifact import sha256_of
 from roberta_sentiment.errors import ArtifactError, ChecksumError
+from roberta_sentiment.model.artifact import sha256_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from roberta_sentiment.artifact import sha256_of
 from roberta_sentiment.errors import ArtifactError
+from roberta_sentiment.model.artifact import sha256_of
 from roberta_sentiment.tools.fetch.finish import complete, describe, refusal
 from roberta_sentiment.tools.fetch.gather import Gatherer
 from roberta_sentiment.tools.fetch.options import Fetched, Options

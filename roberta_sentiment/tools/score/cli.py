@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from roberta_sentiment.artifact import locate, open_artifact
-from roberta_sentiment.heads import HeadSetting
+from roberta_sentiment.model.artifact import locate, open_artifact
+from roberta_sentiment.model.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import Any
 
 import onnxruntime
 
-from roberta_sentiment.artifact import Artifact
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.errors import DataError, InferenceError, RequestError
+from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.texts import check_text
+from roberta_sentiment.text.check import check_text
 from roberta_sentiment.tools.rows import BadRow, Row, Source, open_source
 from roberta_sentiment.tools.score.journal import Journal, State, open_journal
 from roberta_sentiment.tools.score.sink import Sink, render_bad

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from roberta_sentiment.classifier import Predictions
 from roberta_sentiment.errors import DataError
-from roberta_sentiment.heads import Head
+from roberta_sentiment.model.heads import Head
 from roberta_sentiment.tools.rows import BadRow, Row
 
 _JOINED = "|"

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from roberta_sentiment import families
 from roberta_sentiment.errors import ChecksumError
-from roberta_sentiment.layout import CONFIG, MANIFEST, TOKENIZER_FILES
-from roberta_sentiment.structure import Value
+from roberta_sentiment.graph.structure import Value
+from roberta_sentiment.model import families
+from roberta_sentiment.model.layout import CONFIG, MANIFEST, TOKENIZER_FILES
 from roberta_sentiment.tools.verify.result import Result, failed, passed, skipped
 from roberta_sentiment.tools.verify.subject import Subject
 

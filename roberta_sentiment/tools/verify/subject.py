@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from roberta_sentiment.artifact import Artifact, open_artifact
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.cpu import available_cpus
-from roberta_sentiment.session import Session, open_session
+from roberta_sentiment.model.artifact import Artifact, open_artifact
+from roberta_sentiment.run.session import Session, open_session
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.tokens import RobertaTokenizer, load_tokenizer
+from roberta_sentiment.text.tokenizer import RobertaTokenizer, load_tokenizer
 
 BATCH_TOKENS = 4096
 """Tokens in one run of the model: room for many texts of different length."""

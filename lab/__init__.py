@@ -1,0 +1,1 @@
+"""The laboratory: training and benchmarks. Nothing of the server imports it."""

@@ -1,0 +1,54 @@
+"""Our node with one part of it taken out. Environment: WITHOUT names the part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from Model import Model
+from roberta_sentiment.model import prepared as _prepared
+from roberta_sentiment.run import batching as _batching
+from roberta_sentiment.run import scheduler as _scheduler
+from seldon_node import node as _node
+
+batching: Any = _batching
+prepared: Any = _prepared
+scheduler: Any = _scheduler
+node: Any = _node
+"""As values, whose names may be replaced."""
+
+
+def _one_run_at_a_time() -> None:
+    shipped = prepared.Prepared
+    prepared.Prepared = lambda session, kind, single=None: shipped(session, kind)
+
+
+def _one_text_a_run() -> None:
+    batching.fits = lambda *_, **__: False
+
+
+def _urgent_batches() -> None:
+    scheduler._NICENESS = 0
+
+
+def _collected_start() -> None:
+    node.gc = SimpleNamespace(freeze=lambda: None)
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "runs side by side": _one_run_at_a_time,
+    "several texts a run": _one_text_a_run,
+    "batches that yield the CPU": _urgent_batches,
+    "a start spared by the collector": _collected_start,
+}
+
+
+class WithoutModel(Model):
+    """As served, but for the part."""
+
+    def load(self) -> None:
+        """Take the part out, then load."""
+        PARTS[os.environ["WITHOUT"]]()
+        super().load()

@@ -1,0 +1,291 @@
+"""Load from wrk, and from an asyncio client that speaks REST and gRPC alike.
+
+The client as a process: python -m lab.benchmarks.load rest|grpc PORT CONCURRENCY SECONDS FILE
+FILE holds one text a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from lab.benchmarks.machine import ROOT
+
+PATH = "/api/v1.0/predictions"
+_METHOD = "/seldon.protos.Seldon/Predict"
+_TIMEOUT_S = 60
+_STATUS_OF_GRPC = {"OK": 200, "UNAVAILABLE": 503}
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What came back for one request.
+
+    Attributes:
+        status: of HTTP, or what it would be for a gRPC code; 0 when the connection broke.
+        seconds: from the request's first byte to the answer's last.
+        body: bytes.
+        late_s: how much later than due the client sent it (open loop).
+    """
+
+    status: int
+    seconds: float
+    body: bytes
+    late_s: float = 0.0
+
+
+def wrk(
+    url: str, bodies: Path, *, concurrency: int, seconds: float, start: int = 0
+) -> dict[str, Any]:
+    """Closed loop over the bodies of a file.
+
+    Args:
+        url: with path.
+        bodies: one JSON document a line.
+        concurrency: connections.
+        seconds: how long.
+        start: first body.
+
+    Returns:
+        requests, seconds, p50_ms, p90_ms, p99_ms, max_ms, not_2xx, broken, requests_per_s.
+    """
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is needed: apt-get install wrk")
+    run = subprocess.run(
+        [
+            "wrk", "-t1", f"-c{concurrency}", f"-d{seconds:.0f}s", f"--timeout={_TIMEOUT_S}s",
+            "-s", str(Path(__file__).with_name("wrk.lua")), url, "--", str(bodies), str(start),
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    line = next(line for line in run.stdout.splitlines() if line.startswith("RESULT "))
+    found: dict[str, Any] = json.loads(line.removeprefix("RESULT "))
+    answered = found["requests"] - found["not_2xx"]
+    found["requests_per_s"] = round(answered / found["seconds"], 1)
+    return found
+
+
+class Rest:
+    """One connection that is kept, and opened again when the server closes it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    @staticmethod
+    def encode(text: str, puid: str = "") -> bytes:
+        """The whole request."""
+        meta = {"meta": {"puid": puid}} if puid else {}
+        body = json.dumps({**meta, "data": {"ndarray": [text]}}).encode()
+        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    async def send(self, request: bytes) -> tuple[int, bytes]:
+        """Status and body."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        try:
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+            body = await reader.readexactly(length)
+        except (OSError, asyncio.IncompleteReadError):
+            self._drop()
+            return 0, b""
+        if b"connection: close" in head:
+            self._drop()
+        return int(head[9:12]), body
+
+    def _drop(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._drop()
+
+
+class Grpc:
+    """One channel."""
+
+    def __init__(self, port: int) -> None:
+        import grpc.aio
+
+        self._channel = grpc.aio.insecure_channel(
+            f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
+        )
+        self._call = self._channel.unary_unary(
+            _METHOD, request_serializer=None, response_deserializer=None
+        )
+
+    @staticmethod
+    def encode(text: str) -> bytes:
+        """The serialised message."""
+        from seldon_core.proto import prediction_pb2
+
+        message = prediction_pb2.SeldonMessage()
+        message.data.ndarray.extend([text])
+        serialised: bytes = message.SerializeToString()
+        return serialised
+
+    async def send(self, request: bytes) -> tuple[int, bytes]:
+        """Status and serialised answer."""
+        import grpc
+
+        try:
+            return 200, await self._call(request, timeout=_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            return _STATUS_OF_GRPC.get(error.code().name, 500), b""
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close(None)
+
+
+Transport = Rest | Grpc
+TRANSPORTS: dict[str, type[Rest] | type[Grpc]] = {"rest": Rest, "grpc": Grpc}
+
+
+async def closed_loop(
+    make: Callable[[], Transport], requests: Sequence[bytes], *, concurrency: int, seconds: float
+) -> list[Answer]:
+    """Each of `concurrency` callers sends its next request when it has its answer."""
+    turn = itertools.count()
+    until = time.perf_counter() + seconds
+    answers: list[Answer] = []
+
+    async def caller() -> None:
+        transport = make()
+        while (start := time.perf_counter()) < until:
+            status, body = await transport.send(requests[next(turn) % len(requests)])
+            answers.append(Answer(status, time.perf_counter() - start, body))
+        await transport.close()
+
+    await asyncio.gather(*(caller() for _ in range(concurrency)))
+    return answers
+
+
+class Pool:
+    """Idle connections for an open loop."""
+
+    def __init__(self, make: Callable[[], Transport]) -> None:
+        self._make = make
+        self._idle: list[Transport] = []
+
+    async def send(self, request: bytes) -> tuple[int, bytes]:
+        """Send on an idle connection or a new one."""
+        transport = self._idle.pop() if self._idle else self._make()
+        try:
+            return await transport.send(request)
+        finally:
+            self._idle.append(transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for transport in self._idle:
+            await transport.close()
+
+
+async def open_loop(
+    send: Callable[[bytes], Awaitable[tuple[int, bytes]]],
+    requests: Sequence[bytes],
+    *,
+    rate: float,
+    seconds: float,
+) -> list[Answer]:
+    """Requests at fixed times, whatever the answers do.
+
+    Args:
+        send: for example `Pool.send`.
+        requests: sent in turn.
+        rate: requests a second.
+        seconds: how long.
+
+    Returns:
+        Answers in the order of the requests.
+    """
+    begin = time.perf_counter()
+
+    async def one(number: int) -> Answer:
+        due = begin + number / rate
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        sent = time.perf_counter()
+        status, body = await send(requests[number % len(requests)])
+        return Answer(status, time.perf_counter() - sent, body, sent - due)
+
+    return await asyncio.gather(*(one(i) for i in range(int(rate * seconds))))
+
+
+def percentile(values: Sequence[float], per_cent: float) -> float:
+    """The value below which `per_cent` of the values lie (nearest rank); NaN for none."""
+    if not values:
+        return float("nan")
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * per_cent / 100))]
+
+
+def describe(answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
+    """In the form of `wrk`."""
+    good = [a.seconds * 1000 for a in answers if a.status == 200]
+    return {
+        "requests": len(answers),
+        "seconds": round(seconds, 3),
+        "p50_ms": round(statistics.median(good), 3) if good else None,
+        "p90_ms": round(percentile(good, 90), 3),
+        "p99_ms": round(percentile(good, 99), 3),
+        "max_ms": round(max(good, default=float("nan")), 3),
+        "not_2xx": sum(a.status not in (0, 200) for a in answers),
+        "broken": sum(a.status == 0 for a in answers),
+        "requests_per_s": round(len(good) / seconds, 1),
+    }
+
+
+def client(
+    kind: str, port: int, *, concurrency: int, seconds: float, texts: Path
+) -> dict[str, Any]:
+    """The closed loop in a process of its own."""
+    run = subprocess.run(
+        [
+            sys.executable, "-m", "lab.benchmarks.load",
+            kind, str(port), str(concurrency), str(seconds), str(texts),
+        ],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(run.stdout)
+    return found
+
+
+def main() -> None:
+    """Run the closed loop and print what was measured."""
+    kind, port, concurrency, seconds, texts = sys.argv[1:]
+    transport = TRANSPORTS[kind]
+    lines = Path(texts).read_text(encoding="utf-8").splitlines()
+    requests = [transport.encode(line) for line in lines]
+    start = time.perf_counter()
+    answers = asyncio.run(
+        closed_loop(
+            lambda: transport(int(port)),
+            requests,
+            concurrency=int(concurrency),
+            seconds=float(seconds),
+        )
+    )
+    print(json.dumps(describe(answers, time.perf_counter() - start)))
+
+
+if __name__ == "__main__":
+    main()

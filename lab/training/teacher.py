@@ -1,0 +1,185 @@
+"""Stages `teacher` and `labels`: fine-tune all-mpnet-base-v2, then let it label every text."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import MPNetConfig, MPNetModel
+
+from lab.training.batches import Batch, Example, make_batches
+from lab.training.corpus import UNKNOWN, Text, read_tsv
+from lab.training.loop import Run, Task, predict
+from lab.training.plain import cross_entropy, read_examples
+from lab.training.settings import Schedule
+from lab.training.stages import Figures
+from lab.training.texts import drop_words, key, natural
+
+MAX_TEACHER_TOKENS = 256
+LONG = 8
+"""Texts of this many words or more are all used; of the shorter ones a part."""
+FROZEN_LAYERS = 2
+"""Lowest layers that keep their weights, with the embeddings: they cost time and change little."""
+
+
+class Teacher(nn.Module):
+    """MPNet (Song et al., NeurIPS 2020), mean-pooled as in all-mpnet-base-v2, and a linear head."""
+
+    def __init__(self, config: MPNetConfig) -> None:
+        super().__init__()
+        self.encoder = MPNetModel(config, add_pooling_layer=False)
+        self.dropout = nn.Dropout(0.1)
+        self.head = nn.Linear(config.hidden_size, 2)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids and mask, int64 [texts, tokens] -> float [texts, 2 + 768]: logits, then features."""
+        states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(-1).to(states.dtype)
+        pooled = (states * weights).sum(dim=1) / weights.sum(dim=1)
+        return torch.cat([self.head(self.dropout(pooled)).float(), pooled.float()], dim=1)
+
+
+def teacher_outputs(model: nn.Module, batch: Batch) -> Tensor:
+    """The teacher's logits and pooled features, float [texts, 2 + 768]."""
+    outputs: Tensor = model(batch.ids, batch.mask)
+    return outputs
+
+
+def _loss(outputs: Tensor, batch: Batch) -> Tensor:
+    return cross_entropy(outputs[:, :2], batch)
+
+
+def _config(mpnet: Path, dropout: float) -> MPNetConfig:
+    shape = json.loads((mpnet / "config.json").read_text(encoding="utf-8"))
+    shape |= {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": 0.0}
+    config = MPNetConfig(**shape)
+    config._attn_implementation = "eager"
+    return config
+
+
+def new_teacher(mpnet: Path, dropout: float) -> Teacher:
+    """all-mpnet-base-v2 with a fresh head; embeddings and the lowest layers frozen."""
+    model = Teacher(_config(mpnet, dropout))
+    report = model.encoder.load_state_dict(load_file(mpnet / "model.safetensors"), strict=False)
+    if report.missing_keys:
+        raise SystemExit(f"all-mpnet-base-v2 lacks {report.missing_keys}")
+    model.encoder.embeddings.requires_grad_(False)
+    for layer in model.encoder.encoder.layer[:FROZEN_LAYERS]:
+        layer.requires_grad_(False)
+    return model
+
+
+def load_teacher(mpnet: Path, folder: Path) -> Teacher:
+    """The fine-tuned teacher."""
+    model = Teacher(_config(mpnet, 0.0))
+    model.load_state_dict(load_file(folder / "teacher.safetensors"))
+    return model.eval()
+
+
+def _tokenizer(mpnet: Path) -> Tokenizer:
+    tokenizer: Tokenizer = Tokenizer.from_file(str(mpnet / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(MAX_TEACHER_TOKENS)
+    return tokenizer
+
+
+def _lesson(examples: list[Example], share: float, draw: random.Random) -> list[Example]:
+    """All texts of `LONG` words or more and a share of the shorter ones, some in written form."""
+    kept = [e for e in examples if len(e.text.split()) >= LONG or draw.random() < share]
+    return [Example(natural(e.text), e.label) if draw.random() < 0.3 else e for e in kept]
+
+
+def train_teacher(
+    folder: Path,
+    mpnet: Path,
+    corpus: Path,
+    schedule: Schedule,
+    short_share: float,
+    seed: int,
+    console: Console,
+) -> Figures:
+    """Fine-tune on labels; write the best weights on dev as teacher.safetensors."""
+    torch.manual_seed(seed)
+    tokenizer = _tokenizer(mpnet)
+    examples = read_examples(corpus / "labelled.tsv")
+
+    def epoch(number: int) -> list[Batch]:
+        draw = random.Random(seed * 1000 + number)
+        lesson = _lesson(examples, short_share, draw)
+        return make_batches(lesson, tokenizer, schedule.batch_size, schedule.batch_tokens, draw)
+
+    batches = epoch(0)
+    tokens = sum(batch.ids.numel() for batch in batches)
+    texts = sum(len(batch.rows) for batch in batches)
+    console.print(f"{texts} texts, {tokens} tokens with padding, {len(batches)} steps an epoch")
+    dev = make_batches(read_examples(corpus / "dev.tsv"), tokenizer, 64, 2048, None)
+    model = new_teacher(mpnet, schedule.dropout)
+    task = Task(teacher_outputs, _loss, epoch, dev)
+    figures = Run(model, schedule, task, folder).fit(console)
+    best = torch.load(folder / "best.pt", weights_only=True)
+    save_file(best, folder / "teacher.safetensors")
+    return {"texts": texts, "tokens": tokens, **figures}
+
+
+def _wanted(corpus: Path, seed: int) -> list[Text]:
+    """Every training text, and sentences with words dropped that only the teacher can label."""
+    draw = random.Random(seed)
+    known = read_tsv(corpus / "labelled.tsv") + read_tsv(corpus / "unlabelled.tsv")
+    sentences = [text for text in known if len(text.text.split()) >= LONG]
+    picked = draw.sample(sentences, min(len(sentences), 8000))
+    return known + [Text(UNKNOWN, drop_words(text.text, draw)) for text in picked]
+
+
+def _same(texts: list[Text]) -> tuple[list[int], list[int]]:
+    """Rows that stand for all texts, and for each text its place among them.
+
+    Texts that differ in case, blanks and punctuation only are labelled once: the teacher's
+    vocabulary has no capitals, and the student shall answer all of them alike.
+    """
+    places: dict[str, int] = {}
+    rows: list[int] = []
+    chosen: list[int] = []
+    for row, text in enumerate(texts):
+        name = key(text.text) or text.text
+        if name not in places:
+            places[name] = len(chosen)
+            chosen.append(row)
+        rows.append(places[name])
+    return chosen, rows
+
+
+def label_texts(folder: Path, mpnet: Path, teacher: Path, corpus: Path, seed: int) -> Figures:
+    """Write labels.json and features.npy.
+
+    labels.json is a list of [text, label, negative logit, positive logit]; features.npy holds the
+    teacher's pooled states in the same order, float16 [texts, 768].
+    """
+    texts = _wanted(corpus, seed)
+    chosen, places = _same(texts)
+    examples = [Example(texts[row].text, texts[row].label) for row in chosen]
+    batches = make_batches(examples, _tokenizer(mpnet), 64, 2048, None)
+    model = load_teacher(mpnet, teacher)
+    outputs = np.zeros((len(chosen), 2 + model.head.in_features), dtype=np.float32)
+    found = predict(model, teacher_outputs, batches)
+    for batch, values in track(found, total=len(batches), description="labelling"):
+        outputs[batch.rows] = values.numpy()
+    outputs = outputs[places]
+    logits = outputs[:, :2]
+    rows = [(t.text, t.label, *pair) for t, pair in zip(texts, logits.tolist(), strict=True)]
+    (folder / "labels.json").write_text(json.dumps(rows), encoding="utf-8")
+    np.save(folder / "features.npy", outputs[:, 2:].astype(np.float16))
+    labels = np.array([text.label for text in texts])
+    agreed = (logits.argmax(axis=1) == labels)[labels != UNKNOWN].mean()
+    return {
+        "texts": len(rows),
+        "labelled_by_the_teacher": len(chosen),
+        "agreement_with_labels": round(float(agreed), 4),
+    }

@@ -1,0 +1,198 @@
+"""Files derived from a model, in a directory that only this process's user can write.
+
+An entry is found again only for exactly what it was made from and with, and only if each of its
+files still has the checksum it had when it was made. What lies beside a model came from elsewhere
+with it, and is never taken for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from roberta_sentiment import cpu
+from roberta_sentiment.model.artifact import Stamp, stamp_of
+
+logger = logging.getLogger(__name__)
+
+INDEX = "entry.json"
+_DIGITS = 16
+_PIECE, _BLOCK = 2**26, 2**20
+"""Bytes that share a checksum, and bytes that are read at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Derived files that were intact when they were found.
+
+    Attributes:
+        path: their directory.
+        key: what they were made from and with.
+        stamp: of each file at the time of the check.
+    """
+
+    path: Path
+    key: Mapping[str, str]
+    stamp: Stamp
+
+    def unchanged(self) -> bool:
+        """Whether no file was touched since the check."""
+        return bool(self.stamp) and _stamp_of(self.path) == self.stamp
+
+
+class Cache:
+    """Derived files in one of several directories.
+
+    Args:
+        roots: directories to look in, in this order; the first that can be written takes a new
+            entry. They need not exist.
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = roots
+
+    def find(self, key: Mapping[str, str]) -> Entry | None:
+        """The entry, or nothing if there is none that is intact.
+
+        Args:
+            key: what the files were made from and with: checksums, versions, features.
+        """
+        for root in self._roots:
+            directory = root / _name(key)
+            stamp = _stamp_of(directory)
+            reason = _untrusted(root) or _unfit(directory, key)
+            if reason is None:
+                return Entry(directory, dict(key), stamp)
+            if reason:
+                logger.warning("%s is not used: %s", directory, reason)
+        return None
+
+    def store(self, key: Mapping[str, str], write: Callable[[Path], None]) -> Path | None:
+        """Make an entry, unless another process has made it meanwhile; nothing if no directory
+        can be written.
+
+        Args:
+            key: as for `find`.
+            write: fills an empty directory.
+        """
+        for root in self._roots:
+            try:
+                with _locked(root):
+                    if reason := _untrusted(root):
+                        logger.warning("%s can't keep derived files: %s", root, reason)
+                        continue
+                    target = root / _name(key)
+                    return target if _unfit(target, key) is None else _fill(target, key, write)
+            except OSError as error:
+                logger.warning("%s can't keep derived files: %s", root, error.strerror)
+        return None
+
+
+def checksums_of(file: Path) -> list[str]:
+    """SHA-256 of each 64 MiB of a file, several at once where there are CPUs for it.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    starts = range(0, max(1, file.stat().st_size), _PIECE)
+    with ThreadPoolExecutor(cpu.available_cpus()) as pool:
+        return list(pool.map(lambda start: _checksum(file, start), starts))
+
+
+def _checksum(file: Path, start: int) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        content.seek(start)
+        for _ in range(_PIECE // _BLOCK):
+            digest.update(content.read(_BLOCK))
+    return digest.hexdigest()
+
+
+def default_roots() -> list[Path]:
+    """A directory of this user's in the temporary directory."""
+    return [Path(tempfile.gettempdir()) / f"roberta-sentiment-{os.getuid()}"]
+
+
+def _stamp_of(directory: Path) -> Stamp:
+    """As `stamp_of`; empty where the directory is gone or can't be read."""
+    try:
+        return stamp_of(directory)
+    except OSError:
+        return {}
+
+
+def _name(key: Mapping[str, str]) -> str:
+    return f"{key['kind']}-{key['model'][:_DIGITS]}"
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Let one process at a time write below a directory: workers start together."""
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _fill(target: Path, key: Mapping[str, str], write: Callable[[Path], None]) -> Path:
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as scratch:
+        made = Path(scratch) / target.name
+        made.mkdir(mode=0o755)
+        write(made)
+        files = {
+            file.name: {"sha256": checksums_of(file), "size": file.stat().st_size}
+            for file in sorted(made.iterdir())
+        }
+        entry = json.dumps({"key": dict(key), "files": files}, indent=2) + "\n"
+        (made / INDEX).write_text(entry, encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        made.rename(target)
+    return target
+
+
+def _untrusted(directory: Path) -> str:
+    """Why what lies in a directory may be a stranger's; empty if it is absent or our own."""
+    try:
+        status = directory.lstat()
+    except OSError:
+        return ""
+    if stat.S_ISLNK(status.st_mode):
+        return "it is a link"
+    if status.st_uid not in (0, os.getuid()) or status.st_mode & 0o022:
+        return "others can write to it"
+    return ""
+
+
+def _unfit(directory: Path, key: Mapping[str, str]) -> str | None:
+    """Why an entry can't be used: empty if it does not exist, nothing if it can."""
+    try:
+        entry = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+        files = entry["files"]
+        if reason := _untrusted(directory):
+            return reason
+        if entry["key"] != dict(key):
+            changed = [name for name in key if entry["key"].get(name) != key[name]]
+            return f"it was made with another {', '.join(changed)}"
+        for name, expected in files.items():
+            if checksums_of(directory / name) != expected["sha256"]:
+                return f"{name} has changed since"
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return f"its {INDEX} can't be read"
+    return None

@@ -1,0 +1,1 @@
+"""From token ids to logits: sessions, batches, and whose turn it is."""

@@ -1,0 +1,1 @@
+"""From a text to the token ids that the model takes."""

@@ -1,0 +1,327 @@
+"""`evaluate`: figures that can be worked out by hand, and a report that stands alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from roberta_sentiment.errors import DataError, StartError
+from roberta_sentiment.model.artifact import Artifact, open_artifact, sha256_of
+from roberta_sentiment.settings import Settings
+from roberta_sentiment.tools.evaluate.cli import command
+from roberta_sentiment.tools.evaluate.metrics import compare, flips, quality
+from roberta_sentiment.tools.evaluate.run import evaluate
+from tests import ROOT, toy
+
+SETTINGS = Settings(threads=1, window_overlap=8)
+ROWS = [
+    ("good film", 1),
+    ("so good good", 1),
+    ("bad", 0),
+    ("the film is bad bad", 0),
+    ("bad good bad", 1),
+    ("good " * 29 + "good good", 0),
+]
+E1, E2, E30 = (1 / (1 + math.exp(-logit)) for logit in (1, 2, 30))
+"""Scores of the toy for one, two and thirty words more of one kind."""
+
+
+def write_rows(path: Path, names: bool = False) -> Path:
+    """`ROWS` as the suffix asks for; labels are names or numbers."""
+    rows = [(toy.LABELS[label] if names else label, text) for text, label in ROWS]
+    if path.suffix == ".jsonl":
+        lines = [json.dumps({"text": text, "label": label}) for label, text in rows]
+    else:
+        mark = "\t" if path.suffix == ".tsv" else ","
+        lines = [f"label{mark}text", *(f"{label}{mark}{text}" for label, text in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def variant(directory: Path, edit: Any, labels: tuple[str, ...] = toy.LABELS) -> Artifact:
+    """The toy with other numbers for its tokens, or other names of its labels.
+
+    Args:
+        directory: is made.
+        edit: gives the new (tokens, 2) table for the old.
+        labels: names of the classes.
+    """
+    toy.write(directory)
+    model = onnx.load(str(directory / "model.onnx"))
+    [table] = [t for t in model.graph.initializer if t.name == "table"]
+    table.CopyFrom(numpy_helper.from_array(edit(numpy_helper.to_array(table).copy()), "table"))
+    onnx.save(model, str(directory / "model.onnx"))
+    config = json.loads((directory / "config.json").read_text())
+    config["id2label"] = dict(enumerate(labels))
+    (directory / "config.json").write_text(json.dumps(config))
+    return open_artifact(directory)
+
+
+def test_figures_are_those_worked_out_by_hand() -> None:
+    """Five answers, four of them right; each formula is written out."""
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.04, 0.96], [0.41, 0.59]])
+    got = quality([0, 0, 1, 1, 0], probabilities)
+    assert (5, 0.8) == (got.texts, got.accuracy)
+    assert ((2, 1), (0, 2)) == got.confusion
+    assert (2 * 2 - 1 * 0) / math.sqrt(3 * 2 * 2 * 3) == pytest.approx(got.mcc)
+    assert (2 * 2 / (2 * 2 + 1)) == pytest.approx(got.classes[0].f1)
+    assert [(1, 2 / 3, 3), (2 / 3, 1, 2)] == [(c.precision, c.recall, c.texts) for c in got.classes]
+    assert (0.8 + 0.8) / 2 == pytest.approx(got.f1_macro)
+    assert (0.01 + 0.04 + 0.09 + 0.0016 + 0.59**2) / 5 == pytest.approx(got.brier)
+    gaps = [0.1, 0.2, 0.3, 0.04, 0.59]
+    assert sum(gaps) / 5 == pytest.approx(got.calibration_error)
+    z, n, p = 1.959963984540054, 5, 0.8
+    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    bounds = [(middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1)]
+    assert bounds == pytest.approx(got.accuracy_interval)
+
+
+def test_answers_of_one_bin_are_averaged_before_they_are_judged() -> None:
+    """Ten texts with score 0.9, nine of them right, are calibrated; each alone would not be."""
+    probabilities = np.tile([0.1, 0.9], (10, 1))
+    got = quality([1] * 9 + [0], probabilities)
+    assert 0 == pytest.approx(got.calibration_error)
+    [full] = [b for b in got.bins if b.texts]
+    assert 10 == full.texts
+    assert [0.9, 0.9] == pytest.approx([full.score, full.accuracy])
+    assert full.low < 0.9 <= full.high
+
+
+def test_more_than_two_classes() -> None:
+    """A published model may be of three; the Brier score then reaches 2."""
+    probabilities = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])
+    got = quality([0, 1, 2], probabilities)
+    assert ((1, 0, 0), (0, 1, 0), (0, 1, 0)) == got.confusion
+    assert 2 / 3 == pytest.approx(got.brier)
+    assert (1 + 2 / 3 + 0) / 3 == pytest.approx(got.f1_macro)
+
+
+@hypothesis_settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 1), st.floats(0, 1)), min_size=1))
+def test_figures_hold_together(rows: list[tuple[int, float, float]]) -> None:
+    """Whatever is predicted, even one class alone, with scores on the edge of a bin."""
+    truth = [label for label, *_ in rows]
+    raw = np.array([[a, b, 1.0] for _, a, b in rows])
+    probabilities = raw / raw.sum(axis=1, keepdims=True)
+    got = quality(truth, probabilities)
+    assert len(rows) == sum(b.texts for b in got.bins) == sum(map(sum, got.confusion))
+    assert sum(got.confusion[i][i] for i in range(3)) / len(rows) == pytest.approx(got.accuracy)
+    assert all(b.low - 1e-9 <= b.score <= b.high + 1e-9 for b in got.bins if b.texts)
+    truths = np.eye(3)[truth]
+    assert ((probabilities - truths) ** 2).sum(axis=1).mean() == pytest.approx(got.brier)
+    assert -1 <= got.mcc <= 1
+    assert 0 <= got.calibration_error <= 1
+    low, high = got.accuracy_interval
+    assert 0 <= low <= got.accuracy + 1e-9
+    assert got.accuracy - 1e-9 <= high <= 1
+    json.dumps(got.calibration_error + got.f1_macro, allow_nan=False)
+
+
+def test_two_models_are_compared_by_what_only_one_gets_right() -> None:
+    """McNemar's exact test counts a coin's heads: with 1 of 9, 2 * (1 + 9) / 2**9."""
+    yes, no = [0.1, 0.9], [0.9, 0.1]
+    first = np.array([yes] * 8 + [no] + [yes] * 3 + [no] * 2)
+    second = np.array([no] * 8 + [yes] + [yes] * 3 + [no] * 2)
+    got = compare([1] * 14, first, second)
+    assert (3, 8, 1, 2) == (got.both_right, got.only_first, got.only_second, got.both_wrong)
+    assert 2 * (1 + 9) / 2**9 == pytest.approx(got.p_value)
+    assert tuple(range(9)) == got.flips
+    assert 0.8 == pytest.approx(got.largest_difference)
+    assert 1 == compare([1] * 14, first, first).p_value
+
+
+def test_a_flip_from_wrong_to_wrong_is_a_flip() -> None:
+    """With three classes two models may both be wrong and still differ."""
+    first, second = np.eye(3)[[0, 1, 2]], np.eye(3)[[0, 2, 2]]
+    assert (1,) == flips(first, second) == compare([0, 0, 2], first, second).flips
+    assert (2, 0, 0, 1) == tuple(
+        getattr(compare([0, 0, 2], first, second), name)
+        for name in ("both_right", "only_first", "only_second", "both_wrong")
+    )
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
+@pytest.mark.parametrize("names", [True, False], ids=["names", "numbers"])
+def test_a_model_is_judged(tmp_path: Path, toy_artifact: Artifact, name: str, names: bool) -> None:
+    """The same figures from every kind of file, and they can be counted."""
+    path = write_rows(tmp_path / name, names)
+    got = evaluate(path, toy_artifact, SETTINGS, latency_texts=4)
+    model = got.model
+    assert ((2, 1), (1, 2)) == model.quality.confusion
+    assert (4 / 6, 1) == (model.quality.accuracy, model.truncated)
+    right = np.array([E1, E2, E1, E2]), np.array([1 - E1, 1 - E30])
+    brier = (((1 - right[0]) ** 2).sum() + ((1 - right[1]) ** 2).sum()) / 6
+    assert brier == pytest.approx(model.quality.brier)
+    assert (4 + 5 + 3 + 7 + 5 + 33, 33) == (model.tokens.total, model.tokens.most)
+    assert 4.5 + 0.5 == model.tokens.p50
+    assert 4 == model.latency.texts
+    assert 0 < model.latency.p50 <= model.latency.p90 <= model.latency.p99
+    assert model.texts_per_second > 0
+    assert got.other is None
+
+
+def test_the_second_model_is_compared_text_by_text(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """A model for which a film is a bad thing; the texts that it sees otherwise are named."""
+
+    def film_is_bad(table: Any) -> Any:
+        table[toy.vocabulary()["Ġfilm"], 0] = 3
+        return table
+
+    other = variant(tmp_path / "other", film_is_bad)
+    path = write_rows(tmp_path / "a.tsv")
+    got = evaluate(path, toy_artifact, SETTINGS, other=other)
+    assert got.comparison
+    assert got.other
+    assert (3, 1, 0, 2) == (
+        got.comparison.both_right,
+        got.comparison.only_first,
+        got.comparison.only_second,
+        got.comparison.both_wrong,
+    )
+    [flip] = got.flips
+    assert (1, "good film", "positive") == (flip.number, flip.text, flip.truth)
+    assert ("positive", "negative") == (flip.label, flip.other_label)
+    assert [E1, E2] == pytest.approx([flip.score, flip.other_score])
+    assert ("toy", "other") == (got.model.name, got.other.name)
+
+
+def test_models_with_their_labels_in_another_order_are_compared(
+    tmp_path: Path, toy_artifact: Artifact
+) -> None:
+    """Many published models count from positive; comparing columns would flip every text."""
+    other = variant(
+        tmp_path / "toy",
+        lambda table: np.ascontiguousarray(table[:, ::-1]),
+        ("POSITIVE", "Negative"),
+    )
+    got = evaluate(write_rows(tmp_path / "a.tsv"), toy_artifact, SETTINGS, other=other)
+    assert got.comparison
+    assert got.other
+    assert () == got.flips
+    assert got.model.quality == got.other.quality
+    assert ("Negative", "POSITIVE") == got.other.labels
+    assert (f"toy {toy_artifact.version}", f"toy {other.version}") == (
+        got.model.name,
+        got.other.name,
+    )
+
+
+def test_models_with_other_labels_are_not_compared(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """Nothing says which of them belong together."""
+    other = variant(tmp_path / "other", lambda table: table, ("LABEL_0", "LABEL_1"))
+    path = write_rows(tmp_path / "a.tsv")
+    with pytest.raises(DataError, match=r"LABEL_0, LABEL_1; name them alike in id2label"):
+        evaluate(path, toy_artifact, SETTINGS, other=other)
+
+
+def test_a_text_that_can_not_be_scored_is_named(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """A figure over the rest would not be the figure that was asked for."""
+    path = write_rows(tmp_path / "a.tsv")
+    with pytest.raises(DataError, match="after number 0: text 5 has 33 tokens"):
+        evaluate(path, toy_artifact, Settings(truncation="error"))
+
+
+class Links(HTMLParser):
+    """Collects tags and whatever a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href", "data")]
+
+
+def test_the_files_hold_everything_and_need_nothing(
+    tmp_path: Path, toy_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON with checksums and versions, and one HTML file with the picture in it."""
+    path = tmp_path / "a.jsonl"
+    rows: list[dict[str, Any]] = [
+        {"text": "good <script>alert(1)</script> film", "label": "positive"},
+        {"text": "bad", "label": 0},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    all_good = variant(tmp_path / "other", lambda table: 0 * table)
+    html_file, json_file = tmp_path / "out.html", tmp_path / "out.json"
+    command(path, toy_path, all_good.path, json_file=json_file, html_file=html_file, threads=1)
+
+    content = json.loads(json_file.read_text())
+    assert sha256_of(toy_path / "model.onnx") == content["model"]["sha256"]
+    assert all_good.sha256 == content["compare"]["model"]["sha256"]
+    assert sha256_of(path) == content["data"]["sha256"]
+    assert 1 == content["model"]["quality"]["accuracy"]
+    assert {"onnxruntime", "scikit-learn", "statsmodels"} <= content["versions"].keys()
+    assert {"processor", "cpus", "features", "system"} == content["machine"].keys()
+    assert [rows[0]["text"]] == [flip["text"] for flip in content["compare"]["flips"]]
+    assert str(tmp_path) not in json_file.read_text() + html_file.read_text()
+
+    html = html_file.read_text(encoding="utf-8")
+    found = Links()
+    found.feed(html)
+    assert all(link.startswith(("#", "data:")) for link in found.links)
+    assert not {"script", "link", "iframe"}.intersection(found.tags)
+    assert "good &lt;script&gt;" in html
+    match = re.search(r"<svg.*</svg>", html, re.DOTALL)
+    assert match
+    words = {t.text for t in ElementTree.fromstring(match[0]).iter() if t.tag.endswith("text")}  # noqa: S314
+    assert {"Confusion", "Scores", "right", "negative"} <= words
+
+    table = " ".join(capsys.readouterr().out.split())
+    assert "1 texts have another label" in table
+    assert ["out.html", "out.json"] == sorted(p.name for p in tmp_path.glob("*out.*"))
+
+
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [("sklearn.metrics", "sklearn"), ("matplotlib.figure", "matplotlib"), ("jinja2", "jinja2")],
+)
+def test_a_missing_library_is_named_before_any_work(
+    tmp_path: Path, toy_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str, name: str
+) -> None:
+    """The server's image has none of them."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(
+        "roberta_sentiment.tools.evaluate.run.load_classifier", lambda *_: pytest.fail("too late")
+    )
+    path = write_rows(tmp_path / "a.tsv")
+    with pytest.raises(StartError, match=rf"needs {name}.*pip install 'roberta-sentiment\[tools\]"):
+        command(path, toy_path, html_file=tmp_path / "out.html")
+
+
+def test_the_command_starts_without_the_libraries() -> None:
+    """`predict` is in the same program, and the server has no matplotlib."""
+    code = (
+        "import sys\n"
+        "for name in ('sklearn', 'statsmodels', 'matplotlib', 'jinja2', 'pandas', 'scipy'):\n"
+        "    sys.modules[name] = None\n"
+        "import roberta_sentiment.tools.evaluate, roberta_sentiment.tools.score\n"
+        "import roberta_sentiment.tools.score.run, roberta_sentiment.tools.evaluate.metrics\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_report_that_can_not_be_written_is_refused_at_once(
+    tmp_path: Path, toy_path: Path
+) -> None:
+    """Not after an hour of scoring."""
+    path = write_rows(tmp_path / "a.tsv")
+    with pytest.raises(DataError, match=r"directory of .* does not exist"):
+        command(path, toy_path, json_file=tmp_path / "none" / "out.json")

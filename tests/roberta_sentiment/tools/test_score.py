@@ -1,0 +1,617 @@
+"""`score`: nothing lost, nothing twice, nothing changed, however often it is interrupted."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from roberta_sentiment.errors import DataError, InferenceError, SettingsError
+from roberta_sentiment.model.artifact import Artifact, open_artifact
+from roberta_sentiment.run.session import Session
+from roberta_sentiment.settings import Settings
+from roberta_sentiment.tools.rows import (
+    MAX_ROW_BYTES,
+    BadRow,
+    Position,
+    Row,
+    open_source,
+)
+from roberta_sentiment.tools.score.cli import command
+from roberta_sentiment.tools.score.journal import State
+from roberta_sentiment.tools.score.run import score
+from tests import ROOT, toy
+
+SETTINGS = Settings(threads=1, window_overlap=8)
+ADDED = "label,score,probability_negative,probability_positive,tokens,truncated"
+MANY = 100_000
+
+cells = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+def run(path: Path, output: Path, artifact: Artifact, **options: Any) -> State:
+    """`score` with settings that fit the toy."""
+    return score(path, output, artifact, options.pop("settings", SETTINGS), **options)
+
+
+def rejected(output: Path) -> list[dict[str, Any]]:
+    """Rows put aside."""
+    lines = Path(f"{output}.rejected.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def beside(output: Path) -> list[str]:
+    """What lies beside an output under its name."""
+    return sorted(p.name.removeprefix(output.name) for p in output.parent.glob(f"{output.name}*"))
+
+
+@hypothesis_settings(deadline=None)
+@given(
+    table=st.lists(st.tuples(cells, cells.map(lambda c: f"x{c}")), min_size=1, max_size=8),
+    end=st.sampled_from(["\n", "\r\n"]),
+    bom=st.booleans(),
+    last=st.booleans(),
+)
+def test_a_table_can_be_read_on_from_the_end_of_any_row(
+    tmp_path_factory: pytest.TempPathFactory,
+    table: list[tuple[str, str]],
+    end: str,
+    bom: bool,
+    last: bool,
+) -> None:
+    """Cells hold quotes, commas and line breaks; a resumed run begins between two rows all the
+    same, and counts lines as an editor does."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([("id", "text"), *table])
+    content = text.getvalue() if last else text.getvalue().removesuffix(end)
+    path = tmp_path_factory.mktemp("table") / "in.csv"
+    path.write_bytes(b"\xef\xbb\xbf" * bom + content.encode())
+    source = open_source(path)
+    rows = list(source.rows())
+    bad = [not review.strip() for _, review in table]
+    assert bad == [isinstance(row, BadRow) for row in rows]
+    good = [row for row in rows if isinstance(row, Row)]
+    assert [{"id": i, "text": t} for i, t in table if t.strip()] == [r.columns for r in good]
+    for i, row in enumerate(rows):
+        assert rows[i + 1 :] == list(source.rows(row.end))
+        before = path.read_bytes()[: row.end.offset]
+        assert before.count(b"\n") + (not before.endswith(b"\n")) == row.end.line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "reason"),
+    [
+        ("a.csv", b'id,text\n1,"a\nb"\n2,good,bad\n', 4, "3 columns, expected 2 (id, text)"),
+        ("a.csv", b"id,text\n1,\n", 2, "the text is empty"),
+        ("a.csv", b"id,text\n1,f\xfcr\n", 2, "not UTF-8: byte 0xfc after 1 characters"),
+        ("a.csv", b'id,text\n1,"good" film\n', 2, "',' expected after '\"'"),
+        ("a.csv", b'id,text\n\n\n1,"good\nfilm\n', 4, "unexpected end of data"),
+        ("a.tsv", b"text\tid\ngood\n", 2, "1 columns, expected 2 (text, id)"),
+        ("a.jsonl", b'{"text": "good"\n', 1, "not valid JSON: Expecting ',' delimiter"),
+        ("a.jsonl", b'\n["good"]\n', 2, "a JSON object is needed"),
+        ("a.jsonl", b'{"a": "good"}\n', 1, "no 'text' in it"),
+        ("a.jsonl", b'{"text": 5}\n', 1, "text is int; a string is needed"),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', 1, "half a surrogate pair"),
+        ("a.jsonl", b'{"text": "good", "a": NaN}\n', 1, "NaN is no JSON number"),
+        ("a.jsonl", b'{"text": "good", "a": 1e999}\n', 1, "not valid JSON"),
+        ("a.jsonl", b'{"text": "good", "a": ' + b"[" * 100_000 + b"\n", 1, "not valid JSON"),
+        ("a.jsonl", b'{"text": "a \xff"}\n', 1, "not UTF-8: byte 0xff"),
+        ("a.txt", b"\t \n", 1, "the text is empty"),
+        ("a.txt", b"a" * (MAX_ROW_BYTES + 1) + b"\n", 1, f"longer than {MAX_ROW_BYTES} bytes"),
+    ],
+    ids=[
+        "csv columns", "csv empty", "csv encoding", "csv quote", "csv end", "tsv columns",
+        "json cut", "json array", "json without text", "json number", "json surrogate",
+        "json NaN", "json infinity", "json depth", "json encoding", "text empty", "text long",
+    ],
+)  # fmt: skip
+def test_a_bad_row_is_put_aside_with_its_line_and_its_reason(
+    tmp_path: Path, name: str, content: bytes, line: int, reason: str
+) -> None:
+    """And the row after it is read as if nothing had been."""
+    good = {"csv": b"7,good\n", "tsv": b"good\t7\n", "jsonl": b'{"text": "good"}\n', "txt": b"good"}
+    path = tmp_path / name
+    after = b"" if reason == "unexpected end of data" else good[path.suffix[1:]]
+    path.write_bytes(content + after)
+    rows = list(open_source(path).rows())
+    [bad] = [row for row in rows if isinstance(row, BadRow)]
+    assert line == bad.start.line + 1
+    assert reason in bad.reason
+    assert content.endswith(bad.raw) or len(bad.raw) == MAX_ROW_BYTES
+    others = rows[rows.index(bad) + 1 :]
+    assert ["good"] * bool(after) == [row.text for row in others if isinstance(row, Row)]
+
+
+def test_a_quote_that_is_never_closed_does_not_swallow_the_file(tmp_path: Path) -> None:
+    """The reader gives up after a megabyte, in little memory, and finds the next row."""
+    path = tmp_path / "a.csv"
+    filler = "0,good film\n" * 2 * (MAX_ROW_BYTES // 12)
+    path.write_text('id,text\n1,good\n2,"bad\n' + filler)
+    tracemalloc.start()
+    after = lines = 0
+    bad = None
+    for row in open_source(path).rows():
+        if isinstance(row, BadRow):
+            bad = row
+        elif bad:
+            assert "good film" == row.text
+            after += 1
+        lines = row.end.line
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert bad is not None
+    assert 2 == bad.start.line
+    assert "is a quote not closed?" in bad.reason
+    assert lines - bad.end.line == after
+    assert 2 * (MAX_ROW_BYTES // 12) + 3 == lines
+    assert peak < 16 * MAX_ROW_BYTES
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"id,film\n1,good\n", "no column named text, sentence"),
+        ("a.csv", b"", "holds no rows"),
+        ("a.csv", b"text,id,id\n", "two columns are named 'id'"),
+        ("a.csv", b'"text\n', "first line can't be read: unexpected end of data"),
+        ("a.csv", b"\xff\xfet\x00", "UTF-16; convert it"),
+        ("a.xlsx", b"", "must end in one of .csv, .tsv"),
+        ("b/a.csv", None, "No such file"),
+    ],
+)
+def test_a_file_that_is_no_table_of_texts_is_refused(
+    tmp_path: Path, name: str, content: bytes | None, words: str
+) -> None:
+    """At once, and not with a million rows put aside."""
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        open_source(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "option", "start"),
+    [
+        ("a.csv", b"Review,text\ngood,bad\n", "Review", Position(12, 1)),
+        ("a.csv", b"id,Review\n1,good\n", "", Position(10, 1)),
+        ("a.tsv", b"1\tgood\n", "", Position(0, 0)),
+        ("a.tsv", b"label\ttext\n1\tgood\n", "", Position(11, 1)),
+        ("a.jsonl", b'{"comment": "bad", "sentence": "good"}\n', "", Position(0, 0)),
+        ("a.jsonl", b'{"text": "bad", "mine": "good"}\n', "mine", Position(0, 0)),
+        ("a.txt", b"\xef\xbb\xbfgood\r\n", "", Position(3, 0)),
+    ],
+)
+def test_the_column_of_the_texts_is_found(
+    tmp_path: Path, name: str, content: bytes, option: str, start: Position
+) -> None:
+    """By what is asked for, else by its usual names."""
+    (tmp_path / name).write_bytes(content)
+    source = open_source(tmp_path / name, option)
+    assert start == source.start
+    assert ["good"] == [row.text for row in source.rows() if isinstance(row, Row)]
+
+
+def test_a_csv_gets_the_columns_of_the_scores(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """What the input holds is kept, and each number can be worked out by hand."""
+    path, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    long = " ".join(["good"] * 31)
+    path.write_text(f'id,text,"a,b"\n1,"so good,\nso bad",x\n2,bad,\n3,good film,é\n4,{long},\n')
+    state = run(path, output, toy_artifact)
+    assert (4, 0, 1) == (state.rows, state.rejected, state.truncated)
+    assert (
+        f'id,text,"a,b",{ADDED}\n'
+        '1,"so good,\nso bad",x,negative,0.500000,0.500000,0.500000,8,false\n'
+        "2,bad,,negative,0.731059,0.731059,0.268941,3,false\n"
+        "3,good film,é,positive,0.731059,0.268941,0.731059,4,false\n"
+        f"4,{long},,positive,1.000000,0.000000,1.000000,33,true\n"
+    ) == output.read_text(encoding="utf-8")
+    assert [""] == beside(output)
+
+
+def test_json_lines_keep_their_values(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """Numbers stay numbers and nested values stay nested; keys may differ from row to row."""
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    rows = [{"id": 1, "text": "good 🎬", "more": {"a": [1.5, None]}}, {"text": "bad", "b": True}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(path, output, toy_artifact)
+    got = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    by_hand = {"probability_negative": 0.268941, "probability_positive": 0.731059}
+    scores = {"score": 0.731059, **by_hand, "truncated": False}
+    assert {**rows[0], "label": "positive", **scores, "tokens": 8} == got[0]
+    scores |= {"probability_negative": 0.731059, "probability_positive": 0.268941}
+    assert {**rows[1], "label": "negative", **scores, "tokens": 3} == got[1]
+
+
+def test_json_lines_to_a_table(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """The first row names the columns; a row with others is put aside, since it has no place."""
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    path.write_text(
+        '{"id": 1, "text": "good", "x": [null]}\n{"text": "bad"}\n'
+        '{"text": "", "id": 2}\n{"text": "bad", "y": 1}\n'
+    )
+    run(path, output, toy_artifact)
+    assert [
+        f"id,text,x,{ADDED}",
+        "1,good,[null],positive,0.731059,0.268941,0.731059,3,false",
+        ",bad,,negative,0.731059,0.731059,0.268941,3,false",
+    ] == output.read_text().splitlines()
+    assert [
+        (3, "the text is empty"),
+        (4, "a column 'y' that the first row lacks; write JSON lines instead"),
+    ] == [(row["line"], row["reason"]) for row in rejected(output)]
+
+
+def test_a_row_put_aside_can_be_found_again(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """By its bytes, even if they are no text."""
+    path, output = tmp_path / "in.txt", tmp_path / "out.csv"
+    path.write_bytes("é\ngood\nb\xffd\nbad\n".encode("latin-1").replace(b"\xe9", "é".encode()))
+    run(path, output, toy_artifact)
+    [row] = rejected(output)
+    assert b"b\xffd\n" == path.read_bytes()[row["offset"] :][: row["bytes"]]
+    assert (3, "b\\xffd\n") == (row["line"], row["row"])
+    assert 4 == len(output.read_text(encoding="utf-8").splitlines())
+
+
+def test_a_text_that_the_model_refuses_is_put_aside(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """With truncation "error" a long text must not stop the run, nor cost its neighbours theirs."""
+    path, output = tmp_path / "in.txt", tmp_path / "out.csv"
+    path.write_text("good\n" + "film " * 40 + "\nbad\n")
+    run(path, output, toy_artifact, settings=Settings(truncation="error"))
+    assert ["good", "bad"] == [row["text"] for row in csv.DictReader(output.open(newline=""))]
+    [row] = rejected(output)
+    assert 2 == row["line"]
+    assert row["reason"].startswith("has 43 tokens, the limit is 32")
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 1000])
+def test_scores_do_not_depend_on_how_rows_are_grouped(
+    tmp_path: Path, toy_artifact: Artifact, chunk: int
+) -> None:
+    """Rows that happen to be scored together must not matter."""
+    path, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    expected = _write_reviews(path, 50)
+    run(path, output, toy_artifact, chunk_rows=chunk)
+    assert expected == output.read_text(encoding="utf-8")
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """Eight times the rows need no more than one time."""
+    peaks: list[int] = []
+    for rows in (500, 500, 4000):  # the first warms up what is kept for ever
+        path = tmp_path / f"{len(peaks)}.csv"
+        _write_reviews(path, rows)
+        tracemalloc.start()
+        run(path, path.with_suffix(".out.csv"), toy_artifact, chunk_rows=100)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.2 * peaks[1] + 100_000
+
+
+class Crash(BaseException):
+    """What kill -9 is to a process, within one."""
+
+
+class Steps:
+    """Counts steps that touch the disk; one of them fails, before or after it is done."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, fatal: int) -> None:
+        self.done = 0
+        self._fatal = fatal
+        for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "unlink")):
+            patch.setattr(owner, name, self._fragile(getattr(owner, name)))
+
+    def _fragile(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
+            self._count()
+            result = real(*arguments, **options)
+            self._count()
+            return result
+
+        return step
+
+    def _count(self) -> None:
+        self.done += 1
+        if self.done == self._fatal:
+            raise Crash
+
+
+def test_a_crash_at_any_step_loses_and_doubles_nothing(
+    tmp_path: Path, toy_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped before and after each flush, renaming and deletion in turn, then started again."""
+    path, calm = tmp_path / "in.csv", tmp_path / "calm.csv"
+    _write_reviews(path, 30, bad=True)
+    run(path, calm, toy_artifact, chunk_rows=4)
+    crashes, finished = 0, False
+    while not finished:
+        output = tmp_path / f"{crashes}.csv"
+        with monkeypatch.context() as patch:
+            steps = Steps(patch, crashes + 1)
+            try:
+                run(path, output, toy_artifact, chunk_rows=4)
+                finished = True
+            except Crash:
+                crashes += 1
+        if not finished and (not output.exists() or Path(f"{output}.state").exists()):
+            _tear(output)
+            run(path, output, toy_artifact, chunk_rows=4)
+        assert calm.read_bytes() == output.read_bytes(), steps.done
+        assert rejected(calm) == rejected(output), steps.done
+        assert ["", ".rejected.jsonl"] == beside(output), steps.done
+    assert crashes > 50
+
+
+def _tear(output: Path) -> None:
+    """Leave half a line at the end of what was being written."""
+    state = Path(f"{output}.state")
+    if not state.exists() or not json.loads(state.read_text())["complete"]:
+        for part in output.parent.glob(f"{output.name}*.part"):
+            part.write_bytes(part.read_bytes() + b"half a li")
+
+
+def test_killed_in_the_middle_and_started_again_gives_the_same_bytes(
+    tmp_path: Path, toy_path: Path
+) -> None:
+    """100,000 reviews, three times kill -9 at a random place, against an undisturbed run and
+    against what can be worked out by hand."""
+    path, calm, output = (tmp_path / name for name in ("in.csv", "calm.csv", "out.csv"))
+    expected = _write_reviews(path, MANY, bad=True)
+    assert 0 == _start(path, calm, toy_path).wait()
+    assert expected == calm.read_bytes().decode()
+    size, reached = path.stat().st_size, []
+    for part in (0.2, 0.45, 0.7):
+        process = _start(path, output, toy_path)
+        _kill_beyond(process, output, int(size * (part + random.uniform(0, 0.15))))
+        reached.append(json.loads(Path(f"{output}.state").read_text())["offset"])
+        assert not output.exists()
+    assert sorted(set(reached)) == reached
+    assert 0 == _start(path, output, toy_path).wait()
+    assert calm.read_bytes() == output.read_bytes(), reached
+    asides = [Path(f"{file}.rejected.jsonl").read_bytes() for file in (calm, output)]
+    assert asides[0] == asides[1], reached
+    assert ["", ".rejected.jsonl"] == beside(output)
+
+
+def _start(path: Path, output: Path, model: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "roberta_sentiment.tools.score", path, output, "--model", model],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _kill_beyond(process: subprocess.Popen[bytes], output: Path, offset: int) -> None:
+    """SIGKILL once so much of the input is done, a random moment later."""
+    state, deadline = Path(f"{output}.state"), time.monotonic() + 120
+    while not state.exists() or json.loads(state.read_text())["offset"] < offset:
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline, "no progress"
+        time.sleep(random.uniform(0, 0.01))
+    process.kill()
+    assert -signal.SIGKILL == process.wait()
+
+
+def _write_reviews(path: Path, number: int, *, bad: bool = False) -> str:
+    """Write reviews as CSV; return the output worked out by hand.
+
+    Every 5th holds a line break, every 11th is too long for the toy; with `bad` every 97th can't be
+    read.
+    """
+    draw = random.Random(number)
+    expected = io.StringIO()
+    table = csv.writer(expected, lineterminator="\n")
+    table.writerow(["id", "text", *ADDED.split(",")])
+    with path.open("wb") as file:
+        file.write(b"id,text\n")
+        for i in range(number):
+            words = draw.choices(toy.WORDS, k=draw.randint(31, 50) if i % 11 == 10 else i % 9 + 1)
+            if bad and i % 97 == 5:
+                file.write(draw.choice([b"\xff,good\n", b"1,2,3\n", b'1,"good\nfilm"x\n', b"1,\n"]))
+                continue
+            tokens = [word for word in words for word in ([word, "\n"] if i % 5 == 4 else [word])]
+            text = "".join(w if w == "\n" else f" {w}" for w in tokens).strip(" ")
+            line = io.StringIO()
+            csv.writer(line).writerow([i, text])
+            file.write(line.getvalue().encode())
+            seen = tokens[:30]
+            logit = seen.count("good") - seen.count("bad")
+            positive, negative = 1 / (1 + math.exp(-logit)), 1 / (1 + math.exp(logit))
+            numbers = [f"{p:.6f}" for p in (max(positive, negative), negative, positive)]
+            label = "positive" if logit > 0 else "negative"
+            cut = "true" if len(tokens) > 30 else "false"
+            table.writerow([i, text, label, *numbers, len(tokens) + 2, cut])
+    return expected.getvalue()
+
+
+@pytest.fixture
+def interrupted(
+    tmp_path: Path, toy_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """An input and an output of which a part is written."""
+    path, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    _write_reviews(path, 30)
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        Steps(patch, 16)
+        run(path, output, toy_artifact, chunk_rows=4)
+    return path, output
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        (lambda path, _: path.write_text(path.read_text() + "1,bad\n"), {}, r"input \(size"),
+        (lambda path, _: os.utime(path, (0, 0)), {}, r"another input \(mtime_ns\);"),
+        (
+            lambda *_: None,
+            {"settings": Settings(truncation="start", window_overlap=8)},
+            r"another set of options \(truncation\);",
+        ),
+        (
+            lambda *_: None,
+            {"settings": Settings(max_tokens=20, window_overlap=8)},
+            r"\(max_tokens\);",
+        ),
+        (lambda *_: None, {"prefix": "my_"}, r"\(prefix\);"),
+        (lambda _, out: Path(f"{out}.part").write_text(""), {}, "0 bytes, but"),
+        (lambda _, out: Path(f"{out}.state").write_text("{"), {}, "is damaged"),
+        (lambda _, out: Path(f"{out}.state").write_text('{"format": 0}'), {}, "another version"),
+    ],
+    ids=["input", "time", "truncation", "limit", "prefix", "part", "state", "format"],
+)
+def test_a_run_is_not_continued_with_something_else(
+    interrupted: tuple[Path, Path], toy_artifact: Artifact,
+    change: Callable[[Path, Path], object], options: dict[str, Any], words: str,
+) -> None:  # fmt: skip
+    """Half of an output by one model and half by another would be worse than none."""
+    path, output = interrupted
+    change(path, output)
+    with pytest.raises(DataError, match=f"(?s){words}.*--restart"):
+        run(path, output, toy_artifact, **{"chunk_rows": 4, **options})
+    run(path, output, toy_artifact, **{"chunk_rows": 4, **options}, restart=True)
+    assert 30 <= len(output.read_text().splitlines())
+    assert [""] == beside(output)
+
+
+def test_a_run_is_not_continued_with_another_model(
+    interrupted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Neither another graph nor other names of the labels."""
+    path, output = interrupted
+    other = toy.write(tmp_path / "other", mask=False)
+    with pytest.raises(DataError, match=r"another model \(sha256\); put that back"):
+        run(path, output, open_artifact(other), chunk_rows=4)
+    named = toy.write(tmp_path / "named")
+    config = json.loads((named / "config.json").read_text())
+    config["id2label"] = {"0": "minus", "1": "plus"}
+    (named / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match=r"another model \(sha256, labels\); put that back"):
+        run(path, output, open_artifact(named), chunk_rows=4)
+
+
+def test_a_finished_output_is_not_overwritten_by_accident(
+    tmp_path: Path, toy_artifact: Artifact
+) -> None:
+    """Hours of work; when it is replaced on purpose, rows put aside before are gone too."""
+    path, output = tmp_path / "in.txt", tmp_path / "out.csv"
+    path.write_text("good\n\n")
+    run(path, output, toy_artifact)
+    assert ["", ".rejected.jsonl"] == beside(output)
+    with pytest.raises(DataError, match="exists already; --restart replaces it"):
+        run(path, output, toy_artifact)
+    path.write_text("bad\n")
+    run(path, output, toy_artifact, restart=True)
+    assert output.read_text().endswith("bad,negative,0.731059,0.731059,0.268941,3,false\n")
+    assert [""] == beside(output)
+
+
+def test_two_runs_do_not_write_one_output(
+    interrupted: tuple[Path, Path], toy_artifact: Artifact
+) -> None:
+    """The second one is refused, and may not take the first one's progress away."""
+    path, output = interrupted
+    with Path(f"{output}.part").open("ab") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        for restart in (False, True):
+            with pytest.raises(DataError, match="another process is writing"):
+                run(path, output, toy_artifact, chunk_rows=4, restart=restart)
+    assert Path(f"{output}.state").exists()
+
+
+def test_a_file_without_any_good_row_gives_an_error(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """And names the first reason; no empty output pretends success."""
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}\n')
+    with pytest.raises(DataError, match="no row that can be scored; line 1: no 'text' in it"):
+        run(path, output, toy_artifact)
+    assert [] == beside(output)
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "words"),
+    [
+        ("out.csv", {}, "has a column 'label' already; .*--prefix"),
+        ("out.parquet", {"prefix": "my_"}, "must end in .csv or .jsonl"),
+        ("none/out.csv", {"prefix": "my_"}, "directory of the output .* does not exist"),
+    ],
+)
+def test_an_output_that_can_not_be_written_is_refused_at_once(
+    tmp_path: Path, toy_artifact: Artifact, output: str, options: dict[str, str], words: str
+) -> None:
+    """Before a model is loaded."""
+    path = tmp_path / "in.tsv"
+    path.write_text("label\ttext\n1\tgood\n")
+    with pytest.raises(DataError, match=words):
+        run(path, tmp_path / output, toy_artifact, **options)
+    run(path, tmp_path / "right.csv", toy_artifact, prefix="my_")
+    header = ",".join(f"my_{name}" for name in ADDED.split(","))
+    assert f"label,text,{header}" == (tmp_path / "right.csv").read_text().splitlines()[0]
+
+
+def test_a_failing_model_stops_the_run_and_can_be_mended(
+    tmp_path: Path, toy_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was scored before is kept; the message names the lines."""
+    path, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    expected = _write_reviews(path, 30)
+    runs = iter(range(100))
+    real = Session.run
+
+    def breaks(self: Session, *arguments: Any) -> Any:
+        if next(runs) == 6:
+            raise InferenceError("the model failed")
+        return real(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(InferenceError, match=r"lines \d+ to \d+: "):
+        patch.setattr(Session, "run", breaks)
+        run(path, output, toy_artifact, chunk_rows=4)
+    assert json.loads(Path(f"{output}.state").read_text())["rows"] > 0
+    run(path, output, toy_artifact, chunk_rows=4)
+    assert expected == output.read_text()
+
+
+def test_the_command_says_what_it_did(
+    tmp_path: Path, toy_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """How many rows, how many of them cut, and which were put aside and why."""
+    path, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    path.write_text("text\n" + "good\n" * 3 + "film " * 40 + "\n" + "a,b\n" * 9)
+    command(path, output, model=toy_path)
+    words = capfd.readouterr().err
+    assert "out.csv: 4 rows, 1 truncated" in " ".join(words.split())
+    assert "rejected.jsonl: 9 rows put aside" in " ".join(words.split())
+    assert "line 6: 2 columns, expected 1 (text)" in words
+    assert 5 == words.count("expected 1")
+    path.write_text("text\nfilm film film film good\n")
+    command(path, output, model=toy_path, max_tokens=6, window_overlap=2, restart=True)
+    assert output.read_text().endswith(",negative,0.500000,0.500000,0.500000,7,true\n")
+    with pytest.raises(SettingsError, match="truncation is 'ends'"):
+        command(path, output, model=toy_path, truncation="ends")
+
+
+def test_an_error_is_one_sentence_and_exit_code_1(tmp_path: Path, toy_path: Path) -> None:
+    """As with every command: no stack trace."""
+    done = subprocess.run(
+        [sys.executable, "-m", "roberta_sentiment.tools.score", "none.csv", "out.csv",
+         "--model", toy_path],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "error: none.csv can't be read: No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
