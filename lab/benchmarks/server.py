@@ -46,7 +46,7 @@ class Server:
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=environment.get("PYTHONPATH", ROOT),
             env={**os.environ, **environment},
             stdout=self._log,
             stderr=subprocess.STDOUT,

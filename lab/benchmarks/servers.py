@@ -1,9 +1,10 @@
-"""Our servers against the wrapper's own (gunicorn's gthread, gRPC's threads), in turn.
+"""This checkout's service against another commit's, or against the wrapper's own servers, in turn.
 
-python -m lab.benchmarks.servers [--rounds 5] [--seconds 4]
+python -m lab.benchmarks.servers [--other CHECKOUT] [--rounds 5] [--seconds 4]
 
-The same code, but for the repairs `rest_server` and `grpc_server`: what they cost or gain at 1, 16
-and 64 callers, and the seconds until the service is ready.
+Requests a second at 1, 16 and 64 callers, over REST and gRPC, and the seconds until the service is
+ready. Without --other the reference is the same code with the repairs `rest_server` and
+`grpc_server` turned off: gunicorn's gthread and gRPC's threads.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +23,37 @@ from lab.benchmarks import load, machine, models, targets, texts
 from lab.benchmarks.served import wait_until_idle
 
 CALLERS = (1, 16, 64)
-_SERVERS = {"ours": "", "wrapper": "rest_server,grpc_server"}
 
 
-def ready_seconds(off: str) -> float:
+def servers(other: Path | None) -> dict[str, dict[str, str]]:
+    """Variables of the two services, in the order of the ratio."""
+    if other is None:
+        reference = {"SELDON_REPAIRS_OFF": "rest_server,grpc_server"}
+    else:
+        reference = {"PYTHONPATH": str(other.resolve())}
+    return {"ours": {}, "reference": reference}
+
+
+def ready_seconds(environment: Mapping[str, str]) -> float:
     """Seconds from the start of a service until it is ready."""
-    target = targets.ours("ready", models.default(), SELDON_REPAIRS_OFF=off)
+    target = targets.ours("ready", models.default(), **environment)
     start = time.monotonic()
     with target.server:
         target.server.wait()
         return time.monotonic() - start
 
 
-def measure(rounds: int, seconds: float) -> dict[str, Any]:
-    """Rates of both kinds of server over both protocols, alternating; medians and ratios."""
+def measure(
+    services: Mapping[str, Mapping[str, str]], rounds: int, seconds: float
+) -> dict[str, Any]:
+    """Rates of both services over both protocols, alternating; medians and ratios."""
     rates: dict[tuple[str, str, int], list[float]] = {}
     found = texts.sentences(256)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".txt"))
         file.write("\n".join(found))
         file.flush()
-        running = {name: _start(stack, name, off) for name, off in _SERVERS.items()}
+        running = {name: _start(stack, name, env) for name, env in services.items()}
         bodies = {name: target.write_bodies(found) for name, target in running.items()}
         for number in range(rounds):
             for callers in CALLERS:
@@ -64,8 +75,10 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
     return _summary(rates)
 
 
-def _start(stack: contextlib.ExitStack, name: str, off: str) -> targets.Target:
-    target = targets.ours(name, models.default(), SELDON_REPAIRS_OFF=off)
+def _start(
+    stack: contextlib.ExitStack, name: str, environment: Mapping[str, str]
+) -> targets.Target:
+    target = targets.ours(name, models.default(), **environment)
     stack.enter_context(target.server)
     target.server.wait()
     target.ask("This film is so good")
@@ -76,14 +89,14 @@ def _summary(rates: dict[tuple[str, str, int], list[float]]) -> dict[str, Any]:
     rows = []
     for protocol in ("rest", "grpc"):
         for callers in CALLERS:
-            ours, theirs = (rates[protocol, name, callers] for name in _SERVERS)
+            ours, theirs = (rates[protocol, name, callers] for name in ("ours", "reference"))
             ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
             rows.append(
                 {
                     "protocol": protocol,
                     "callers": callers,
                     "ours_requests_per_s": statistics.median(ours),
-                    "wrapper_requests_per_s": statistics.median(theirs),
+                    "reference_requests_per_s": statistics.median(theirs),
                     "ratio": round(statistics.median(ratios), 3),
                     "rounds": [round(ratio, 3) for ratio in ratios],
                 }
@@ -94,15 +107,17 @@ def _summary(rates: dict[tuple[str, str, int], list[float]]) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--other", type=Path, help="folder of another commit's checkout")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--name", default="servers")
     asked = parser.parse_args(arguments)
-    ready: dict[str, list[float]] = {name: [] for name in _SERVERS}
+    services = servers(asked.other)
+    ready: dict[str, list[float]] = {name: [] for name in services}
     for _ in range(asked.rounds):
-        for name, off in _SERVERS.items():
-            ready[name].append(ready_seconds(off))
-    result = measure(asked.rounds, asked.seconds)
+        for name, environment in services.items():
+            ready[name].append(ready_seconds(environment))
+    result = measure(services, asked.rounds, asked.seconds)
     result["ready_s"] = {name: round(statistics.median(found), 2) for name, found in ready.items()}
     print(machine.write(asked.name, result).read_text(encoding="utf-8"))
 

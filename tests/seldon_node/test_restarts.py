@@ -92,7 +92,7 @@ def test_no_count_is_lost_when_a_worker_is_killed(
     assert before == counted(service)
     service.wait_for(lambda: service.health() == 200, "recovery")
     over_rest = answered(service)
-    service.predict(to_proto(GOOD))
+    service.stub().Predict(to_proto(GOOD), timeout=60, wait_for_ready=True)
     assert over_rest + 1 == counted(service) - before
 
 
