@@ -29,7 +29,7 @@ def main() -> None:
     try:
         app()
     except ABError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False)
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
         sys.exit(1)
 
 

@@ -7,6 +7,7 @@ of its own: the model's two files at the root, and what it shares with the RoBER
 from __future__ import annotations
 
 import enum
+import modulefinder
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -14,21 +15,6 @@ from typing import Annotated
 import typer
 
 ROOT = Path(__file__).resolve().parent.parent
-NEEDED = {
-    "seldon_node": (
-        "__init__", "answer", "feedback", "grpc_server", "grpc_stop", "health", "host_limits",
-        "logs", "metrics", "metrics_page", "metrics_store", "node", "payload", "preflight",
-        "repairs", "rest_app", "rest_body", "rest_server", "rest_worker", "restarts",
-        "supervisor", "truths",
-    ),
-    "roberta_sentiment": (
-        "__init__", "caller", "cpu", "errors", "heads", "predictions", "settings", "texts",
-        "version",
-    ),
-    "baselines": ("__init__", "node", "words"),
-}  # fmt: skip
-"""Modules that the image shares with the RoBERTa node."""
-
 _NOT_IN_THE_PACKAGE = shutil.ignore_patterns("__pycache__", ".s2i", "requirements.*")
 
 
@@ -39,8 +25,17 @@ class Baseline(enum.StrEnum):
     LINEAR = "linear"
 
 
+def needed(script: Path) -> list[Path]:
+    """The modules of this repository that a script imports, directly or not."""
+    finder = modulefinder.ModuleFinder([str(ROOT)])
+    for entry in (script, ROOT / "sitecustomize.py"):
+        finder.run_script(str(entry))
+    found = [module.__file__ for name, module in finder.modules.items() if name != "__main__"]
+    return [Path(file) for file in found if file]
+
+
 def build_source(name: str, target: Path) -> Path:
-    """Write the tree anew.
+    """Write the tree.
 
     Args:
         name: of the model.
@@ -50,12 +45,14 @@ def build_source(name: str, target: Path) -> Path:
         The folder.
     """
     shutil.rmtree(target, ignore_errors=True)
-    for package, modules in NEEDED.items():
-        (target / package).mkdir(parents=True)
-        for module in modules:
-            shutil.copy2(ROOT / package / f"{module}.py", target / package)
     own = ROOT / "baselines" / name
-    shutil.copytree(own, target / "baselines" / name, ignore=_NOT_IN_THE_PACKAGE)
+    for file in needed(own / f"{name.capitalize()}.py"):
+        copy = target / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copy)
+    shutil.copytree(
+        own, target / "baselines" / name, ignore=_NOT_IN_THE_PACKAGE, dirs_exist_ok=True
+    )
     shutil.copytree(own / ".s2i", target / ".s2i")
     shutil.copy2(own / "requirements.txt", target)
     for name in ("LICENSE", "sitecustomize.py"):

@@ -71,7 +71,9 @@ def _interruptible(command: Callable[..., None], name: str) -> Callable[..., Non
             command(*args, **kwargs)
         except KeyboardInterrupt:
             rest = _RESUMED if name in _RESUMABLE else "nothing was written"
-            Console(stderr=True).print(f"interrupted; {rest}", style="red", markup=False)
+            Console(stderr=True, soft_wrap=True).print(
+                f"interrupted; {rest}", style="red", markup=False
+            )
             raise typer.Exit(_INTERRUPTED) from None
 
     return run

@@ -85,7 +85,7 @@ def command(
     data = read_labelled(evaluation, artifact.labels)
     texts = read_texts(calibration or evaluation, CALIBRATION_TEXTS)
     for remark in data.remarks():
-        Console(stderr=True).print(printable(remark), style="yellow", markup=False)
+        Console(stderr=True, soft_wrap=True).print(printable(remark), style="yellow", markup=False)
     report = quantize(artifact, target, data, texts, max_drop=max_drop, name=name, replace=replace)
     table = Table("", "float32", "int8")
     table.add_row("accuracy", f"{report.accuracy_fp32:.4f}", f"{report.accuracy:.4f}")

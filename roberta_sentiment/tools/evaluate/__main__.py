@@ -13,5 +13,7 @@ if __name__ == "__main__":
     try:
         typer.run(command)
     except SentimentError as error:
-        Console(stderr=True).print(f"error: {printable(error.message)}", style="red", markup=False)
+        Console(stderr=True, soft_wrap=True).print(
+            f"error: {printable(error.message)}", style="red", markup=False
+        )
         sys.exit(1)

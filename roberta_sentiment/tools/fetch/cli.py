@@ -80,7 +80,7 @@ def command(
     with progress:
         fetched = fetch(source, target, options, progress)
     if fetched.refused:
-        Console(stderr=True).print(
+        Console(stderr=True, soft_wrap=True).print(
             f"warning: a server would not start with it: {printable(fetched.refused)}",
             style="yellow",
             markup=False,

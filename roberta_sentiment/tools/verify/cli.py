@@ -31,7 +31,7 @@ def command(
     ] = None,
 ) -> None:
     """Check a model directory; exit code 1 if a check fails."""
-    errors, results = Console(stderr=True), {}
+    errors, results = Console(stderr=True, soft_wrap=True), {}
     with errors.status("checking") as status:
         for name, result in verify(model, Settings.read({"head": head}, {})):
             results[name] = result

@@ -23,7 +23,7 @@ from tests.eight_bits import EXACT, TOKENS
 def any_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights as they come and, wherever this runs, the weights shifted."""
     if request.param:
-        for module in ("saturation", "classifier"):
+        for module in ("graph.saturation", "classifier"):
             monkeypatch.setattr(f"roberta_sentiment.{module}.saturates", lambda: True)
 
 

@@ -14,9 +14,9 @@ from roberta_sentiment.__main__ import app
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.settings import Settings
-from tests import toy, zoo
+from tests import ROOT, toy, zoo
 
-EXPORTS = Path(__file__).parent / "fixtures" / "exports"
+EXPORTS = ROOT / "tests" / "fixtures" / "exports"
 GRAPHS = {
     "zoo": zoo.FOLDER / "roberta-tiny-9.onnx",
     **{path.stem: path for path in sorted(EXPORTS.glob("*.onnx"))},
