@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-torch check ab model image sbom requirements clean
+.PHONY: help serve test test-all test-torch check ab model image sbom requirements clean
 
 PYTHON ?= python3.12
 TORCH_PYTHON ?= python3.11
@@ -25,8 +25,13 @@ $(VENV)/dev: $(VENV)/server requirements-dev.txt
 serve: $(VENV)/server  ## start the model server
 	@$(RUN) -m scripts.serve
 
-test: $(VENV)/dev  ## run all tests
-	$(RUN) -m pytest $(ARGS)
+PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+
+test: $(VENV)/dev  ## run the tests, but for those that take long
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-all: $(VENV)/dev  ## run all tests
+	$(PYTEST) $(ARGS)
 
 # Training and conversion: PyTorch in an environment of its own, on the CPU.
 # The build of torch for CPUs where it is offered, else the index's, which pins the GPU libraries that it needs.

@@ -30,7 +30,8 @@ def needed(script: Path) -> list[Path]:
     finder = modulefinder.ModuleFinder([str(ROOT)])
     for entry in (script, ROOT / "sitecustomize.py"):
         finder.run_script(str(entry))
-    found = [module.__file__ for name, module in finder.modules.items() if name != "__main__"]
+    modules = (module for name, module in finder.modules.items() if name != "__main__")
+    found = [getattr(module, "__file__", None) for module in modules]
     return [Path(file) for file in found if file]
 
 

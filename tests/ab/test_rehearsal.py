@@ -17,6 +17,8 @@ from ab.record import read_record
 from ab.rehearsal.counters import compare
 from tests import ROOT
 
+pytestmark = pytest.mark.long
+
 MANIFEST = ROOT / "deploy" / "ab-test.yaml"
 
 

@@ -14,6 +14,8 @@ from tests.hostile.good_client import GoodClient
 from tests.served.test_lifecycle import grpc_answers
 from tests.service import Service
 
+pytestmark = pytest.mark.long
+
 ATTACKS = [
     attacks.silent, attacks.silent_to_metrics, attacks.half_headers, attacks.half_bodies,
     attacks.not_reading, attacks.silent_to_grpc, attacks.idle_on_grpc,

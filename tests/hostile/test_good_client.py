@@ -9,6 +9,8 @@ import pytest
 from tests.hostile.good_client import GoodClient
 from tests.service import Service, free_ports
 
+pytestmark = pytest.mark.long
+
 
 def test_a_good_client_is_answered(good: GoodClient) -> None:
     """Every door answers, within the promised time and memory."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.hostile.good_client import GoodClient
 from tests.service import Service
+
+pytestmark = pytest.mark.long
 
 
 def test_a_log_nobody_reads_stops_nothing(hostile_toy_path: Path) -> None:

@@ -19,6 +19,8 @@ from tests.served.test_lifecycle import grpc_answers
 from tests.service import Service
 from tests.wire import to_proto
 
+pytestmark = pytest.mark.long
+
 PEAK_MB, IDLE_MB = 700, 450
 IDLE_WITHIN_S = 60
 GROUPS = Path("/sys/fs/cgroup")

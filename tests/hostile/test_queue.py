@@ -18,6 +18,8 @@ from tests.served.test_lifecycle import grpc_answers
 from tests.service import Service
 from tests.wire import to_proto
 
+pytestmark = pytest.mark.long
+
 LONG = "\u4e2d\x1b\n'" * 500_000
 
 

@@ -16,6 +16,8 @@ from tests.hostile.good_client import GoodClient
 from tests.hostile.test_connections import read_all
 from tests.service import Service
 
+pytestmark = pytest.mark.long
+
 LIMIT = 16 * 2**20
 GOOD = b'{"strData":"good"}'
 FORM = "application/x-www-form-urlencoded"

@@ -30,6 +30,8 @@ from tests.served.test_lifecycle import listening_on
 from tests.service import Service
 from tests.wire import to_proto
 
+pytestmark = pytest.mark.long
+
 VALUES = {
     "model_name": "renamed",
     "truncation": "windows",

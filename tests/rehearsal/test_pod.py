@@ -21,6 +21,7 @@ from tests.rehearsal.cluster import METRICS_PATH, Container, containers, product
 from tests.rehearsal.pod import Pod
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(not builder.is_git(), reason="the image is made from a git repository"),
     pytest.mark.skipif(bool(pod.obstacle()), reason=pod.obstacle() or "none"),
 ]

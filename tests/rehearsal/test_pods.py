@@ -26,6 +26,7 @@ from tests.rehearsal.pod import Network, Pod
 from tests.rehearsal.rendering import NAMES, RenderedPod, rendered_pods
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(not builder.is_git(), reason="the image is made from a git repository"),
     pytest.mark.skipif(bool(pod.obstacle()), reason=pod.obstacle() or "none"),
 ]

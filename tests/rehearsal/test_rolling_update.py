@@ -10,12 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
+import pytest
 import requests
 from seldon_core.proto.prediction_pb2_grpc import SeldonStub
 
 from tests.rehearsal.cluster import containers, production, service_of
 from tests.service import Service
 from tests.wire import to_proto
+
+pytestmark = pytest.mark.long
 
 CALLERS = 3
 GOOD = {"data": {"ndarray": ["This film is so good"]}}

@@ -35,6 +35,7 @@ TEXTS = [
     for what in ("a joy", "dull", "not bad at all", "worse than I feared")
 ]
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(QEMU is None, reason="qemu-x86_64 is not installed (apt: qemu-user)"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="this Python is not for x86-64"),
 ]

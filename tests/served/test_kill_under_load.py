@@ -17,6 +17,8 @@ from tests.served.test_lifecycle import listening_on
 from tests.service import Service
 from tests.wire import to_proto
 
+pytestmark = pytest.mark.long
+
 CALLERS = 8
 GOOD = {"strData": "good film"}
 

@@ -15,6 +15,8 @@ from schemathesis import GenerationMode
 
 from tests.service import Service
 
+pytestmark = pytest.mark.long
+
 SELDON = Path(seldon_core.__file__).parent / "openapi" / "seldon.json"
 CASES = 250
 
