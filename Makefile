@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all test-torch check ab model image sbom requirements clean
+.PHONY: help serve test test-all test-torch check ab model image manifests sbom requirements clean
 
 PYTHON ?= python3.12
 TORCH_PYTHON ?= python3.11
@@ -62,6 +62,9 @@ image:  ## build the image with s2i or Docker
 
 sbom: $(VENV)/dev  ## bill of materials and the page of licences
 	$(RUN) -m scripts.sbom --output build/sbom.cdx.json --licences docs/licences.md
+
+manifests: $(VENV)/dev  ## render deploy/*.yaml from base and overlays; needs kubectl
+	@$(RUN) -m scripts.manifests
 
 # The A/B test of deploy/ab-test.yaml on this machine, in about a minute.
 ab: $(VENV)/dev  ## rehearse the A/B test of deploy/ab-test.yaml
