@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import hashlib
-import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ab.errors import DataError
+from roberta_sentiment import errors
+from roberta_sentiment.tools.labelled import LabelReader, read_rows
+from roberta_sentiment.tools.rows import ID_COLUMN, Row, find_column, open_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,48 +47,52 @@ class Truth:
     text: str | None
 
 
-def read_reviews(path: Path, labels: Sequence[str]) -> list[Review]:
-    """Read reviews from a .tsv, .csv or .jsonl file.
+def read_reviews(
+    path: Path, labels: Sequence[str], *, text_column: str = "", label_column: str = ""
+) -> list[Review]:
+    """Read reviews, as `roberta_sentiment evaluate` reads them; a label may be missing.
 
     Args:
-        path: columns or keys `text`, optionally `label` and `id`. TSV knows no quotes.
-        labels: names of the classes; a label in the file is a name or an index.
+        path: ends in .tsv, .csv, .jsonl, .ndjson or .txt; a column `id` is kept.
+        labels: names of the classes.
+        text_column, label_column: by default found by their usual names.
 
     Raises:
         DataError: a row is malformed, or an id occurs twice.
     """
-    reviews = []
-    for number, row in enumerate(_rows(path)):
-        where = f"{path.name}, row {number + 1}"
-        if not row.get("text"):
-            raise DataError(f"{where}: there is no text; a column or key `text` is needed")
-        label = _label(row.get("label"), labels, where)
-        reviews.append(Review(row.get("id") or f"{number:06d}", row["text"], label))
-    if not reviews:
-        raise DataError(f"{path.name} holds no reviews")
+    reader = LabelReader(labels, label_column)
+    with _own_errors():
+        rows = list(read_rows(open_source(path, text_column)))
+        reviews = [
+            Review(_id(row) or f"{number:06d}", row.text, reader.read(row, where))
+            for number, (where, row) in enumerate(rows)
+        ]
     if len({review.id for review in reviews}) < len(reviews):
-        raise DataError(f"{path.name}: an id occurs twice; ids must be unique")
+        raise DataError(f"{path}: an id occurs twice; ids must be unique")
     return reviews
 
 
-def read_truths(path: Path, labels: Sequence[str]) -> list[Truth]:
-    """Read truths that came later, from a .tsv, .csv or .jsonl file.
+def read_truths(
+    path: Path, labels: Sequence[str], *, text_column: str = "", label_column: str = ""
+) -> list[Truth]:
+    """Read truths that came later.
 
     Args:
-        path: columns or keys `label` and `id` or `text` (or both).
+        path: like a file of reviews, with a label and `id` or a text (or both).
         labels: names of the classes.
+        text_column, label_column: by default found by their usual names.
 
     Raises:
         DataError: a row is malformed.
     """
+    reader = LabelReader(labels, label_column)
     truths = []
-    for number, row in enumerate(_rows(path)):
-        where = f"{path.name}, row {number + 1}"
-        label = _label(row.get("label"), labels, where)
-        identity, text = row.get("id") or None, row.get("text") or None
-        if label is None or (identity is None and text is None):
-            raise DataError(f"{where}: `label` and `id` or `text` are needed")
-        truths.append(Truth(label, identity, fingerprint(text) if text else None, text))
+    with _own_errors():
+        for where, row in read_rows(open_source(path, text_column, needs_text=False)):
+            label, identity, text = reader.read(row, where), _id(row), row.text or None
+            if label is None or (identity is None and text is None):
+                raise DataError(f"{where}: `label` and `id` or `text` are needed")
+            truths.append(Truth(label, identity, fingerprint(text) if text else None, text))
     return truths
 
 
@@ -107,54 +113,14 @@ def shuffled(reviews: Sequence[Review], seed: int, limit: int | None = None) -> 
     return order[:limit]
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, str]]:
-    readers = {".tsv": _separated, ".csv": _separated, ".jsonl": _json_lines}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"{path.name}: a file ending in .tsv, .csv or .jsonl is needed")
+def _id(row: Row) -> str | None:
+    value = row.columns.get(find_column(row.columns, [ID_COLUMN]))
+    return str(value) if value not in (None, "") else None
+
+
+@contextlib.contextmanager
+def _own_errors() -> Iterator[None]:
     try:
-        yield from reader(path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path.name} can't be read: {error}") from error
-
-
-def _separated(path: Path) -> Iterator[Mapping[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        if path.suffix.lower() == ".tsv":
-            rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        else:
-            rows = csv.DictReader(file)
-        for row in rows:
-            if None in row or None in row.values():
-                raise DataError(f"{path.name}, line {rows.line_num}: not as many columns as names")
-            yield row
-
-
-def _json_lines(path: Path) -> Iterator[Mapping[str, str]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                raise DataError(f"{path.name}, line {number}: not a JSON object")
-            yield {key: "" if value is None else str(value) for key, value in row.items()}
-
-
-def _label(raw: str | None, labels: Sequence[str], where: str) -> str | None:
-    """A label by name, in any case, or by index; None for an empty one."""
-    value = (raw or "").strip()
-    if not value:
-        return None
-    names = {label.casefold(): label for label in labels}
-    if value.casefold() in names:
-        return names[value.casefold()]
-    if value.isdecimal() and int(value) < len(labels):
-        return labels[int(value)]
-    raise DataError(
-        f"{where}: the label is {value[:40]!r}; one of {', '.join(labels)} "
-        f"or an index from 0 to {len(labels) - 1} is needed"
-    )
+        yield
+    except errors.DataError as error:
+        raise DataError(error.message) from None

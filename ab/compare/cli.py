@@ -18,6 +18,7 @@ from ab.data import Review, read_reviews, shuffled
 from ab.errors import AnalysisError
 from ab.report.analysis import Terms
 from ab.report.cli import require_directories, write_file
+from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
 
 
 def command(
@@ -36,6 +37,8 @@ def command(
         Path | None, typer.Option("--html", help="File for a page with plots and disagreements.")
     ] = None,
     labels: Annotated[str, typer.Option(help="Names of the classes.")] = "negative,positive",
+    text_column: TextColumnOption = "",
+    label_column: LabelColumnOption = "",
     limit: Annotated[int | None, typer.Option(help="Reviews at most.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Of the order of the reviews.")] = 13,
     concurrency: Annotated[int, typer.Option(help="Texts at once.", min=1, max=256)] = 4,
@@ -52,7 +55,12 @@ def command(
     """Compare two models that both judge every text, from two endpoints or two records."""
     require_directories(json_file, html_file)
     names = tuple(each.strip() for each in labels.split(","))
-    found = shuffled(read_reviews(reviews, names), seed, limit) if reviews else []
+    read = (
+        read_reviews(reviews, names, text_column=text_column, label_column=label_column)
+        if reviews
+        else []
+    )
+    found = shuffled(read, seed, limit)
     if "://" in a and "://" in b:
         asking = Asking(names, timeout, tries, concurrency)
         sides = _ask((a, b), (name_a, name_b), found, asking)

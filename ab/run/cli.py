@@ -21,6 +21,7 @@ from ab.run.runner import RETRIED, Pace
 from ab.run.runner import Progress as OnProgress
 from ab.run.session import Options, Result, Session
 from ab.transport import Outcome
+from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
 
 STOPPED = 3
 """Exit code of a run that is not done; it can be resumed."""
@@ -28,7 +29,7 @@ STOPPED = 3
 
 def command(
     reviews: Annotated[
-        Path, typer.Argument(help="Reviews: .tsv, .csv or .jsonl with `text`, `label`, `id`.")
+        Path, typer.Argument(help="Reviews: .tsv, .csv or .jsonl; label and `id` may be missing.")
     ],
     endpoint: Annotated[
         str,
@@ -51,6 +52,8 @@ def command(
     labels: Annotated[
         str, typer.Option(help="Names of the classes, in the order of their indices.")
     ] = "negative,positive",
+    text_column: TextColumnOption = "",
+    label_column: LabelColumnOption = "",
     rate: Annotated[float, typer.Option(help="Requests a second; 0: as fast as possible.")] = 0.0,
     concurrency: Annotated[int, typer.Option(help="Requests at once.", min=1, max=1024)] = 4,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", min=0.1)] = 10.0,
@@ -76,7 +79,8 @@ def command(
         raise DataError("the rate is a number of requests a second, or 0")
     known, chosen, ports = _models(models or [], manifest, router)
     options = Options(
-        reviews=reviews, record=record, endpoint=endpoint, models=known, router=chosen,
+        reviews=reviews, text_column=text_column, label_column=label_column,
+        record=record, endpoint=endpoint, models=known, router=chosen,
         labels=_labels(labels), pace=Pace(rate, concurrency, give_up_after), timeout_s=timeout,
         tries=tries, seed=seed, limit=limit, feedback=feedback,
         reward=Reward(reward_right, reward_wrong), keep_texts=keep_texts, resume=resume,

@@ -34,6 +34,7 @@ class Options:
 
     Attributes:
         reviews: file of reviews.
+        text_column, label_column: of that file; empty: found by their usual names.
         record: file of the record.
         endpoint: address.
         models: under test, in the order of the graph's children.
@@ -53,6 +54,8 @@ class Options:
     """
 
     reviews: Path
+    text_column: str = ""
+    label_column: str = ""
     record: Path
     endpoint: str
     models: Sequence[Model]
@@ -99,7 +102,12 @@ class Session:
     def __init__(self, options: Options) -> None:
         self._options = options
         self.endpoint: Endpoint = parse_endpoint(options.endpoint)
-        reviews = read_reviews(options.reviews, options.labels)
+        reviews = read_reviews(
+            options.reviews,
+            options.labels,
+            text_column=options.text_column,
+            label_column=options.label_column,
+        )
         self._reviews = shuffled(reviews, options.seed, options.limit)
         content = self._earlier()
         self._events: list[Event] = list(content.events) if content else []

@@ -21,16 +21,19 @@ from ab.run.retry import Retries
 from ab.run.session import close_open_feedback, stopping
 from ab.run.truth import deliver, match
 from ab.transport import connect
+from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
 
 
 def command(
     record: Annotated[Path, typer.Argument(help="Record of `ab run`.")],
     truths: Annotated[
-        Path, typer.Argument(help="Truths: .tsv, .csv or .jsonl with `label` and `id` or `text`.")
+        Path, typer.Argument(help="Truths: .tsv, .csv or .jsonl with a label and `id` or a text.")
     ],
     endpoint: Annotated[
         str | None, typer.Option(help="Where feedback goes; by default as in the record.")
     ] = None,
+    text_column: TextColumnOption = "",
+    label_column: LabelColumnOption = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", min=0.1)] = 10.0,
     tries: Annotated[int, typer.Option(help="Tries of one feedback.", min=1, max=20)] = 4,
     feedback: Annotated[bool, typer.Option(help="Send the truths back.")] = True,
@@ -45,7 +48,10 @@ def command(
     with Journal(record) as journal, stopping(stop):
         content = read_record(record)
         run = run_of(content)
-        matched, strangers = match(read_truths(truths, run["labels"]), content.events)
+        given = read_truths(
+            truths, run["labels"], text_column=text_column, label_column=label_column
+        )
+        matched, strangers = match(given, content.events)
         for line in close_open_feedback(content.events, clock.now()):
             journal.append(line)
         transport = connect(parse_endpoint(endpoint or run["endpoint"]), timeout)

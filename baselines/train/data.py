@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from lab.training.corpus import Guard, Text, read_tsv
+from baselines.words import LABELS
+from lab.training.corpus import Guard, Text
 from lab.training.texts import natural
+from roberta_sentiment.tools.labelled import read_labelled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +32,16 @@ def read_split(folder: Path) -> Split:
     Args:
         folder: holds `sst2_train.tsv`, `sst2_dev.tsv` and `rt_polarity_train.tsv`.
     """
-    dev = read_tsv(folder / "sst2_dev.tsv")
+    dev = _read(folder / "sst2_dev.tsv")
     guard = Guard(dev)
 
     def clean(name: str) -> list[Text]:
-        texts = read_tsv(folder / name)
+        texts = _read(folder / name)
         return [Text(t.label, natural(t.text)) for t in texts if not guard.touches(t.text)]
 
     return Split(clean("rt_polarity_train.tsv"), clean("sst2_train.tsv"), dev)
+
+
+def _read(path: Path) -> list[Text]:
+    data = read_labelled(path, LABELS)
+    return [Text(label, text) for label, text in zip(data.labels, data.texts, strict=True)]

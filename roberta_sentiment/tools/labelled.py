@@ -6,18 +6,42 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import typer
 
 from roberta_sentiment.errors import DataError, TextError
 from roberta_sentiment.text.check import check_text
-from roberta_sentiment.tools.rows import EMPTY, LABEL_COLUMNS, BadRow, Row, open_source
+from roberta_sentiment.tools.rows import (
+    EMPTY,
+    LABEL_COLUMNS,
+    TEXT_COLUMNS,
+    BadRow,
+    Row,
+    Source,
+    find_column,
+    open_source,
+)
+
+TextColumnOption = Annotated[
+    str,
+    typer.Option(
+        "--text-column", help=f"Column of the texts; by default {', '.join(TEXT_COLUMNS)}."
+    ),
+]
+LabelColumnOption = Annotated[
+    str,
+    typer.Option(
+        "--label-column", help=f"Column of the labels; by default {', '.join(LABEL_COLUMNS)}."
+    ),
+]
 
 _SHORTEST = 3
 """Letters of an abbreviated label, such as "pos"."""
 _MOST_SHOWN = 20
 _UNNAMED = "label_"
 """How transformers calls a class without a name, before its number."""
-_TRUTHS = {"false": 0, "true": 1}
+_BOOLEANS = {"false": 0, "true": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,101 +77,157 @@ class Labelled:
         return said
 
 
+class LabelReader:
+    """Reads the labels of a file and keeps what each was taken for.
+
+    Args:
+        labels: names of the classes; a label is a name, its beginning, a number, LABEL_0 and so on,
+            or, of two classes, true or false.
+        column: name of the column; by default the first of `LABEL_COLUMNS` that a row has.
+        numbered: names of the classes that the numbers 0, 1, ... of the file stand for; by default
+            all, in the given order.
+
+    Attributes:
+        meanings: for each label of the file the class it was taken for, by name.
+
+    Raises:
+        DataError: `numbered` names another class.
+    """
+
+    def __init__(
+        self, labels: Sequence[str], column: str = "", numbered: Sequence[str] = ()
+    ) -> None:
+        unknown = [name for name in numbered if name not in labels]
+        if unknown:
+            raise DataError(f"--labels names {unknown[0]!r}; labels are {', '.join(labels)}")
+        self.meanings: dict[str, str] = {}
+        self._labels, self._column, self._numbered = labels, column, numbered or labels
+
+    def read(self, row: Row, where: str) -> str | None:
+        """The class of a row, by name; None where its label is missing or empty.
+
+        Args:
+            row: of the file.
+            where: its position, for a message.
+
+        Raises:
+            DataError: it is no label of these classes.
+        """
+        names = [self._column] if self._column else LABEL_COLUMNS
+        values = (row.columns.get(find_column(row.columns, [name]) or name) for name in names)
+        word = next((str(value).strip() for value in values if value is not None), "")
+        if word and word not in self.meanings:
+            self.meanings[word] = _meaning(word, self._labels, self._numbered, where)
+        return self.meanings.get(word)
+
+    def require(self, row: Row, where: str) -> str:
+        """The class of a row, by name.
+
+        Raises:
+            DataError: it has no label, or it is no label of these classes.
+        """
+        label = self.read(row, where)
+        if label is None:
+            wanted = repr(self._column) if self._column else f"named {', '.join(LABEL_COLUMNS)}"
+            raise DataError(
+                f"{where}: a label is needed, found {', '.join(row.columns)} and no value in a "
+                f"column {wanted}; name the column of the labels (--label-column)"
+            )
+        return label
+
+
 def read_labelled(
     path: Path,
     labels: Sequence[str],
     limit: int = 0,
     *,
     numbered: Sequence[str] = (),
+    text_column: str = "",
+    label_column: str = "",
 ) -> Labelled:
     """Read a labelled file, as `open_source` reads a file of texts.
 
-    The column of the labels is found by its name (`label`, `sentiment`, ...).
-
     Args:
         path: ends in .tsv, .csv, .jsonl, .ndjson or .json.
-        labels: names of the classes; a label is a name, its beginning, a number, LABEL_0 and so on,
-            or, of two classes, true or false.
+        labels: names of the classes; see `LabelReader`.
         limit: rows to read; 0 reads all.
-        numbered: names of the classes that the numbers 0, 1, ... of the file stand for; by default
-            all, in the model's order.
+        numbered: classes that the numbers of the file stand for; see `LabelReader`.
+        text_column, label_column: by default found by their usual names.
 
     Raises:
         DataError: the file can't be read, a column is missing, or a label is unknown.
     """
-    unknown = [name for name in numbered if name not in labels]
-    if unknown:
-        raise DataError(f"--labels names {unknown[0]!r}; labels are {', '.join(labels)}")
+    reader = LabelReader(labels, label_column, numbered)
     texts: list[str] = []
-    given: list[str] = []
-    meanings: dict[str, str] = {}
-    for row in _rows(path, limit):
-        label = _pick(row.columns, LABEL_COLUMNS)
-        if label is None:
-            raise DataError(
-                f"{_place(path, row)}: a label is needed, found {', '.join(row.columns)}; "
-                f"name its column {LABEL_COLUMNS[0]}"
-            )
-        word = str(label).strip()
-        if word not in meanings:
-            meanings[word] = _meaning(word, labels, numbered or labels, _place(path, row))
+    found: list[str] = []
+    for where, row in read_rows(open_source(path, text_column), limit):
+        found.append(reader.require(row, where))
         texts.append(row.text)
-        given.append(word)
-    counts = Counter(meanings[word] for word in given)
+    counts = Counter(found)
     return Labelled(
         texts,
-        [labels.index(meanings[word]) for word in given],
-        meanings,
+        [labels.index(label) for label in found],
+        reader.meanings,
         tuple(label for label in labels if not counts[label]),
     )
 
 
-def read_texts(path: Path, limit: int = 0) -> list[str]:
+def read_texts(path: Path, limit: int = 0, *, text_column: str = "") -> list[str]:
     """Read texts, as `open_source` reads them; rows without a text are left out.
 
     Raises:
         DataError: the file can't be read, or has no column of texts.
     """
-    return [row.text for row in _rows(path, limit, skip_empty=True)]
+    source = open_source(path, text_column)
+    return [row.text for _, row in read_rows(source, limit, skip_empty=True)]
 
 
-def _rows(path: Path, limit: int, *, skip_empty: bool = False) -> Iterator[Row]:
+def read_rows(
+    source: Source, limit: int = 0, *, skip_empty: bool = False
+) -> Iterator[tuple[str, Row]]:
+    """Rows whose texts a server would score, each with its position in words.
+
+    Args:
+        source: the file.
+        limit: rows to read; 0 reads all.
+        skip_empty: leave out rows with a blank text.
+
+    Raises:
+        DataError: a row can't be read, or there is none.
+    """
     count = 0
-    for row in open_source(path).rows():
+    for row in source.rows():
+        where = f"{source.path}, line {row.start.line + 1}"
         if isinstance(row, BadRow):
             if skip_empty and row.reason == EMPTY:
                 continue
-            raise DataError(f"{_place(path, row)}: {row.reason}")
-        try:
-            check_text(0, row.text)
-        except TextError as error:
-            reason = error.message.removeprefix("text 0 ")
-            raise DataError(f"{_place(path, row)}: the text {reason}") from None
-        yield row
+            raise DataError(f"{where}: {row.reason}")
+        if row.text:
+            _check_text(row.text, where)
+        yield where, row
         count += 1
         if count == limit:
             return
     if not count:
-        raise DataError(f"{path} holds no rows")
+        raise DataError(f"{source.path} holds no rows")
 
 
-def _place(path: Path, row: Row | BadRow) -> str:
-    return f"{path}, line {row.start.line + 1}"
+def _check_text(text: str, where: str) -> None:
+    try:
+        check_text(0, text)
+    except TextError as error:
+        reason = error.message.removeprefix("text 0 ")
+        raise DataError(f"{where}: the text {reason}") from None
 
 
-def _pick(columns: Mapping[str, Any], names: Sequence[str]) -> Any:
-    lowered = {name.strip().lower(): value for name, value in columns.items()}
-    return next((lowered[name] for name in names if lowered.get(name) is not None), None)
-
-
-def _meaning(word: str, labels: Sequence[str], numbered: Sequence[str], place: str) -> str:
+def _meaning(word: str, labels: Sequence[str], numbered: Sequence[str], where: str) -> str:
     """The class that a label of a file stands for: by name, number or beginning."""
     by_name = {label.lower(): label for label in labels}
     if word.lower() in by_name:
         return by_name[word.lower()]
     number = _number(word.lower().removeprefix(_UNNAMED))
-    if number is None and len(numbered) == len(_TRUTHS):
-        number = _TRUTHS.get(word.lower())
+    if number is None and len(numbered) == len(_BOOLEANS):
+        number = _BOOLEANS.get(word.lower())
     if number is not None and number < len(numbered):
         return numbered[number]
     if len(word) >= _SHORTEST:
@@ -156,7 +236,7 @@ def _meaning(word: str, labels: Sequence[str], numbered: Sequence[str], place: s
             return begun[0]
     shown = ", ".join(labels[:_MOST_SHOWN])
     raise DataError(
-        f"{place}: {word[:60]!r} is no label of this model; labels are {shown} or 0 to "
+        f"{where}: {word[:60]!r} is not a known label; labels are {shown} or 0 to "
         f"{len(numbered) - 1}"
     )
 

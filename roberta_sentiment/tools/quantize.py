@@ -23,7 +23,13 @@ from roberta_sentiment.model.artifact import Artifact, open_artifact
 from roberta_sentiment.model.layout import MANIFEST
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.text.check import printable
-from roberta_sentiment.tools.labelled import Labelled, read_labelled, read_texts
+from roberta_sentiment.tools.labelled import (
+    LabelColumnOption,
+    Labelled,
+    TextColumnOption,
+    read_labelled,
+    read_texts,
+)
 from roberta_sentiment.tools.manifest import write_manifest
 from roberta_sentiment.tools.target import check_target, new_directory
 from roberta_sentiment.tools.tolerance import batch_tolerance
@@ -73,6 +79,8 @@ def command(
     max_drop: Annotated[
         float, typer.Option(help="Most points of accuracy that may be lost.", min=0)
     ] = 0.5,
+    text_column: TextColumnOption = "",
+    label_column: LabelColumnOption = "",
     name: Annotated[str, typer.Option(help="Name of the model; by default as before.")] = "",
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace any existing target.")
@@ -82,8 +90,10 @@ def command(
     inputs = [model, evaluation, *([calibration] if calibration else [])]
     check_target(target, made_by=MADE_BY, sources=inputs, replace=replace)
     artifact = open_artifact(model)
-    data = read_labelled(evaluation, artifact.labels)
-    texts = read_texts(calibration or evaluation, CALIBRATION_TEXTS)
+    data = read_labelled(
+        evaluation, artifact.labels, text_column=text_column, label_column=label_column
+    )
+    texts = read_texts(calibration or evaluation, CALIBRATION_TEXTS, text_column=text_column)
     for remark in data.remarks():
         Console(stderr=True, soft_wrap=True).print(printable(remark), style="yellow", markup=False)
     report = quantize(artifact, target, data, texts, max_drop=max_drop, name=name, replace=replace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn
 
@@ -15,6 +15,7 @@ Kind = Literal["csv", "tsv", "jsonl", "text"]
 
 TEXT_COLUMNS = ("text", "sentence", "review", "comment", "content")
 LABEL_COLUMNS = ("label", "sentiment", "class", "target")
+ID_COLUMN = "id"
 
 KINDS: Mapping[str, Kind] = {
     ".csv": "csv",
@@ -25,18 +26,20 @@ KINDS: Mapping[str, Kind] = {
     ".txt": "text",
 }
 MAX_ROW_BYTES = 2**20
-"""Of one row; a longer one is put aside, so that memory has a bound."""
+"""Of one row; a longer one is rejected, so that memory has a bound."""
 
 EMPTY = "the text is empty"
 """Reason of a row whose text is blank."""
 
+_DELIMITERS = ",;\t"
+"""Of a CSV file, tried in this order."""
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Position:
-    """A place between two rows.
+    """A position between two rows.
 
     Attributes:
         offset: bytes before it.
@@ -54,7 +57,7 @@ class Row:
     Attributes:
         start, end: where it lies; it begins in line `start.line + 1`.
         columns: all its columns, the text among them.
-        text: what is to be scored.
+        text: what is to be scored; empty where the file need not have texts.
         raw: its bytes.
     """
 
@@ -130,6 +133,8 @@ class Source:
         start: where its rows begin.
         names: columns of a table; nothing for JSON lines, whose rows name their own.
         text_column: name of the column to score; empty: the first of `TEXT_COLUMNS` in the row.
+        delimiter: between the cells of a table.
+        needs_text: whether a row without a text is a bad one.
     """
 
     path: Path
@@ -137,6 +142,8 @@ class Source:
     start: Position
     names: tuple[str, ...] | None
     text_column: str
+    delimiter: str = ","
+    needs_text: bool = True
 
     def rows(self, position: Position | None = None) -> Iterator[Row | BadRow]:
         """Rows from a position on; blank lines of tables and JSON lines are no rows.
@@ -179,12 +186,14 @@ class Source:
         if self.kind == "text":
             return lambda: {"text": _clean(next(lines).rstrip("\r\n"))}
         names = self.names or ()
-        cells = _cells(self.kind, lines)
+        cells = _cells(self.delimiter if self.kind == "csv" else "", lines)
         return lambda: _named(names, cells())
 
     def _text(self, columns: Mapping[str, Any]) -> str:
-        name = self.text_column or next((name for name in TEXT_COLUMNS if name in columns), "text")
+        name = self.text_column or find_column(columns, TEXT_COLUMNS) or TEXT_COLUMNS[0]
         text = columns.get(name)
+        if not text and not self.needs_text:
+            return ""
         if text is None:
             raise _RowError(f"no {name!r} in it")
         if not isinstance(text, str):
@@ -194,15 +203,17 @@ class Source:
         return text
 
 
-def open_source(path: Path, text_column: str = "") -> Source:
+def open_source(path: Path, text_column: str = "", *, needs_text: bool = True) -> Source:
     """Find out how a file is to be read.
 
-    CSV with a header, where a quoted cell may hold line breaks; TSV without quoting, whose header
-    may be missing if it is `label<TAB>text`; JSON lines; or plain text, one text a line.
+    CSV with a header, where a quoted cell may hold line breaks, between commas, semicolons or tabs;
+    TSV without quoting, whose header may be missing if it is `label<TAB>text`; JSON lines; or plain
+    text, one text a line.
 
     Args:
         path: its suffix tells the kind: .csv, .tsv, .jsonl, .ndjson, .json or .txt.
         text_column: by default the first of `TEXT_COLUMNS` there is.
+        needs_text: whether each row must have a text.
 
     Raises:
         DataError: the file can't be read, is of no known kind, or has no such column.
@@ -214,47 +225,68 @@ def open_source(path: Path, text_column: str = "") -> Source:
         raise DataError(f"{path} is not a plain file; write the texts to one")
     try:
         with path.open("rb") as file:
-            head = file.read(len(_BOM))
-            if head.startswith(_UTF16):
-                raise DataError(f"{path} is UTF-16; convert it to UTF-8")
-            start = Position(len(_BOM) if head == _BOM else 0, 0)
+            start = _start(path, file)
             if kind == "jsonl":
-                return Source(path, kind, start, None, text_column)
+                return Source(path, kind, start, None, text_column, needs_text=needs_text)
             if kind == "text":
                 if text_column not in ("", "text"):
                     raise DataError(f"{path} is plain text, it has no column {text_column!r}")
                 return Source(path, kind, start, ("text",), "text")
-            lines = _Lines(file, start)
-            header = _header(path, kind, lines)
-            found = _find(header, text_column)
-            if found is not None:
-                _refuse_double(path, header)
-                return Source(path, kind, lines.position, header, found)
-            if kind == "tsv" and len(header) == 2 and not text_column:
-                return Source(path, kind, start, (LABEL_COLUMNS[0], TEXT_COLUMNS[0]), "text")
+            return _table(path, kind, file, start, text_column, needs_text=needs_text)
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}") from error
-    if kind == "csv" and len(header) == 1 and ";" in header[0]:
-        raise DataError(f"{path}: its cells are separated by semicolons; separate them by commas")
+
+
+def _start(path: Path, file: BinaryIO) -> Position:
+    """Behind the byte order mark, if there is one."""
+    head = file.read(len(_BOM))
+    if head.startswith(_UTF16):
+        raise DataError(f"{path} is UTF-16; convert it to UTF-8")
+    return Position(len(_BOM) if head == _BOM else 0, 0)
+
+
+def _table(
+    path: Path, kind: Kind, file: BinaryIO, start: Position, text_column: str, *, needs_text: bool
+) -> Source:
+    failures = []
+    for delimiter in _DELIMITERS if kind == "csv" else "\t":
+        lines = _Lines(file, start)
+        try:
+            header = _header(path, delimiter if kind == "csv" else "", lines)
+        except DataError as error:
+            failures.append(error)
+            continue
+        found = _find(header, text_column)
+        known = find_column(header, (*TEXT_COLUMNS, *LABEL_COLUMNS, ID_COLUMN))
+        if found or (known and not needs_text and not text_column):
+            _refuse_double(path, header)
+            return Source(path, kind, lines.position, header, found, delimiter, needs_text)
+        if kind == "tsv" and len(header) == 2 and not known and not text_column:
+            names = (LABEL_COLUMNS[0], TEXT_COLUMNS[0])
+            return Source(path, kind, start, names, TEXT_COLUMNS[0], delimiter)
+        failures.append(_no_column(path, header, text_column))
+    raise failures[0]
+
+
+def _no_column(path: Path, header: Sequence[str], text_column: str) -> DataError:
     wanted = repr(text_column) if text_column else f"named {', '.join(TEXT_COLUMNS)}"
-    raise DataError(
+    return DataError(
         f"{path}: no column {wanted} in its first line, found {', '.join(map(repr, header))}; "
         "name the column of the texts (--text-column)"
     )
 
 
-def _header(path: Path, kind: Kind, lines: _Lines) -> tuple[str, ...]:
-    read = _cells(kind, lines)
+def _header(path: Path, delimiter: str, lines: _Lines) -> tuple[str, ...]:
+    read = _cells(delimiter, lines)
     try:
         cells = read()
         while not cells:
             cells = read()
-        header = tuple(_clean(cell) for cell in cells)
+        return tuple(_clean(cell) for cell in cells)
     except StopIteration:
         raise DataError(f"{path} holds no rows") from None
     except (_RowError, csv.Error) as error:
         raise DataError(f"{path}: its first line can't be read: {error}") from None
-    return header
 
 
 def _refuse_double(path: Path, header: Sequence[str]) -> None:
@@ -263,19 +295,28 @@ def _refuse_double(path: Path, header: Sequence[str]) -> None:
         raise DataError(f"{path}: two columns are named {double[0]!r}; rename one of them")
 
 
-def _find(header: Sequence[str], text_column: str) -> str | None:
-    """The column of the texts, whatever its case."""
+def _find(header: Sequence[str], text_column: str) -> str:
     if text_column:
-        return text_column if text_column in header else None
-    lowered = [name.strip().lower() for name in header]
-    return next((header[lowered.index(name)] for name in TEXT_COLUMNS if name in lowered), None)
+        return text_column if text_column in header else ""
+    return find_column(header, TEXT_COLUMNS)
 
 
-def _cells(kind: Kind, lines: _Lines) -> Callable[[], list[str]]:
-    """A function that gives the cells of the next row, none for a blank line."""
-    if kind == "csv":
+def find_column(columns: Iterable[str], names: Sequence[str]) -> str:
+    """The first of these names among the columns, as it is written there; empty if none is."""
+    lowered = {column.strip().lower(): column for column in columns}
+    return next((lowered[name] for name in names if name in lowered), "")
+
+
+def _cells(delimiter: str, lines: _Lines) -> Callable[[], list[str]]:
+    """A function that gives the cells of the next row, none for a blank line.
+
+    Args:
+        delimiter: of a CSV file; empty for TSV, which knows no quotes.
+        lines: of the file.
+    """
+    if delimiter:
         csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))
-        reader = csv.reader(lines, strict=True)
+        reader = csv.reader(lines, strict=True, delimiter=delimiter)
         return lambda: next(reader)
 
     def split() -> list[str]:
@@ -289,8 +330,12 @@ def _named(names: Sequence[str], cells: Sequence[str]) -> Mapping[str, str] | No
     if not cells:
         return None
     if len(cells) != len(names):
-        raise _RowError(f"{len(cells)} columns, expected {len(names)} ({', '.join(names)})")
+        raise _RowError(f"{_count(cells)}, expected {len(names)} ({', '.join(names)})")
     return {name: _clean(cell) for name, cell in zip(names, cells, strict=True)}
+
+
+def _count(cells: Sequence[str]) -> str:
+    return "1 column" if len(cells) == 1 else f"{len(cells)} columns"
 
 
 def _object(line: str) -> Mapping[str, Any] | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from ab.data import read_reviews, read_truths, shuffled
+from ab.__main__ import app
+from ab.data import Review, fingerprint, read_reviews, read_truths, shuffled
 from ab.errors import DataError, RecordError
 from ab.events import truth
 from ab.observations import observe
@@ -99,12 +102,15 @@ def test_reviews_are_read_from_every_form(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("text\tlabel\ngood\tfine\n", "row 1: the label is 'fine'"),
-        ("text\tlabel\ngood\t2\n", "an index from 0 to 1"),
-        ("text\tlabel\ngood\n", "not as many columns"),
-        ("review\tlabel\ngood\t1\n", "there is no text"),
+        (
+            "text\tlabel\ngood\tfine\n",
+            "line 2: 'fine' is not a known label; labels are negative, positive",
+        ),
+        ("text\tlabel\ngood\t2\n", "or 0 to 1"),
+        ("text\tlabel\ngood\n", "line 2: 1 column, expected 2"),
+        ("words\tlabel\ngood\t1\n", "no column named text"),
         ("id\ttext\n1\ta\n1\tb\n", "an id occurs twice"),
-        ("text\n", "holds no reviews"),
+        ("text\n", "holds no rows"),
     ],
 )
 def test_wrong_reviews_are_told_by_row(tmp_path: Path, text: str, told: str) -> None:
@@ -131,3 +137,75 @@ def test_a_truth_needs_something_to_find_its_review(tmp_path: Path) -> None:
     path.write_text("label\tnote\n1\tx\n", encoding="utf-8")
     with pytest.raises(DataError, match="`label` and `id` or `text` are needed"):
         read_truths(path, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a.csv", "\ufefflabel,text\npos,good\n", id="byte order mark"),
+        pytest.param("a.csv", "label;text\n1.0;good\n", id="semicolons"),
+        pytest.param("a.csv", "Sentiment,Review\nTrue,good\n", id="other names"),
+        pytest.param("a.ndjson", '{"text": "good", "label": "LABEL_1"}\n', id="ndjson"),
+        pytest.param("a.tsv", "1\tgood\n", id="no header"),
+    ],
+)
+def test_what_evaluate_reads_is_read(tmp_path: Path, name: str, content: str) -> None:
+    """One reader for both programs; a file is not prepared twice."""
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    assert [Review("000000", "good", "positive")] == read_reviews(path, LABELS)
+
+
+def test_texts_without_labels_and_long_ones_are_reviews(tmp_path: Path) -> None:
+    """Truths may come later; a field of Python's csv module ends at 131,072 characters."""
+    path = tmp_path / "reviews.csv"
+    long = "good " * 40_000 + "film"
+    path.write_text(f"id,text,label\n7,{long},\n8,bad,0\n", encoding="utf-8")
+    assert [Review("7", long, None), Review("8", "bad", "negative")] == read_reviews(path, LABELS)
+    (tmp_path / "reviews.txt").write_text("good\nbad\n", encoding="utf-8")
+    found = read_reviews(tmp_path / "reviews.txt", LABELS)
+    assert [("good", None), ("bad", None)] == [(review.text, review.label) for review in found]
+
+
+def test_columns_may_be_named(tmp_path: Path) -> None:
+    """For reviews and for truths, whose texts may be missing."""
+    path = tmp_path / "a.csv"
+    path.write_text("id,body,stars\n7,good,pos\n", encoding="utf-8")
+    named = {"text_column": "body", "label_column": "stars"}
+    assert [Review("7", "good", "positive")] == read_reviews(path, LABELS, **named)
+    (found,) = read_truths(path, LABELS, label_column="stars")
+    assert ("positive", "7", None) == (found.label, found.id, found.text)
+    (found,) = read_truths(path, LABELS, **named)
+    assert ("7", "good", fingerprint("good")) == (found.id, found.text, found.sha256)
+    path.write_text("id;label\n7;0\n", encoding="utf-8")
+    (found,) = read_truths(path, LABELS)
+    assert ("negative", "7", None) == (found.label, found.id, found.text)
+
+
+@pytest.mark.parametrize("column", ["text", "label"])
+@pytest.mark.parametrize("name", ["run", "compare", "truth"])
+def test_each_command_passes_the_names_of_the_columns_on(
+    tmp_path: Path, name: str, column: str
+) -> None:
+    """An option that does nothing is worse than none."""
+    path, record = tmp_path / "a.csv", tmp_path / "record"
+    path.write_text("id,text,label\n7,good,pos\n", encoding="utf-8")
+    write(record, run_line(1, SHARES), answer(7, "a"))
+    arguments = {
+        "run": [
+            path,
+            "--endpoint",
+            "http://127.0.0.1:1",
+            "--record",
+            tmp_path / "new",
+            "--models=a",
+        ],
+        "compare": ["http://127.0.0.1:1", "http://127.0.0.1:1", "--reviews", path, "--tries", "1"],
+        "truth": [record, path, "--no-feedback"],
+    }[name]
+    option = [f"--{column}-column", "stars"]
+    if (name, column) in (("run", "label"), ("compare", "label")):
+        path.write_text("id,text,label,stars\n7,good,pos,none\n", encoding="utf-8")
+    result = CliRunner().invoke(app, [name, *map(str, arguments), *option])
+    assert isinstance(result.exception, DataError), result.output
+    assert re.search("'stars'|'none' is not a known label|`label` and", str(result.exception))

@@ -20,6 +20,7 @@ from roberta_sentiment.model.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
 from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools.evaluate.extras import need
+from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
 
 if TYPE_CHECKING:
     from roberta_sentiment.tools.evaluate.run import Evaluation
@@ -29,9 +30,7 @@ SHOWN_FLIPS = 5
 
 
 def command(
-    data: Annotated[
-        Path, typer.Argument(help="Labelled texts: .tsv, .csv or .jsonl with text and label.")
-    ],
+    data: Annotated[Path, typer.Argument(help="Labelled texts: .tsv, .csv or .jsonl.")],
     model: Annotated[
         Path | None, typer.Option(help="Model directory; by default the embedded model.")
     ] = None,
@@ -67,6 +66,8 @@ def command(
             "negative,positive; by default those of the model in its order."
         ),
     ] = "",
+    text_column: TextColumnOption = "",
+    label_column: LabelColumnOption = "",
     latency_texts: Annotated[
         int, typer.Option(help="Texts that are timed alone, spread over the file.", min=1)
     ] = 500,
@@ -97,6 +98,8 @@ def command(
         other=open_artifact(compare) if compare else None,
         limit=limit,
         numbered=[name.strip() for name in labels.split(",")] if labels else [],
+        text_column=text_column,
+        label_column=label_column,
         latency_texts=latency_texts,
         track=_track,
     )

@@ -130,6 +130,8 @@ def evaluate(
     other: Artifact | None = None,
     limit: int = 0,
     numbered: Sequence[str] = (),
+    text_column: str = "",
+    label_column: str = "",
     latency_texts: int = LATENCY_TEXTS,
     track: Track = lambda places, name: places,
 ) -> Evaluation:
@@ -143,7 +145,7 @@ def evaluate(
         settings: limits and policies of both models.
         other: a model to compare it with.
         limit: texts to read; 0 reads all.
-        numbered: classes that the numbers 0, 1, ... of the file stand for; see `read_labelled`.
+        numbered, text_column, label_column: see `read_labelled`.
         latency_texts: texts that are timed alone.
         track: shows the progress of a loop.
 
@@ -159,7 +161,14 @@ def evaluate(
         refuse_values(judged, settings.head)
     order = _order(artifact, other) if other else None
     same_name = other is not None and other.name == artifact.name
-    data = read_labelled(path, artifact.labels, limit, numbered=numbered)
+    data = read_labelled(
+        path,
+        artifact.labels,
+        limit,
+        numbered=numbered,
+        text_column=text_column,
+        label_column=label_column,
+    )
 
     def run(artifact: Artifact, order: Sequence[int]) -> tuple[Result, Probabilities]:
         classifier = load_classifier(artifact, settings)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from roberta_sentiment.model.artifact import locate, open_artifact
 from roberta_sentiment.model.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.tools.labelled import TextColumnOption
 
 if TYPE_CHECKING:
     from roberta_sentiment.tools.score.run import Progress as Told
@@ -33,9 +34,7 @@ def command(
     model: Annotated[
         Path | None, typer.Option(help="Model directory; by default the embedded model.")
     ] = None,
-    text_column: Annotated[
-        str, typer.Option(help="Column to score; by default text, sentence, review, ...")
-    ] = "",
+    text_column: TextColumnOption = "",
     prefix: Annotated[
         str, typer.Option(help="Put before the names of the added columns (label, score, ...).")
     ] = "",

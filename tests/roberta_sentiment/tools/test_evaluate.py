@@ -175,6 +175,16 @@ def test_a_model_is_judged(tmp_path: Path, toy_artifact: Artifact, name: str, na
     assert got.other is None
 
 
+def test_columns_of_any_name_are_read(
+    tmp_path: Path, toy_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each company has its own."""
+    path = tmp_path / "a.csv"
+    path.write_text("body;stars\ngood film;pos\nbad;1.0\n")
+    command(path, toy_path, text_column="body", label_column="stars", threads=1)
+    assert "accuracy 0.5000" in " ".join(re.sub("[│┃]", " ", capsys.readouterr().out).split())
+
+
 def test_the_second_model_is_compared_text_by_text(tmp_path: Path, toy_artifact: Artifact) -> None:
     """A model for which a film is a bad thing; the texts that it sees otherwise are named."""
 

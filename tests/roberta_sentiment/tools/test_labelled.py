@@ -43,11 +43,11 @@ def test_names_numbers_and_beginnings_are_labels(tmp_path: Path, word: str, inde
 
 
 @pytest.mark.parametrize(
-    "word", ["2", "-1", "1.5", "po", "ne", "good", "nan", "inf", "LABEL_2", "LABEL_", ""]
+    "word", ["2", "-1", "1.5", "po", "ne", "good", "nan", "inf", "LABEL_2", "LABEL_"]
 )
 def test_any_other_word_is_refused(tmp_path: Path, word: str) -> None:
     """A guess would be a wrong figure."""
-    with pytest.raises(DataError, match="is no label of this model"):
+    with pytest.raises(DataError, match="is not a known label"):
         read_labelled(write(tmp_path / "a.csv", word), TWO)
 
 
@@ -128,16 +128,57 @@ def test_calibration_leaves_blank_rows_out(tmp_path: Path) -> None:
     assert ["good", "bad"] == read_texts(tmp_path / "a.txt")
 
 
-def test_cells_between_semicolons_are_told(tmp_path: Path) -> None:
-    """Spreadsheets of half of Europe write them."""
-    path = tmp_path / "a.csv"
-    path.write_text("label;text\n1;good\n")
-    with pytest.raises(DataError, match="separated by semicolons"):
-        read_labelled(path, TWO)
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("label;text\n1;good, but long\n0;bad\n", id="semicolons"),
+        pytest.param('"label";"text"\n1;"good, but long"\n0;bad\n', id="quoted"),
+        pytest.param("label\ttext\n1\tgood, but long\n0\tbad\n", id="tabs"),
+        pytest.param('label,text\n1,"good, but long"\n0,bad\n', id="commas"),
+        pytest.param("\ufeff\n\nlabel;text\r\n1;good, but long\r\n0;bad\r\n", id="mark"),
+    ],
+)
+def test_cells_lie_between_commas_semicolons_or_tabs(tmp_path: Path, content: str) -> None:
+    """Spreadsheets of half of Europe write semicolons."""
+    (tmp_path / "a.csv").write_text(content, newline="")
+    data = read_labelled(tmp_path / "a.csv", TWO)
+    assert (["good, but long", "bad"], [1, 0]) == (data.texts, data.labels)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_the_columns_may_be_named(tmp_path: Path, name: str) -> None:
+    """Each company has its own names; the usual ones beside them are left alone then."""
+    row = {"text": "x", "label": "no", "body": "good", "stars": "pos"}
+    table = f"{','.join(row)}\n{','.join(row.values())}\n"
+    (tmp_path / name).write_text(table if name == "a.csv" else json.dumps(row))
+    data = read_labelled(tmp_path / name, TWO, text_column="body", label_column="stars")
+    assert (["good"], [1]) == (data.texts, data.labels)
+    assert ["good"] == read_texts(tmp_path / name, text_column="body")
+    with pytest.raises(DataError, match=r"column 'rating'; .*\(--label-column\)"):
+        read_labelled(tmp_path / name, TWO, label_column="rating")
+
+
+@pytest.mark.parametrize(
+    "line", ['{"text": "a", "label": ""}', '{"text": "a", "label": null}', '{"text": "a"}']
+)
+def test_a_row_without_a_label_is_named(tmp_path: Path, line: str) -> None:
+    """It can judge no model."""
+    (tmp_path / "a.jsonl").write_text(line)
+    with pytest.raises(DataError, match="line 1: a label is needed"):
+        read_labelled(tmp_path / "a.jsonl", TWO)
+
+
+def test_a_table_without_texts_by_their_names_is_not_taken_for_one_without_names(
+    tmp_path: Path,
+) -> None:
+    """Its heading is a heading; "label" and "body" would be scored as a row."""
+    (tmp_path / "a.tsv").write_text("label\tbody\n1\tgood\n")
+    with pytest.raises(DataError, match=r"no column named text.*'body'.*--text-column"):
+        read_texts(tmp_path / "a.tsv")
 
 
 @pytest.mark.parametrize("word", ["true", "False"])
 def test_truths_stand_for_two_classes_only(tmp_path: Path, word: str) -> None:
     """With a neutral class they are a guess."""
-    with pytest.raises(DataError, match="is no label of this model"):
+    with pytest.raises(DataError, match="is not a known label"):
         read_labelled(write(tmp_path / "a.csv", word), THREE)

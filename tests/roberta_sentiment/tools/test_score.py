@@ -103,7 +103,7 @@ def test_a_table_can_be_read_on_from_the_end_of_any_row(
         ("a.csv", b"id,text\n1,f\xfcr\n", 2, "not UTF-8: byte 0xfc after 1 characters"),
         ("a.csv", b'id,text\n1,"good" film\n', 2, "',' expected after '\"'"),
         ("a.csv", b'id,text\n\n\n1,"good\nfilm\n', 4, "unexpected end of data"),
-        ("a.tsv", b"text\tid\ngood\n", 2, "1 columns, expected 2 (text, id)"),
+        ("a.tsv", b"text\tid\ngood\n", 2, "1 column, expected 2 (text, id)"),
         ("a.jsonl", b'{"text": "good"\n', 1, "not valid JSON: Expecting ',' delimiter"),
         ("a.jsonl", b'\n["good"]\n', 2, "a JSON object is needed"),
         ("a.jsonl", b'{"a": "good"}\n', 1, "no 'text' in it"),
