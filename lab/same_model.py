@@ -1,4 +1,4 @@
-"""Whether a model directory that was made anew is the shipped one.
+"""Whether a model directory made by `make model` is the shipped one.
 
     python -m lab.same_model build/default/int8 models/default
 

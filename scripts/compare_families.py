@@ -37,8 +37,8 @@ def table(models: Path) -> str:
             path = models / family / head
             artifact = open_artifact(path)
             cells = [f"{alone:.0e}, {together:.0e}" for alone, together in differences(path)]
-            told = (family, artifact.head().name, str(len(artifact.labels)))
-            lines.append(f"| {' | '.join((*told, str(artifact.position_limit), *cells))} |")
+            facts = (family, artifact.head().name, str(len(artifact.labels)))
+            lines.append(f"| {' | '.join((*facts, str(artifact.position_limit), *cells))} |")
     names = families.read_reference(models / families.FAMILIES[0] / families.HEADS[0]).names
     header = f"| family | head | labels | limit | {' | '.join(names)} |"
     return "\n".join([header, "|---" * (4 + len(names)) + "|", *lines]) + "\n"

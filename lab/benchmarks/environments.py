@@ -44,7 +44,7 @@ def python_of(name: str) -> Path:
 
 
 def make(name: str, python: str) -> str:
-    """Make a contender's environment anew; "made", or the last lines of what failed."""
+    """Make a contender's environment; "made", or the last lines of what failed."""
     folder = ROOT / f".venv-bench-{name}"
     subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
@@ -58,7 +58,7 @@ def make(name: str, python: str) -> str:
 
 
 def make_server() -> str:
-    """Make the image's environment anew."""
+    """Make the image's environment."""
     command = [str(ROOT / "scripts" / "make_venv.sh"), ".venv-bench-server", "requirements.txt"]
     subprocess.run(command, cwd=ROOT, check=True)
     return "made"

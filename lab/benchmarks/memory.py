@@ -127,12 +127,12 @@ def main() -> None:
     for name, model in (("default", default), ("base int8", base.int8), ("base fp32", base.fp32)):
         bare = without_optimised_file(model)
         model_rows[f"{name}, optimised file"] = of_processes(model, ROUNDS)
-        model_rows[f"{name}, as it is"] = of_processes(bare)
+        model_rows[f"{name}, original"] = of_processes(bare)
         for workers in (1, 2, 4):
             service_rows[f"{name}, {workers} REST, 1 gRPC"] = of_service(
                 targets.ours(name, model, GUNICORN_WORKERS=str(workers))
             )
-        service_rows[f"{name}, as it is, 1 REST, 1 gRPC"] = of_service(targets.ours(name, bare))
+        service_rows[f"{name}, original, 1 REST, 1 gRPC"] = of_service(targets.ours(name, bare))
     for name, model in (("int8 dynamic", base.plain_int8), ("fp32", base.export)):
         service_rows[f"plain class, base {name}, 1 REST, 1 gRPC"] = of_service(
             targets.plain(name, model)

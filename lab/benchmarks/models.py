@@ -57,7 +57,7 @@ class Base:
 
     @property
     def int8(self) -> Path:
-        """Ours: static u8 x s8, answers independent of batch mates."""
+        """Ours: static u8 x s8, answers independent of the other texts in the batch."""
         return self.path / "int8"
 
 

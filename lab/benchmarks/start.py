@@ -64,7 +64,7 @@ def main() -> None:
     for name, model in (("default", default), ("base int8", base.int8), ("base fp32", base.fp32)):
         bare = without_optimised_file(model)
         cases[f"{name}, optimised file"] = lambda m=model, n=name: targets.ours(n, m)
-        cases[f"{name}, as it is"] = lambda m=bare, n=name: targets.ours(n, m)
+        cases[f"{name}, original"] = lambda m=bare, n=name: targets.ours(n, m)
     cases["plain class, base int8 dynamic"] = lambda: targets.plain("plain", base.plain_int8)
     cases["plain class, base fp32"] = lambda: targets.plain("plain", base.export)
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in cases}

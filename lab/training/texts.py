@@ -81,7 +81,7 @@ def _repunctuate(text: str, draw: random.Random) -> str:
 
 
 def surface(text: str, draw: random.Random) -> str:
-    """One random surface form of `text` with the same meaning; one in four stays as it is."""
+    """One random surface form of `text` with the same meaning; one in four stays unchanged."""
     if draw.random() < 0.25:
         return text
     if draw.random() < 0.55:
