@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("modules", nargs="+", metavar="MODULE")
     parser.add_argument(
-        "--sample", type=int, default=40, help="changes tried in each module, drawn at random"
+        "--sample", type=int, default=40, help="random changes a module"
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

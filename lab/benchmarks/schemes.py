@@ -1,4 +1,4 @@
-"""Eight-bit schemes for the default model: accuracy, size, speed, and what the other texts in a batch change.
+"""Eight-bit schemes for the default model: accuracy, size, speed, and what other texts change.
 
 python -m lab.benchmarks.schemes [--model build/default/fp32] [--data ../shared/data/sst2_dev.tsv]
 
