@@ -177,9 +177,7 @@ def try_module(tree: Path, module: str, sample: int, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("modules", nargs="+", metavar="MODULE")
-    parser.add_argument(
-        "--sample", type=int, default=40, help="random changes a module"
-    )
+    parser.add_argument("--sample", type=int, default=40, help="random changes a module")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # its threads sleep
