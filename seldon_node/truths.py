@@ -106,7 +106,7 @@ class SeveralLabels:
         self._labels = labels
 
     def truth(self, position: int, item: object, names: Sequence[str]) -> frozenset[str]:
-        """A label or its index, a list of labels, or a row of zeros and ones."""
+        """A label or its index, a list of either, or a row of zeros and ones."""
         labels = self._labels
         columns = names if set(names) == set(labels) else labels
         items = item if isinstance(item, list) else [item]
@@ -114,12 +114,13 @@ class SeveralLabels:
             return frozenset(items)
         if len(items) == len(labels) and all(_is_number(v) and v in (0, 1) for v in items):
             return frozenset(name for name, value in zip(columns, items, strict=True) if value)
-        index = None if isinstance(item, list) else _index(item, len(labels))
-        if index is not None:
-            return frozenset([labels[index]])
+        indices = [_index(value, len(labels)) for value in items if not isinstance(value, list)]
+        known = {labels[index] for index in indices if index is not None}
+        if len(known) == len(items):
+            return frozenset(known)
         raise FeedbackError(
             f"truth {position} is {str(item)[:60]!r}; a list of labels ({', '.join(labels)[:100]}) "
-            f"or a row of {len(labels)} zeros and ones is needed"
+            f"or of their indices, or a row of {len(labels)} zeros and ones is needed"
         )
 
     def scored(self, row: Sequence[float], names: Sequence[str]) -> frozenset[str]:

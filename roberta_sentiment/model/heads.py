@@ -113,11 +113,17 @@ def decide_head(
         ArtifactError: configuration and graph contradict each other.
         SettingsError: the setting contradicts the graph.
     """
+    if found == "softmax" and classes == 1:
+        raise ArtifactError(
+            "the graph ends in a softmax over one label, which is always 1; export the model "
+            "without it"
+        )
     if setting == "auto":
         return _read_head(config, classes, found)
     if setting == "probabilities":
-        usual: Activation = "sigmoid" if classes == 1 else "softmax"
-        return Head(found or _asked_activation(config, classes) or usual, in_graph=True)
+        several = config.get("problem_type") == "multi_label_classification"
+        usual: Activation = "sigmoid" if several or classes == 1 else "softmax"
+        return Head(found or usual, in_graph=True)
     if found and setting != "identity":
         raise SettingsError(
             f"head is {setting}, but the graph ends in a {found}, and a second activation would "
@@ -141,11 +147,6 @@ def _read_head(config: Mapping[str, Any], classes: int, found: Activation | None
                 "1; set the parameter head to sigmoid (a probability) or identity (a value)"
             )
         return Head(asked or ("identity" if classes == 1 else "softmax"))
-    if found == "softmax" and classes == 1:
-        raise ArtifactError(
-            "the graph ends in a softmax over one label, which is always 1; export the model "
-            "without it"
-        )
     if found == "sigmoid" and asked == "identity":
         return Head("identity", in_graph=True)
     if asked in (None, found) or (found == "sigmoid" and classes == 1):
@@ -161,7 +162,7 @@ def _asked_activation(config: Mapping[str, Any], classes: int) -> Activation | N
     problem = config.get("problem_type")
     if problem is None:
         return None
-    if problem not in _PROBLEMS:
+    if not isinstance(problem, str) or problem not in _PROBLEMS:
         raise ArtifactError(
             f"config.json: problem_type is {str(problem)[:60]!r}; known are "
             f"{', '.join(_PROBLEMS)}; correct it, or {_WAY_OUT}"

@@ -23,6 +23,8 @@ _WORD_BREAK = re.compile(r"(?<=\w) (?=\w)")
 _MORE_CHARACTERS = 256
 """Read at first beside one for each token wanted."""
 _GROWTH = 4
+_MOST_GROWTH = 64
+"""Where 64 times the first part decides nothing, as in a run of one sign, more of it does not."""
 _APART = 64
 """Characters between two cuts of which each confirms the other."""
 
@@ -82,8 +84,8 @@ class LongTexts:
 
     def _sizes(self, text: str, count: int) -> Iterator[int]:
         """Characters to read, more and more, while that is worth while."""
-        size = count + _MORE_CHARACTERS + 2 * self._longest_token
-        while size < len(text) // 2:
+        first = size = count + _MORE_CHARACTERS + 2 * self._longest_token
+        while size < len(text) // 2 and size <= _MOST_GROWTH * first:
             yield size
             size *= _GROWTH
 

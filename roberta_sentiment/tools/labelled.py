@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -84,8 +85,8 @@ class LabelReader:
         labels: names of the classes; a label is a name, its beginning, a number, LABEL_0 and so on,
             or, of two classes, true or false.
         column: name of the column; by default the first of `LABEL_COLUMNS` that a row has.
-        numbered: names of the classes that the numbers 0, 1, ... of the file stand for; by default
-            all, in the given order.
+        numbered: names of the classes that the numbers 0, 1, ... of the file stand for. By default
+            a number is that of a name, such as 5 of "5 stars", else an index.
 
     Attributes:
         meanings: for each label of the file the class it was taken for, by name.
@@ -101,7 +102,7 @@ class LabelReader:
         if unknown:
             raise DataError(f"--labels names {unknown[0]!r}; labels are {', '.join(labels)}")
         self.meanings: dict[str, str] = {}
-        self._labels, self._column, self._numbered = labels, column, numbered or labels
+        self._labels, self._column, self._numbered = labels, column, numbered
 
     def read(self, row: Row, where: str) -> str | None:
         """The class of a row, by name; None where its label is missing or empty.
@@ -225,20 +226,41 @@ def _meaning(word: str, labels: Sequence[str], numbered: Sequence[str], where: s
     by_name = {label.lower(): label for label in labels}
     if word.lower() in by_name:
         return by_name[word.lower()]
+    by_number = dict(enumerate(numbered or labels))
     number = _number(word.lower().removeprefix(_UNNAMED))
-    if number is None and len(numbered) == len(_BOOLEANS):
+    if number is None and len(by_number) == len(_BOOLEANS):
         number = _BOOLEANS.get(word.lower())
-    if number is not None and number < len(numbered):
-        return numbered[number]
+    elif not numbered and _number(word) is not None:
+        by_number = _own_numbers(labels) or by_number
+    if number in by_number:
+        return by_number[number]
     if len(word) >= _SHORTEST:
         begun = [label for label in labels if label.lower().startswith(word.lower())]
         if len(begun) == 1:
             return begun[0]
+    if _are_several(word, by_name):
+        raise DataError(
+            f"{where}: {word[:60]!r} holds several labels; a text is judged by one, so keep its "
+            "main label"
+        )
     shown = ", ".join(labels[:_MOST_SHOWN])
     raise DataError(
-        f"{where}: {word[:60]!r} is not a known label; labels are {shown} or 0 to "
-        f"{len(numbered) - 1}"
+        f"{where}: {word[:60]!r} is not a known label; labels are {shown} or "
+        f"{min(by_number)} to {max(by_number)}"
     )
+
+
+def _own_numbers(labels: Sequence[str]) -> dict[int, str]:
+    """The class of each number where every name begins with one of its own, as "5 stars" does."""
+    numbers = {_number(label.partition(" ")[0]): label for label in labels}
+    found = {number: label for number, label in numbers.items() if number is not None}
+    return found if len(found) == len(labels) else {}
+
+
+def _are_several(word: str, names: Container[str]) -> bool:
+    """Whether a word is a list, or holds the names of several classes."""
+    parts = [part.strip().lower() for part in re.split(r"[,;|]", word)]
+    return word.startswith("[") or (len(parts) > 1 and all(part in names for part in parts))
 
 
 def _number(word: str) -> int | None:
@@ -246,4 +268,4 @@ def _number(word: str) -> int | None:
         number = float(word)
     except ValueError:
         return None
-    return int(number) if number.is_integer() and number >= 0 else None
+    return int(number) if number.is_integer() else None

@@ -53,6 +53,24 @@ def read(
             [("joy", "joy"), ("love", "love")],
             id="named columns",
         ),
+        pytest.param(
+            {"data": {"ndarray": [[1, 2]]}}, [("joy", "joy"), ("love", "love")], id="indices"
+        ),
+        pytest.param(
+            {"jsonData": [[2, 0]]},
+            [("anger", NONE), (NONE, "joy"), ("love", "love")],
+            id="indices in any order",
+        ),
+        pytest.param(
+            {"data": {"tensor": {"shape": [1], "values": [2]}}},
+            [(NONE, "joy"), ("love", "love")],
+            id="tensor of an index",
+        ),
+        pytest.param(
+            {"data": {"tensor": {"shape": [1, 1], "values": [0]}}},
+            [("anger", NONE), (NONE, "joy"), (NONE, "love")],
+            id="row of an index",
+        ),
         pytest.param({"jsonData": [[]]}, [(NONE, "joy"), (NONE, "love")], id="no label"),
         pytest.param(
             {"data": {"tensor": {"shape": [1, 3], "values": [0, 1, 1]}}},
@@ -64,6 +82,14 @@ def read(
 def test_each_label_of_either_is_counted_once(truth: Any, pairs: list[tuple[str, str]]) -> None:
     """Hits, misses and false alarms of each label can be told from the table."""
     assert pairs == read(SEVERAL, truth).pairs
+
+
+@pytest.mark.parametrize(("given", "truth"), [([1], "yes"), ([0], NONE), (1, "yes"), (0, NONE)])
+def test_the_truth_of_one_label_is_yes_or_no(given: Any, truth: str) -> None:
+    """A row of one column is a row: 0 says that the text has not the only label there is."""
+    response = {"data": {"names": ["yes"], "ndarray": [[0.2]]}}
+    found = read(SEVERAL, {"data": {"ndarray": [given]}}, response, labels=("yes",))
+    assert [(truth, NONE)] == found.pairs
 
 
 def test_nothing_foretold_and_nothing_true_is_a_hit() -> None:
@@ -118,7 +144,12 @@ def test_several_values_are_compared_by_name() -> None:
         (SEVERAL, {"data": {"ndarray": [[1, 0.5, 0]]}}),
         (SEVERAL, {"data": {"ndarray": [3]}}),
         (SEVERAL, {"jsonData": [[True, False, True]]}),
-        (SEVERAL, {"jsonData": [[0, 1]]}),
+        (SEVERAL, {"jsonData": [[1, 1]]}),
+        (SEVERAL, {"jsonData": [[0, 0, 1, 0]]}),
+        (SEVERAL, {"jsonData": [[0, 3]]}),
+        (SEVERAL, {"jsonData": [["joy", 2]]}),
+        (SEVERAL, {"jsonData": [[[0, 1]]]}),
+        (SEVERAL, {"jsonData": [None]}),
         (VALUES, {"jsonData": [[True, False, True]]}),
         (VALUES, {"strData": "good"}),
         (VALUES, {"strData": "nan"}),

@@ -1,142 +1,109 @@
-"""Ten families of models, each with every head: the scores that transformers gives."""
+"""Families of models: what the type of a model says about its tokens."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from roberta_sentiment.classifier import load_classifier
-from roberta_sentiment.errors import ArtifactError, StartError
-from roberta_sentiment.model import families as rules
-from roberta_sentiment.model.artifact import open_artifact
-from roberta_sentiment.settings import Settings
-from tests import families
-
-SMALL = Settings(threads=1, window_overlap=8)
-TOLERANCE = 1e-5
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return families.unpack(tmp_path_factory.mktemp("families"))
-
-
-@pytest.fixture
-def edited(models: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Copies a model and changes its configuration; None takes a key out."""
-
-    def copy(name: str, /, **changes: Any) -> Path:
-        target = tmp_path / name.replace("/", "-")
-        shutil.copytree(models / name, target)
-        config = json.loads((target / "config.json").read_text(encoding="utf-8")) | changes
-        kept = {key: value for key, value in config.items() if value is not None}
-        (target / "config.json").write_text(json.dumps(kept), encoding="utf-8")
-        return target
-
-    return copy
-
-
-@pytest.mark.parametrize("head", families.HEADS)
-@pytest.mark.parametrize("family", families.FAMILIES)
-def test_scores_are_those_of_transformers(models: Path, family: str, head: str) -> None:
-    """From three tokens to 8,000 words, alone and in a batch: who compares two models needs both
-    of them right.
-    """
-    reference = families.read_reference(models / family / head)
-    classifier = load_classifier(open_artifact(models / family / head), SMALL)
-    texts = classifier.tokenizer.encode(reference.texts, "end")
-    assert reference.ids == [text.windows[0] for text in texts]
-    assert reference.tokens == [text.tokens for text in texts]
-    together = classifier.classify(reference.texts)
-    alone = np.concatenate([classifier.classify([t]).probabilities for t in reference.texts])
-    np.testing.assert_allclose(together.probabilities, reference.scores, atol=TOLERANCE)
-    np.testing.assert_allclose(alone, reference.scores, atol=TOLERANCE)
-    if head != "probabilities":
-        np.testing.assert_allclose(together.logits, reference.logits, atol=TOLERANCE)
-    assert together.work.batches < len(reference.texts), "nothing shared a run"
+from roberta_sentiment.model import families
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "limit"),
+    ("config", "kind"),
     [
-        pytest.param("bert/softmax2", {"model_type": None}, 40, id="by architecture"),
-        pytest.param("bert/softmax2", {"model_type": "new"}, 40, id="unknown, from 0"),
-        pytest.param("roberta/softmax2", {"model_type": "new"}, 40, id="unknown, after padding"),
-        pytest.param("bert/softmax2", {"max_position_embeddings": 99}, 40, id="table is smaller"),
-        pytest.param("bert/softmax2", {"max_position_embeddings": 30}, 30, id="config is smaller"),
-        pytest.param("mpnet/softmax2", {"pad_token_id": 0}, 40, id="mpnet knows its padding"),
+        pytest.param({"model_type": "bert"}, "bert", id="named"),
+        pytest.param(
+            {"model_type": "new", "architectures": ["BertModel"]}, "new", id="the name wins"
+        ),
+        pytest.param({"architectures": ["XLMRobertaForSequenceClassification"]}, "xlm-roberta",
+                     id="by class"),
+        pytest.param({"architectures": ["DebertaV2Model"]}, "deberta-v2", id="by bare class"),
+        pytest.param({"architectures": ["NewForSequenceClassification"]}, "", id="unknown class"),
+        pytest.param({"architectures": []}, "", id="no class"),
+        pytest.param({"architectures": "BertModel"}, "", id="no list of classes"),
+        pytest.param({"model_type": 3, "architectures": ["BertModel"]}, "bert", id="no text"),
+        pytest.param({"model_type": "", "architectures": ["BertModel"]}, "bert", id="empty"),
+        pytest.param({}, "", id="nothing"),
     ],
-)
-def test_limits_that_config_does_not_tell(
-    edited: Callable[..., Path], name: str, changes: dict[str, Any], limit: int
-) -> None:
-    """A token too few is lost without a word, one too many is an error at the first long text."""
-    if name.startswith("bert"):
-        changes = {"architectures": ["BertForSequenceClassification"], **changes}
-    classifier = load_classifier(open_artifact(edited(name, **changes)), SMALL)
-    assert limit == classifier.tokenizer.limit
-    assert limit == classifier.classify(["good " * 100]).work.tokens
+)  # fmt: skip
+def test_the_type_of_a_model(config: dict[str, Any], kind: str) -> None:
+    """`model_type`, else the class that transformers saved, as old exports have it."""
+    assert kind == families.model_type(config)
+    assert families.is_known(config) == (kind not in ("", "new"))
 
 
-def test_a_limit_that_nothing_tells_has_to_be_set(edited: Callable[..., Path]) -> None:
-    """Relative positions of an unknown family: only who trained it knows."""
-    path = edited("deberta-v2/softmax2", model_type="new")
-    with pytest.raises(ArtifactError, match="set the parameter max_tokens"):
-        load_classifier(open_artifact(path), SMALL)
-    settings = Settings(threads=1, window_overlap=8, max_tokens=24)
-    assert 24 == load_classifier(open_artifact(path), settings).tokenizer.limit
-
-
-@pytest.mark.parametrize(
-    ("said", "limit"),
-    [
-        pytest.param(10**30, 40, id="none"),
-        pytest.param(24, 24, id="lower"),
-        pytest.param(500, 40, id="higher"),
-        pytest.param(0, 40, id="nonsense"),
-        pytest.param("x", 40, id="no number"),
-    ],
-)
-def test_the_tokenizer_lowers_a_limit_and_never_raises_it(
-    models: Path, tmp_path: Path, said: object, limit: int
-) -> None:
-    """Its maker knows what the model was trained on, but no table grows by it."""
-    path = shutil.copytree(models / "bert" / "softmax2", tmp_path / "model")
-    (path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": said}))
-    assert limit == open_artifact(path).position_limit
-
-
-def test_a_truncation_saved_in_the_tokenizer_is_not_ours(models: Path, tmp_path: Path) -> None:
-    """Its maker cut at 5 tokens once and padded to 30; texts are read whole here."""
-    path = shutil.copytree(models / "bert" / "softmax2", tmp_path / "model")
-    tokenizer = json.loads((path / "tokenizer.json").read_text(encoding="utf-8"))
-    padding = {"strategy": {"Fixed": 30}, "direction": "Left", "pad_to_multiple_of": None}
-    tokenizer["padding"] = padding | {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
-    tokenizer["truncation"] = {
-        "direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0,
+def limit(config: dict[str, Any], **found: Any) -> int | None:
+    unknown: dict[str, Any] = {
+        "rows": None, "counted": False, "pad_id": None, "tokenizer_limit": None
     }  # fmt: skip
-    (path / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    reference = families.read_reference(path)
-    predictions = load_classifier(open_artifact(path), SMALL).classify(reference.texts)
-    assert reference.tokens == predictions.tokens
-    np.testing.assert_allclose(predictions.logits, reference.logits, atol=TOLERANCE)
+    return families.position_limit(config, **{**unknown, **found})
 
 
-@pytest.mark.parametrize("limit", [-3, 2])
-def test_a_limit_without_room_for_a_text_aborts(edited: Callable[..., Path], limit: int) -> None:
-    """ "It takes -42092 tokens" was once said of a model; it must not start."""
-    with pytest.raises(StartError, match="max_position_embeddings"):
-        load_classifier(
-            open_artifact(edited("bert/softmax2", max_position_embeddings=limit)), SMALL
-        )
+@pytest.mark.parametrize(
+    ("kind", "found", "tokens"),
+    [
+        pytest.param("roberta", {"pad_id": 1}, 512, id="after the padding"),
+        pytest.param("roberta", {"pad_id": 0}, 513, id="after padding 0"),
+        pytest.param("camembert", {}, 512, id="after a padding unsaid"),
+        pytest.param("mpnet", {"pad_id": 0}, 512, id="from 2"),
+        pytest.param("bert", {"pad_id": 0}, 514, id="from 0"),
+        pytest.param("bert", {"counted": True, "pad_id": 0}, 514, id="the family wins"),
+        pytest.param("gpt2", {"pad_id": 50_256}, 514, id="decoder"),
+        pytest.param("bert", {"rows": 128}, 128, id="smaller table"),
+        pytest.param("bert", {"rows": 900}, 514, id="larger table"),
+        pytest.param("bert", {"tokenizer_limit": 256}, 256, id="smaller tokenizer"),
+        pytest.param("bert", {"tokenizer_limit": 256.0}, 256, id="tokenizer with a point"),
+        pytest.param("bert", {"tokenizer_limit": 3}, 3, id="least sensible"),
+        pytest.param("bert", {"tokenizer_limit": 2}, 514, id="senseless"),
+        pytest.param("bert", {"tokenizer_limit": True}, 514, id="no number"),
+        pytest.param("bert", {"tokenizer_limit": 10**30}, 514, id="none"),
+        pytest.param("roberta", {"pad_id": 1, "tokenizer_limit": 512}, 512, id="both"),
+        pytest.param("deberta-v2", {}, 514, id="relative"),
+        pytest.param("deberta-v2", {"tokenizer_limit": 1000}, 1000, id="relative, as trained"),
+        pytest.param("deberta-v2", {"tokenizer_limit": 1000, "rows": 600}, 600, id="with a table"),
+        pytest.param("new", {}, None, id="unknown"),
+        pytest.param("new", {"tokenizer_limit": 256}, None, id="unknown, with a tokenizer"),
+        pytest.param("new", {"rows": 514}, 514, id="unknown, from 0"),
+        pytest.param("new", {"rows": 600}, 600, id="unknown: config is not believed"),
+        pytest.param("new", {"rows": 514, "counted": True, "pad_id": 1}, 512, id="unknown, counts"),
+        pytest.param("new", {"rows": 514, "counted": True}, 512, id="unknown, no padding"),
+    ],
+)
+def test_the_tokens_that_a_family_takes(
+    kind: str, found: dict[str, Any], tokens: int | None
+) -> None:
+    """One too many fails at the first long text; one too few is lost without a word."""
+    assert tokens == limit({"model_type": kind, "max_position_embeddings": 514}, **found)
 
 
-def test_every_published_family_has_a_rule() -> None:
-    """The table in docs/models.md is about these."""
-    assert all(rules.is_known({"model_type": family}) for family in families.FAMILIES)
+@pytest.mark.parametrize("key", ["max_position_embeddings", "n_positions", "max_seq_len"])
+@pytest.mark.parametrize(("said", "tokens"), [(1, 1), (40, 40), (0, None), (True, None)])
+def test_the_limit_has_several_names(key: str, said: object, tokens: int | None) -> None:
+    """GPT-2 and others write it under their own; what is no number of tokens says nothing."""
+    assert tokens == limit({"model_type": "gpt2", key: said})
+
+
+@pytest.mark.parametrize(
+    ("kind", "pad_id"),
+    [("roberta", 1), ("mpnet", 1), ("bert", 0), ("deberta-v2", 0), ("gpt2", None), ("new", None)],
+)
+def test_the_padding_of_a_family(kind: str, pad_id: int | None) -> None:
+    """A configuration that does not name it leaves it to the family, as transformers does."""
+    assert pad_id == families.default_pad_id({"model_type": kind})
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed"), [("roberta", True), ("new", True), ("gpt2", False), ("llama", False)]
+)
+def test_decoders_need_no_special_tokens(kind: str, needed: bool) -> None:
+    """A GPT's tokenizer adds none, and an encoder's that adds none is broken."""
+    assert needed is families.needs_special_tokens({"model_type": kind})
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "rows"), [("bert", 512, 512), ("bart", 1024, 1026), ("bert", "512", None)]
+)
+def test_rows_of_the_position_table(kind: str, said: object, rows: int | None) -> None:
+    """BART's table has two more than it says."""
+    assert rows == families.position_rows({"model_type": kind, "max_position_embeddings": said})

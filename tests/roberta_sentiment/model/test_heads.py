@@ -75,10 +75,13 @@ def test_the_head_is_read(
         pytest.param("softmax", None, 2, "softmax", "second activation", id="softmax twice"),
         pytest.param("sigmoid", None, 2, "sigmoid", "second activation", id="sigmoid twice"),
         pytest.param("sigmoid", None, 2, "softmax", "second activation", id="both"),
+        pytest.param("identity", None, 1, "softmax", "always 1", id="value of one in graph"),
+        pytest.param("probabilities", None, 1, "softmax", "always 1", id="probability of one"),
+        pytest.param("auto", ["regression"], 1, None, "known are single", id="a list of problems"),
     ],
 )
 def test_contradictions_abort(
-    setting: HeadSetting, problem: str | None, classes: int, found: Activation | None, words: str
+    setting: HeadSetting, problem: object, classes: int, found: Activation | None, words: str
 ) -> None:
     """A score that may be wrong is worse than none; the sentence says what to set."""
     with pytest.raises(StartError, match=words) as caught:
@@ -87,21 +90,26 @@ def test_contradictions_abort(
 
 
 @pytest.mark.parametrize(
-    ("setting", "problem", "found", "head"),
+    ("setting", "problem", "classes", "found", "head"),
     [
-        ("sigmoid", SINGLE, None, Head("sigmoid")),
-        ("softmax", MULTI, None, Head("softmax")),
-        ("identity", MULTI, "sigmoid", Head("identity")),
-        ("probabilities", None, None, Head("softmax", True)),
-        ("probabilities", MULTI, "softmax", Head("softmax", True)),
-        ("probabilities", MULTI, None, Head("sigmoid", True)),
+        ("sigmoid", SINGLE, 2, None, Head("sigmoid")),
+        ("softmax", MULTI, 2, None, Head("softmax")),
+        ("identity", MULTI, 2, "sigmoid", Head("identity")),
+        ("probabilities", None, 2, None, Head("softmax", True)),
+        ("probabilities", MULTI, 2, "softmax", Head("softmax", True)),
+        ("probabilities", MULTI, 2, None, Head("sigmoid", True)),
+        ("probabilities", SINGLE, 1, None, Head("sigmoid", True)),
+        ("probabilities", "regression", 1, None, Head("sigmoid", True)),
+        ("probabilities", "regression", 3, None, Head("softmax", True)),
+        ("probabilities", "regression", 3, "sigmoid", Head("sigmoid", True)),
+        ("probabilities", "ranking", 2, None, Head("softmax", True)),
     ],
 )
 def test_the_setting_wins(
-    setting: HeadSetting, problem: str | None, found: Activation | None, head: Head
+    setting: HeadSetting, problem: str | None, classes: int, found: Activation | None, head: Head
 ) -> None:
     """A configuration may be wrong, and its user know better."""
-    assert head == decide_head(setting, {"problem_type": problem}, 2, found)
+    assert head == decide_head(setting, {"problem_type": problem}, classes, found)
 
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=5))
@@ -254,11 +262,35 @@ def test_probabilities_of_an_unknown_form_abort(models: Path, tmp_path: Path) ->
     np.testing.assert_allclose(scores, reference.scores, atol=1e-6)
 
 
-def test_logits_that_are_called_probabilities_abort(models: Path) -> None:
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ("softmax2", "do not sum to 1"),
+        ("sigmoid", "not from 0 to 1"),
+        ("regression", "not from 0 to 1"),
+    ],
+)
+def test_logits_that_are_called_probabilities_abort(models: Path, head: str, words: str) -> None:
     """The setting is checked by what the graph answers."""
     settings = Settings(threads=1, window_overlap=8, head="probabilities")
-    with pytest.raises(StartError, match="do not sum to 1"):
-        load_classifier(open_artifact(models / "softmax2"), settings)
+    with pytest.raises(StartError, match=words):
+        load_classifier(open_artifact(models / head), settings)
+
+
+def test_probabilities_of_several_labels_are_served(models: Path, tmp_path: Path) -> None:
+    """The graph hides its sigmoid, so the user says what its outputs are."""
+    edit = add_nodes(("Sigmoid", ["raw"], "soft"), ("Mul", ["soft", "one"], "logits"))
+    reference = families.read_reference(models / "sigmoid")
+    path = change(models / "sigmoid", tmp_path / "model", edit)
+    settings = Settings(threads=1, window_overlap=8, head="probabilities")
+    classifier = load_classifier(open_artifact(path), settings)
+    assert Head("sigmoid", in_graph=True) == classifier.head
+    predictions = classifier.classify(reference.texts)
+    np.testing.assert_allclose(predictions.probabilities, reference.scores, atol=1e-6)
+    assert predictions.chosen == [
+        tuple(name for name, score in zip(classifier.labels, row, strict=True) if score >= 0.5)
+        for row in reference.scores
+    ]
 
 
 def test_windows_of_a_graph_with_probabilities_are_averaged_as_they_are(models: Path) -> None:

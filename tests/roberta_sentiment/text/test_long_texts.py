@@ -134,6 +134,21 @@ def test_a_text_that_no_part_decides_is_refused() -> None:
     assert [LIMIT] == [len(window) for window in end.windows]
 
 
+def test_little_is_read_of_a_text_that_no_part_decides() -> None:
+    """Eight megabytes of one sign took 22 seconds of a CPU before they were refused."""
+    read: list[int] = []
+
+    def by_length(text: str) -> list[int]:
+        read.append(len(text))
+        return [len(text)] * len(text)
+
+    cut = LongTexts(by_length, longest_token=8, most_bytes=0)
+    assert cut.last("a" * 2**23, 512) is None
+    assert cut.first("a" * 2**23, 512) is None
+    assert len(read) <= 16
+    assert sum(read) <= 2**19
+
+
 def pairs() -> str:
     """A tokenizer that joins two equal bytes, and two such pairs, and so on, so that the last
     tokens of a run depend on its length.

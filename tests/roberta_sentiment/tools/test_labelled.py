@@ -71,6 +71,44 @@ def test_the_user_says_what_numbers_stand_for(tmp_path: Path) -> None:
         read_labelled(write(tmp_path / "b.csv", 2), THREE, numbered=("negative", "positive"))
 
 
+STARS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "indices"),
+    [
+        pytest.param(STARS, (1, 5, 3.0, "2 stars", "LABEL_4"), [0, 4, 2, 1, 4], id="stars"),
+        pytest.param(("-1", "0", "1"), (0, -1, "1.0"), [1, 0, 2], id="signs"),
+        pytest.param(("2 bad", "4 good"), (4, 2), [1, 0], id="steps"),
+        pytest.param(("1 star", "good"), (1, 0), [1, 0], id="not all"),
+        pytest.param(("1 star", "1 point"), (1, 0), [1, 0], id="one number twice"),
+    ],
+)
+def test_a_number_is_the_one_that_the_class_is_named_by(
+    tmp_path: Path, labels: tuple[str, ...], words: tuple[object, ...], indices: list[int]
+) -> None:
+    """A review with 1 star was taken for class 1, which is "2 stars"."""
+    assert indices == read_labelled(write(tmp_path / "a.csv", *words), labels).labels
+
+
+def test_a_rating_out_of_range_is_refused(tmp_path: Path) -> None:
+    """The sentence gives the numbers of the names."""
+    with pytest.raises(DataError, match="or 1 to 5"):
+        read_labelled(write(tmp_path / "a.csv", 0), STARS)
+
+
+@pytest.mark.parametrize(
+    "label", [["negative", "positive"], [1, 0], [1], "negative,positive", "Positive | neutral"]
+)
+def test_several_labels_of_a_text_are_refused(tmp_path: Path, label: object) -> None:
+    """Accuracy is of one label a text; which one that is, only the user can say."""
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "good", "label": label}))
+    with pytest.raises(
+        DataError, match="several labels; a text is judged by one, so keep its main"
+    ):
+        read_labelled(tmp_path / "a.jsonl", THREE)
+
+
 def test_plain_names_need_no_remark(tmp_path: Path) -> None:
     """Nothing was guessed."""
     assert [] == read_labelled(write(tmp_path / "a.csv", *TWO), TWO).remarks()
