@@ -13,6 +13,7 @@ from ab.rehearsal import cli as rehearsal
 from ab.report import cli as report
 from ab.run import cli as run
 from ab.run import truth_cli as truth
+from roberta_sentiment.errors import StartError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="A/B tests behind Seldon Core.")
 
@@ -28,7 +29,7 @@ def main() -> None:
     """Run a command; an error of ours is one sentence and exit code 1."""
     try:
         app()
-    except ABError as error:
+    except (ABError, StartError) as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
         sys.exit(1)
 

@@ -15,10 +15,11 @@ from ab.errors import AnalysisError
 from ab.events import INTERRUPTED
 from ab.observations import Failure, Observation, Observations, observe
 from ab.record import Content
-from ab.stats import latency, power, proportions, quality, sequential
+from ab.stats import latency, power, proportions, sequential
 from ab.stats.interval import Interval
 from ab.stats.split import Split, check_split
 from ab.transport import Outcome
+from roberta_sentiment.tools import metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ModelFigures:
         accuracy: with Wilson's interval.
         mcc: Matthews correlation, -1..1; None when it is 0/0.
         macro_f1: mean F1 of the classes.
-        brier: score, 0 (best) to 2.
+        brier: score, 0 (best) to 1 for two classes, else to 2.
         confusion: counts by truth (row) and prediction (column), in the order of the labels.
         calibration_error: expected calibration error, 0..1.
         reliability: its bins.
@@ -69,7 +70,7 @@ class ModelFigures:
     brier: float | None
     confusion: list[list[int]]
     calibration_error: float | None
-    reliability: list[quality.Bin]
+    reliability: tuple[metrics.Bin, ...]
     latency_s: dict[int, Interval]
     late: int
     errors: dict[str, int]
@@ -242,29 +243,37 @@ def _figures(
     errors: dict[str, int],
 ) -> ModelFigures:
     judged = [o for o in answers if o.truth is not None]
-    right = np.array([o.predicted == o.truth for o in judged], bool)
-    truths = np.array([labels.index(o.truth) for o in judged if o.truth is not None], int)
-    scores = np.array([[o.scores[label] for label in labels] for o in judged], float)
-    table = quality.confusion([str(o.truth) for o in judged], [o.predicted for o in judged], labels)
-    bins = quality.reliability(scores.max(axis=1, initial=0.0) if judged else np.zeros(0), right)
+    right = sum(o.predicted == o.truth for o in judged)
+    quality = _quality(judged, labels)
     seconds = [o.latency_s for o in answers]
     return ModelFigures(
         name=name,
         share=share,
         answers=len(answers),
         judged=len(judged),
-        right=int(right.sum()),
-        accuracy=proportions.wilson(int(right.sum()), len(judged)),
-        mcc=quality.matthews(table),
-        macro_f1=quality.macro_f1(table),
-        brier=quality.brier(scores, truths),
-        confusion=table,
-        calibration_error=quality.calibration_error(bins),
-        reliability=bins,
+        right=right,
+        accuracy=proportions.wilson(right, len(judged)),
+        mcc=quality.mcc if quality else None,
+        macro_f1=quality.f1_macro if quality else None,
+        brier=quality.brier if quality else None,
+        confusion=[list(row) for row in quality.confusion]
+        if quality
+        else [[0] * len(labels) for _ in labels],
+        calibration_error=quality.calibration_error if quality else None,
+        reliability=quality.bins if quality else (),
         latency_s={p: latency.percentile(seconds, p) for p in latency.PERCENTILES},
         late=sum(o.late for o in answers),
         errors=errors,
     )
+
+
+def _quality(judged: Sequence[Observation], labels: Sequence[str]) -> metrics.Quality | None:
+    """How good the answers with a truth are; None without any."""
+    if not judged:
+        return None
+    truths = [labels.index(str(o.truth)) for o in judged]
+    scores = np.array([[o.scores[label] for label in labels] for o in judged], float)
+    return metrics.quality(truths, scores, [labels.index(o.predicted) for o in judged])
 
 
 def _duels(

@@ -9,7 +9,7 @@ from typing import Any
 from ab.report.analysis import Analysis, Duel
 from ab.report.verdict import judge, warnings
 
-FORMAT = 2
+FORMAT = 3
 
 
 def as_json(analysis: Analysis, record: Mapping[str, str]) -> dict[str, Any]:

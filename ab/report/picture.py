@@ -60,10 +60,10 @@ def reliability(analysis: Analysis) -> str:
         axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
         lowest = 1.0
         for model in analysis.models:
-            bins = [each for each in model.reliability if each.n]
+            bins = [each for each in model.reliability if each.texts]
             lowest = min([lowest, *(each.low for each in bins)])
             axes.plot(
-                [each.confidence or 0.0 for each in bins],
+                [each.score or 0.0 for each in bins],
                 [each.accuracy or 0.0 for each in bins],
                 color=_colour(analysis, model),
                 marker="o",

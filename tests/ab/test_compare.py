@@ -197,7 +197,7 @@ def test_a_dead_endpoint_is_named_in_a_sentence(tmp_path: Path, service: Service
     [
         (["http://h:1", "r.jsonl"], AnalysisError, "two endpoints or two records"),
         (["http://h:1", "http://h:2"], AnalysisError, "name the reviews"),
-        (["a", "b", "--reviews", "no.txt"], DataError, "a file ending in .tsv, .csv or .jsonl"),
+        (["a", "b", "--reviews", "no.pdf"], DataError, "no.pdf must end in one of .csv, .tsv"),
     ],
     ids=["mixed", "no reviews", "not a table"],
 )

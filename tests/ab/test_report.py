@@ -55,7 +55,7 @@ def test_figures_of_a_small_record_are_those_worked_out_by_hand(
     assert [[16, 4], [0, 0]] == lexicon.confusion
     assert [[0, 0], [0, 20]] == roberta.confusion
     assert 0.1 == pytest.approx(lexicon.calibration_error)  # |0.8 - 0.9|
-    assert (4 * 1.62 + 16 * 0.02) / 20 == pytest.approx(lexicon.brier)
+    assert (4 * 0.81 + 16 * 0.01) / 20 == pytest.approx(lexicon.brier)
     assert 0.013 == pytest.approx(roberta.latency_s[50].value)
 
 

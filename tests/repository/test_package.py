@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from roberta_sentiment.tools.evaluate.extras import EXTRA
+from roberta_sentiment.tools.extras import EXTRA
 from tests import ROOT
 
 PACKAGES = ("roberta_sentiment", "seldon_node", "ab")

@@ -19,7 +19,7 @@ from roberta_sentiment.model.artifact import locate, open_artifact
 from roberta_sentiment.model.heads import HeadSetting
 from roberta_sentiment.settings import Settings, Truncation
 from roberta_sentiment.text.check import printable
-from roberta_sentiment.tools.evaluate.extras import need
+from roberta_sentiment.tools.extras import need
 from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
 
 if TYPE_CHECKING:

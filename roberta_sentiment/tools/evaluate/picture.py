@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from roberta_sentiment.classifier import Probabilities
-from roberta_sentiment.tools.evaluate.extras import need
-from roberta_sentiment.tools.evaluate.metrics import Quality
+from roberta_sentiment.tools.extras import need
+from roberta_sentiment.tools.metrics import Quality
 
 SCORE_BINS = 20
 RIGHT, WRONG = "#33658a", "#e07a5f"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from roberta_sentiment.tools.evaluate.extras import need
 from roberta_sentiment.tools.evaluate.picture import draw
 from roberta_sentiment.tools.evaluate.run import Evaluation, Result
+from roberta_sentiment.tools.extras import need
 
 SHOWN_FLIPS = 200
 """Flipped texts in the report; the JSON file has them all."""
@@ -25,7 +25,7 @@ def figures(models: Sequence[Result]) -> list[tuple[str, list[str]]]:
             "95 % interval (Wilson)",
             lambda m: "{:.4f} to {:.4f}".format(*m.quality.accuracy_interval),
         ),
-        row("Matthews' correlation", lambda m: f"{m.quality.mcc:.4f}"),
+        row("Matthews' correlation", lambda m: _number(m.quality.mcc)),
         row("F1, mean of the classes", lambda m: f"{m.quality.f1_macro:.4f}"),
         row("expected calibration error", lambda m: f"{m.quality.calibration_error:.4f}"),
         row("Brier score", lambda m: f"{m.quality.brier:.4f}"),
@@ -37,6 +37,10 @@ def figures(models: Sequence[Result]) -> list[tuple[str, list[str]]]:
         row("tokens a text, most", lambda m: f"{m.tokens.most:,}"),
         row("truncated texts", lambda m: f"{m.truncated:,}"),
     ]
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def render(evaluation: Evaluation) -> str:

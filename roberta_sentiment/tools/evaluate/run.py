@@ -18,12 +18,12 @@ from roberta_sentiment.errors import DataError
 from roberta_sentiment.model.artifact import Artifact, sha256_of
 from roberta_sentiment.model.heads import HeadSetting
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.tools.evaluate.extras import need
 from roberta_sentiment.tools.evaluate.measure import Answers, Latency, Track, answer, latency
-from roberta_sentiment.tools.evaluate.metrics import Comparison, Quality, compare, quality
+from roberta_sentiment.tools.extras import need
 from roberta_sentiment.tools.labelled import Labelled, read_labelled
+from roberta_sentiment.tools.metrics import Comparison, Quality, compare, quality
 
-FORMAT = 1
+FORMAT = 2
 LATENCY_TEXTS = 500
 
 _LIBRARIES = ("onnxruntime", "tokenizers", "numpy", "scikit-learn", "statsmodels")

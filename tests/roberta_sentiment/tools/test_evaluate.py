@@ -15,16 +15,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from roberta_sentiment.errors import DataError, StartError
 from roberta_sentiment.model.artifact import Artifact, open_artifact, sha256_of
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.evaluate.cli import command
-from roberta_sentiment.tools.evaluate.metrics import compare, flips, quality
 from roberta_sentiment.tools.evaluate.run import evaluate
 from tests import ROOT, toy
 
@@ -70,89 +66,6 @@ def variant(directory: Path, edit: Any, labels: tuple[str, ...] = toy.LABELS) ->
     config["id2label"] = dict(enumerate(labels))
     (directory / "config.json").write_text(json.dumps(config))
     return open_artifact(directory)
-
-
-def test_figures_are_those_worked_out_by_hand() -> None:
-    """Five answers, four of them right; each formula is written out."""
-    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.04, 0.96], [0.41, 0.59]])
-    got = quality([0, 0, 1, 1, 0], probabilities)
-    assert (5, 0.8) == (got.texts, got.accuracy)
-    assert ((2, 1), (0, 2)) == got.confusion
-    assert (2 * 2 - 1 * 0) / math.sqrt(3 * 2 * 2 * 3) == pytest.approx(got.mcc)
-    assert (2 * 2 / (2 * 2 + 1)) == pytest.approx(got.classes[0].f1)
-    assert [(1, 2 / 3, 3), (2 / 3, 1, 2)] == [(c.precision, c.recall, c.texts) for c in got.classes]
-    assert (0.8 + 0.8) / 2 == pytest.approx(got.f1_macro)
-    assert (0.01 + 0.04 + 0.09 + 0.0016 + 0.59**2) / 5 == pytest.approx(got.brier)
-    gaps = [0.1, 0.2, 0.3, 0.04, 0.59]
-    assert sum(gaps) / 5 == pytest.approx(got.calibration_error)
-    z, n, p = 1.959963984540054, 5, 0.8
-    middle, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    bounds = [(middle + sign * half) / (1 + z**2 / n) for sign in (-1, 1)]
-    assert bounds == pytest.approx(got.accuracy_interval)
-
-
-def test_answers_of_one_bin_are_averaged_before_they_are_judged() -> None:
-    """Ten texts with score 0.9, nine of them right, are calibrated; each alone would not be."""
-    probabilities = np.tile([0.1, 0.9], (10, 1))
-    got = quality([1] * 9 + [0], probabilities)
-    assert 0 == pytest.approx(got.calibration_error)
-    [full] = [b for b in got.bins if b.texts]
-    assert 10 == full.texts
-    assert [0.9, 0.9] == pytest.approx([full.score, full.accuracy])
-    assert full.low < 0.9 <= full.high
-
-
-def test_more_than_two_classes() -> None:
-    """A published model may be of three; the Brier score then reaches 2."""
-    probabilities = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])
-    got = quality([0, 1, 2], probabilities)
-    assert ((1, 0, 0), (0, 1, 0), (0, 1, 0)) == got.confusion
-    assert 2 / 3 == pytest.approx(got.brier)
-    assert (1 + 2 / 3 + 0) / 3 == pytest.approx(got.f1_macro)
-
-
-@hypothesis_settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 1), st.floats(0, 1)), min_size=1))
-def test_figures_hold_together(rows: list[tuple[int, float, float]]) -> None:
-    """Whatever is predicted, even one class alone, with scores on the edge of a bin."""
-    truth = [label for label, *_ in rows]
-    raw = np.array([[a, b, 1.0] for _, a, b in rows])
-    probabilities = raw / raw.sum(axis=1, keepdims=True)
-    got = quality(truth, probabilities)
-    assert len(rows) == sum(b.texts for b in got.bins) == sum(map(sum, got.confusion))
-    assert sum(got.confusion[i][i] for i in range(3)) / len(rows) == pytest.approx(got.accuracy)
-    assert all(b.low - 1e-9 <= b.score <= b.high + 1e-9 for b in got.bins if b.texts)
-    truths = np.eye(3)[truth]
-    assert ((probabilities - truths) ** 2).sum(axis=1).mean() == pytest.approx(got.brier)
-    assert -1 <= got.mcc <= 1
-    assert 0 <= got.calibration_error <= 1
-    low, high = got.accuracy_interval
-    assert 0 <= low <= got.accuracy + 1e-9
-    assert got.accuracy - 1e-9 <= high <= 1
-    json.dumps(got.calibration_error + got.f1_macro, allow_nan=False)
-
-
-def test_two_models_are_compared_by_what_only_one_gets_right() -> None:
-    """McNemar's exact test counts a coin's heads: with 1 of 9, 2 * (1 + 9) / 2**9."""
-    yes, no = [0.1, 0.9], [0.9, 0.1]
-    first = np.array([yes] * 8 + [no] + [yes] * 3 + [no] * 2)
-    second = np.array([no] * 8 + [yes] + [yes] * 3 + [no] * 2)
-    got = compare([1] * 14, first, second)
-    assert (3, 8, 1, 2) == (got.both_right, got.only_first, got.only_second, got.both_wrong)
-    assert 2 * (1 + 9) / 2**9 == pytest.approx(got.p_value)
-    assert tuple(range(9)) == got.flips
-    assert 0.8 == pytest.approx(got.largest_difference)
-    assert 1 == compare([1] * 14, first, first).p_value
-
-
-def test_a_flip_from_wrong_to_wrong_is_a_flip() -> None:
-    """With three classes two models may both be wrong and still differ."""
-    first, second = np.eye(3)[[0, 1, 2]], np.eye(3)[[0, 2, 2]]
-    assert (1,) == flips(first, second) == compare([0, 0, 2], first, second).flips
-    assert (2, 0, 0, 1) == tuple(
-        getattr(compare([0, 0, 2], first, second), name)
-        for name in ("both_right", "only_first", "only_second", "both_wrong")
-    )
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
@@ -312,7 +225,7 @@ def test_a_missing_library_is_named_before_any_work(
         "roberta_sentiment.tools.evaluate.run.load_classifier", lambda *_: pytest.fail("too late")
     )
     path = write_rows(tmp_path / "a.tsv")
-    with pytest.raises(StartError, match=rf"needs {name}.*pip install 'roberta-sentiment\[tools\]"):
+    with pytest.raises(StartError, match=rf"needs {name}.*pip install '\.\[tools\]"):
         command(path, toy_path, html_file=tmp_path / "out.html")
 
 
@@ -323,7 +236,7 @@ def test_the_command_starts_without_the_libraries() -> None:
         "for name in ('sklearn', 'statsmodels', 'matplotlib', 'jinja2', 'pandas', 'scipy'):\n"
         "    sys.modules[name] = None\n"
         "import roberta_sentiment.tools.evaluate, roberta_sentiment.tools.score\n"
-        "import roberta_sentiment.tools.score.run, roberta_sentiment.tools.evaluate.metrics\n"
+        "import roberta_sentiment.tools.score.run, roberta_sentiment.tools.metrics\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

@@ -1,8 +1,12 @@
-"""How good predictions are, and whether two models differ by more than chance."""
+"""How good predictions are, and whether two models differ by more than chance.
+
+The one definition of every figure, for `evaluate` and the A/B tool; docs/models.md states them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from roberta_sentiment.classifier import Probabilities
-from roberta_sentiment.tools.evaluate.extras import need
+from roberta_sentiment.tools.extras import need
+
+Probabilities = npt.NDArray[np.float64]
 
 BINS = 15
 """Of the calibration error, as in Guo et al., On Calibration of Modern Neural Networks, 2017."""
@@ -35,15 +40,15 @@ class Bin:
 
     Attributes:
         texts: their number.
-        score: mean score of the predicted label; 0 without texts.
-        accuracy: part of them that is right; 0 without texts.
+        score: mean score of the predicted label; None without texts.
+        accuracy: part of them that is right; None without texts.
     """
 
     low: float
     high: float
     texts: int
-    score: float
-    accuracy: float
+    score: float | None
+    accuracy: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +59,13 @@ class Quality:
         texts: n.
         accuracy: part that is right.
         accuracy_interval: Wilson's 95 % interval of it.
-        mcc: Matthews' correlation coefficient, -1 to 1.
+        mcc: Matthews' correlation coefficient, -1 to 1; None where all truths or all predictions
+            are of one class: it is 0/0 there (scikit-learn gives 0).
         f1_macro: mean F1 of the classes.
-        calibration_error: expected difference of score and accuracy over `BINS` equal bins.
-        brier: mean squared error of the probabilities; 0 to 1 for two classes, else 0 to 2.
+        calibration_error: mean over the texts of |accuracy - mean score| of their bin, by the
+            score of the predicted label in `BINS` bins of equal width.
+        brier: mean over the texts of the squared errors of all probabilities, summed; of two
+            classes half of it, which is the squared error of one: 0 to 1, else 0 to 2.
         confusion: (k, k) numbers of texts, a row for each true class, a column for each predicted.
         classes: k classes.
         bins: of the calibration error.
@@ -66,7 +74,7 @@ class Quality:
     texts: int
     accuracy: float
     accuracy_interval: tuple[float, float]
-    mcc: float
+    mcc: float | None
     f1_macro: float
     calibration_error: float
     brier: float
@@ -95,33 +103,40 @@ class Comparison:
     largest_difference: float
 
 
-def quality(truth: Sequence[int], probabilities: Probabilities) -> Quality:
+def quality(
+    truth: Sequence[int],
+    probabilities: Probabilities,
+    predicted: Sequence[int] | None = None,
+) -> Quality:
     """Judge predictions.
 
     Args:
         truth: (n,) indices of classes, n at least 1.
         probabilities: (n, k) float64, each row sums to 1.
+        predicted: (n,) indices of classes; by default those with the highest probability.
 
     Raises:
         StartError: scikit-learn or statsmodels is not installed.
     """
     metrics, proportion = need("sklearn.metrics"), need("statsmodels.stats.proportion")
-    true, best = np.asarray(truth, dtype=np.int64), probabilities.argmax(axis=1)
+    true = np.asarray(truth, dtype=np.int64)
+    best = probabilities.argmax(axis=1) if predicted is None else np.asarray(predicted)
     labels = list(range(probabilities.shape[1]))
     right = int((best == true).sum())
     low, high = proportion.proportion_confint(right, len(true), 1 - LEVEL, method="wilson")
     each = metrics.precision_recall_fscore_support(true, best, labels=labels, zero_division=0)
-    bins = reliability(true, probabilities)
-    with warnings.catch_warnings(action="ignore"):  # of a single class, where it is 0
-        mcc = float(metrics.matthews_corrcoef(true, best))
+    bins = reliability(probabilities.max(axis=1), best == true)
+    with warnings.catch_warnings(action="ignore"):  # of a multi-label model, whose rows sum to more
+        brier = float(metrics.brier_score_loss(true, probabilities, labels=labels))
+    varied = min(len(set(true.tolist())), len(set(best.tolist()))) > 1
     return Quality(
         texts=len(true),
         accuracy=float(metrics.accuracy_score(true, best)),
         accuracy_interval=(float(low), float(high)),
-        mcc=mcc,
+        mcc=float(metrics.matthews_corrcoef(true, best)) if varied else None,
         f1_macro=float(np.mean(each[2])),
-        calibration_error=sum(b.texts * abs(b.score - b.accuracy) for b in bins) / len(true),
-        brier=float(metrics.brier_score_loss(true, probabilities, labels=labels)),
+        calibration_error=_calibration_error(bins),
+        brier=brier,
         confusion=_whole(metrics.confusion_matrix(true, best, labels=labels)),
         classes=tuple(
             ClassQuality(float(p), float(r), float(f), int(n))
@@ -131,20 +146,32 @@ def quality(truth: Sequence[int], probabilities: Probabilities) -> Quality:
     )
 
 
-def reliability(truth: npt.NDArray[np.int64], probabilities: Probabilities) -> tuple[Bin, ...]:
-    """Score and accuracy of the predicted labels in `BINS` bins of equal width."""
-    scores = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
+def reliability(scores: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """Score and accuracy of the predicted labels in `BINS` bins of equal width.
+
+    Args:
+        scores: (n,) of the predicted labels, 0 to 1.
+        right: (n,) whether they are the true ones.
+    """
     edges = np.linspace(0, 1, BINS + 1)
-    places = np.clip(np.ceil(scores * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    bins = []
-    for i in range(BINS):
-        inside = places == i
-        texts = int(inside.sum())
-        score = float(scores[inside].mean()) if texts else 0.0
-        accuracy = float(right[inside].mean()) if texts else 0.0
-        bins.append(Bin(float(edges[i]), float(edges[i + 1]), texts, score, accuracy))
-    return tuple(bins)
+    numbers = np.clip(np.digitize(scores, edges, right=True) - 1, 0, BINS - 1)
+    return tuple(
+        _bin(float(low), float(high), scores[numbers == i], right[numbers == i])
+        for i, (low, high) in enumerate(itertools.pairwise(edges))
+    )
+
+
+def _bin(
+    low: float, high: float, scores: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]
+) -> Bin:
+    if not len(scores):
+        return Bin(low, high, 0, None, None)
+    return Bin(low, high, len(scores), float(scores.mean()), float(right.mean()))
+
+
+def _calibration_error(bins: Sequence[Bin]) -> float:
+    gaps = (b.texts * abs((b.score or 0) - (b.accuracy or 0)) for b in bins)
+    return sum(gaps) / sum(b.texts for b in bins)
 
 
 def compare(truth: Sequence[int], first: Probabilities, second: Probabilities) -> Comparison:

@@ -1,4 +1,4 @@
-"""Libraries that only this tool needs, and the server does not install."""
+"""Libraries that only some tools need, and the server does not install."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from roberta_sentiment.errors import StartError
 
-EXTRA = "roberta-sentiment[tools]"
+EXTRA = ".[tools]"
 
 
 def need(module: str) -> Any:
@@ -20,6 +20,6 @@ def need(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise StartError(
-            f"evaluate needs {module.partition('.')[0]}, which the server does not install: "
+            f"this command needs {module.partition('.')[0]}, which the server does not install: "
             f"pip install '{EXTRA}'"
         ) from None
