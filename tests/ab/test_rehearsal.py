@@ -17,8 +17,6 @@ from ab.rehearsal.counters import compare
 from tests import ROOT
 from tests.ab.running import run_ab
 
-pytestmark = pytest.mark.long
-
 MANIFEST = ROOT / "deploy" / "ab-test.yaml"
 
 
@@ -67,6 +65,7 @@ def test_a_counter_that_differs_is_found() -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_whole_rehearsal(tmp_path: Path) -> None:
     """`make ab`: real microservices, feedback along the route, a report, and equal counters."""
     reviews = ROOT / "ab" / "rehearsal" / "reviews.tsv"
