@@ -32,13 +32,14 @@ def test_models_and_shares_come_from_the_manifest() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('value: "0.5"}', 'value: "70"}', "ratioA is '70'"),
-        ("{name: ratioA,", "{name: ratio,", "must have the one parameter ratioA"),
-        ("parameters:\n          - {name: ratioA", "parameters:\n          - {name: x, type: INT, "
-         'value: "1"}\n          - {name: ratioA', "must have the one parameter ratioA"),
+        ('value: "0.5"', 'value: "70"', "ratioA is '70'"),
+        ("- name: ratioA", "- name: ratio", "must have the one parameter ratioA"),
+        ("- name: ratioA", '- {name: x, type: INT, value: "1"}\n      - name: ratioA',
+         "must have the one parameter ratioA"),
         ("RANDOM_ABTEST", "RANDOM_ABTST", "holds 0 RANDOM_ABTEST nodes"),
         ("kind: SeldonDeployment", "kind: [", "is no SeldonDeployment"),
     ],
+    ids=["over 1", "another name", "two parameters", "no router", "not YAML"],
 )  # fmt: skip
 def test_a_node_that_would_split_otherwise_is_refused(
     tmp_path: Path, old: str, new: str, told: str

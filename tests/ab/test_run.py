@@ -371,8 +371,8 @@ def test_wrong_arguments_get_one_sentence(reviews: Path, tmp_path: Path) -> None
     """What can be wrong before the first request is told without a stack trace."""
     with pytest.raises(EndpointError, match="is no endpoint"):
         Session(options(reviews, "localhost:9000"))
-    with pytest.raises(DataError, match=r"ending in \.tsv"):
-        Session(options(tmp_path / "reviews.txt", "http://127.0.0.1:1"))
+    with pytest.raises(DataError, match="must end in one of"):
+        Session(options(tmp_path / "reviews.parquet", "http://127.0.0.1:1"))
     record = tmp_path / "r.jsonl"
     run = run_ab("run", reviews, "--endpoint", "http://127.0.0.1:1", "--record", record)
     sentence = "error: name the models with --models, or give the --manifest"
