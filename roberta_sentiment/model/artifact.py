@@ -213,6 +213,22 @@ class Artifact:
         return min(size for size in (rows, said) if size is not None)
 
     @property
+    def first_position(self) -> int:
+        """Position of a text's first token, for a graph that asks for `position_ids`.
+
+        Raises:
+            ArtifactError: it asks for them, and nothing says how they are numbered.
+        """
+        first = families.first_position(self.config, self.pad_token)
+        if first is None and self.signature.positions:
+            raise ArtifactError(
+                f"the graph asks for {self.signature.positions}, and model_type "
+                f"{families.model_type(self.config)[:40]!r} does not tell how positions are "
+                "numbered; export it without this input, as optimum-cli does"
+            )
+        return first or 0
+
+    @property
     def position_limit(self) -> int:
         """Tokens the model takes, special tokens included.
 
