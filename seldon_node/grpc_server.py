@@ -82,8 +82,14 @@ def repair_errors() -> None:
     class ExplainingServicer(wrapper.SeldonModelGRPC):  # type: ignore[misc]
         """The wrapper's servicer with errors that reach the client."""
 
+        def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
+            """Answer; the wrapper would turn each answer into JSON to look for metrics in it."""
+            if isinstance(self.user_model, SentimentNode):
+                return self.user_model.predict_raw(request)
+            return super().Predict(request, context)
+
     for method in METHODS:
-        setattr(ExplainingServicer, method, _explaining(getattr(wrapper.SeldonModelGRPC, method)))
+        setattr(ExplainingServicer, method, _explaining(getattr(ExplainingServicer, method)))
 
     def get_grpc_server(
         user_model: Any, seldon_metrics: Any, annotations: dict[str, str] | None = None, **rest: Any
@@ -225,6 +231,7 @@ class Server:
         self._threads = threads
         self._ports: list[str] = []
         self._held = 0
+        self._endings: set[asyncio.Task[None]] = set()
         self._options = [*_OPTIONS, ("grpc.max_allowed_incoming_connections", 4000)]
         if message_bytes is not None:
             for name in ("max_send_message_length", "max_receive_message_length"):
@@ -326,15 +333,10 @@ class Server:
 
     async def _receive(self, context: Any) -> bytes:
         """The message of a call, if it comes in time and there is room for it."""
-        arriving = asyncio.ensure_future(context.read())
-        arriving.add_done_callback(lambda task: task.cancelled() or task.exception())
-        await asyncio.wait({arriving}, timeout=self._settings.arrival_timeout)
-        if not arriving.done():
-            await context.abort(
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-                f"no message came in {self._settings.arrival_timeout} s (setting arrival_timeout)",
-            )
-        content = arriving.result()
+        # The read itself is never cancelled: gRPC may still write into its memory.
+        timer = self._loop.call_later(self._settings.arrival_timeout, self._expire, context)
+        content = await context.read()
+        timer.cancel()
         if not isinstance(content, bytes):  # grpc.aio.EOF
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
         held = self._held + len(content)
@@ -344,6 +346,15 @@ class Server:
                 "other large messages are being read (setting max_buffered_bytes); try again",
             )
         return bytes(content)
+
+    def _expire(self, context: Any) -> None:
+        """End a call whose message has not arrived; its read then ends too."""
+        seconds = self._settings.arrival_timeout
+        info = f"no message came in {seconds} s (setting arrival_timeout)"
+        ending = self._loop.create_task(context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, info))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        ending.add_done_callback(lambda task: task.exception())  # abort always raises
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]

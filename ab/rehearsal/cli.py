@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,6 @@ from ab.rehearsal.counters import Cell, compare
 from ab.rehearsal.gateway import Executor
 from ab.rehearsal.graph import Node, Predictor
 from ab.rehearsal.service import ROOT, Microservice, read_environment
-from ab.report.cli import command as report
 from ab.run.cli import STOPPED, progress_bar, summary
 from ab.run.feedback import Reward
 from ab.run.runner import Pace
@@ -75,13 +75,14 @@ def command(
         pages = {child.name: child.scrape() for child in children}
     recorded = confusion_of_feedback(read_record(record).events)
     cells = compare(recorded, pages, LABELS)
-    report(record, html_file=output / "report.html")
+    code = _report(record, output / "report.html")
     console.print(_table(cells))
     console.print(f"{time.monotonic() - start:.0f} s; record {record}, page {output}/report.html")
     differing = [cell for cell in cells if not cell.agrees]
     if differing:
         raise ABError(f"{len(differing)} counters differ from the record")
     console.print("The confusion counters on both metrics ports equal the record.")
+    sys.exit(code)
 
 
 def _describe(test: ABTest) -> str:
@@ -119,6 +120,13 @@ def _run(
     console.print(summary(result, record), markup=False)
     if not result.done:
         sys.exit(STOPPED)
+
+
+def _report(record: Path, page: Path) -> int:
+    command: Sequence[str] = (
+        sys.executable, "-m", "ab", "report", str(record), "--html", str(page),
+    )  # fmt: skip
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def _table(cells: Sequence[Cell]) -> Table:

@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment.errors import OptionError, OverloadedError, PayloadError
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions, Work
 from roberta_sentiment.settings import Output
-from seldon_node import answer, payload
+from seldon_node import answer
 from seldon_node.payload import Kind, Options, Request
 
 WORK = Work(1, 3, 0, 0.0, 0.0, 0.0)
@@ -112,10 +116,10 @@ def test_an_output_that_the_model_has_not_is_refused(
 ) -> None:
     """The sentence says what to ask for."""
     if not refused:
-        payload.check_output(output, head)
+        answer.check_output(output, head)
         return
     with pytest.raises(OptionError, match="ask for probabilities"):
-        payload.check_output(output, head)
+        answer.check_output(output, head)
 
 
 def test_meta_goes_back_to_its_sender(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,3 +154,28 @@ def test_a_refusal_has_the_form_of_seldon() -> None:
     """Clients of any Seldon model read it."""
     expected = {"code": 503, "info": "full", "reason": "OVERLOADED", "status": "FAILURE"}
     assert {"status": expected} == answer.build_error(OverloadedError("full", 3))
+
+
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False,
+    allow_infinity=False) | _TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(
+    st.fixed_dictionaries(
+        {"tags": st.dictionaries(_TEXTS, _VALUES, max_size=4)},
+        optional={
+            "puid": _TEXTS,
+            "requestPath": st.dictionaries(_TEXTS, _TEXTS, max_size=3),
+        },
+    )
+)
+def test_meta_in_protobuf_is_what_protobuf_itself_makes_of_it(meta: dict[str, Any]) -> None:
+    """Only faster: whatever a caller put into its tags arrives with the answer."""
+    assert json_format.ParseDict({"meta": meta}, prediction_pb2.SeldonMessage()) == answer.to_proto(
+        {"meta": meta}
+    )
