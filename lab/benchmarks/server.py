@@ -97,17 +97,18 @@ class Server:
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """Processor time that processes have used so far, user and system."""
-    tick = os.sysconf("SC_CLK_TCK")
-    total = 0
-    for pid in pids:
-        try:
-            text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            continue
-        fields = text.rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / tick
+    """Processor time that the living threads of processes have used so far, user and system."""
+    return (
+        sum(_thread_ns(task) for pid in pids for task in Path(f"/proc/{pid}/task").glob("*")) / 1e9
+    )
+
+
+def _thread_ns(task: Path) -> int:
+    """Nanoseconds that a thread has run; 0 if it has ended."""
+    try:
+        return int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return 0
 
 
 def memory_mb(pid: int) -> dict[str, float]:

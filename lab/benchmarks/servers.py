@@ -1,28 +1,43 @@
 """This checkout's service against another commit's, or against the wrapper's own servers, in turn.
 
-python -m lab.benchmarks.servers [--other CHECKOUT] [--rounds 5] [--seconds 4]
+python -m lab.benchmarks.servers [--other CHECKOUT] [--rounds 20] [--seconds 1]
 
-Requests a second at 1, 16 and 64 callers, over REST and gRPC, and the seconds until the service is
-ready. Without --other the reference is the same code with the repairs `rest_server` and
-`grpc_server` turned off: gunicorn's gthread and gRPC's threads.
+Requests a second and processor time a request at 1, 16 and 64 callers, over REST and gRPC, in short
+windows that alternate between the two, and the seconds until the service is ready. The ratios are
+medians of the pairs of neighbouring windows. Without --other the reference is this checkout without
+the repairs `rest_server` and `grpc_server`: gunicorn's gthread and gRPC's threads.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
+import dataclasses
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lab.benchmarks import load, machine, models, targets, texts
 from lab.benchmarks.served import wait_until_idle
+from lab.benchmarks.server import cpu_seconds
 
 CALLERS = (1, 16, 64)
+PROTOCOLS = ("rest", "grpc")
+
+Ask = Callable[[int, float], dict[str, Any]]
+"""Asks with so many callers for so many seconds; the run as `load.describe` has it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """What one window showed."""
+
+    requests_per_s: float
+    cpu_ms_a_request: float
 
 
 def servers(other: Path | None) -> dict[str, dict[str, str]]:
@@ -46,33 +61,30 @@ def ready_seconds(environment: Mapping[str, str]) -> float:
 def measure(
     services: Mapping[str, Mapping[str, str]], rounds: int, seconds: float
 ) -> dict[str, Any]:
-    """Rates of both services over both protocols, alternating; medians and ratios."""
-    rates: dict[tuple[str, str, int], list[float]] = {}
+    """Rates of both services over both protocols, in short windows that alternate.
+
+    What else the machine does changes more slowly, so that it weighs on both windows of a pair.
+    """
+    windows: dict[tuple[str, str, int], list[Window]] = {}
     found = texts.sentences(256)
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".txt"))
-        file.write("\n".join(found))
-        file.flush()
         running = {name: _start(stack, name, env) for name, env in services.items()}
-        bodies = {name: target.write_bodies(found) for name, target in running.items()}
+        asks = {
+            (protocol, name): ask
+            for name, target in running.items()
+            for protocol, ask in (
+                ("rest", _rest(target, found)),
+                ("grpc", _grpc(target, found)),
+            )
+        }
         for number in range(rounds):
-            for callers in CALLERS:
-                for name, target in list(running.items())[:: 1 if number % 2 else -1]:
-                    rest = load.wrk(
-                        target.url, bodies[name], concurrency=callers, seconds=seconds,
-                        start=31 * number,
-                    )  # fmt: skip
-                    wait_until_idle(target.server.pids())
-                    over_grpc = load.client(
-                        "grpc", target.grpc_port or 0, concurrency=callers, seconds=seconds,
-                        texts=Path(file.name),
-                    )  # fmt: skip
-                    wait_until_idle(target.server.pids())
-                    for protocol, run in (("rest", rest), ("grpc", over_grpc)):
-                        key = (protocol, name, callers)
-                        rates.setdefault(key, []).append(run["requests_per_s"])
+            for protocol in PROTOCOLS:
+                for callers in CALLERS:
+                    for name, target in list(running.items())[:: 1 if number % 2 else -1]:
+                        window = _window(target, asks[protocol, name], callers, seconds)
+                        windows.setdefault((protocol, name, callers), []).append(window)
             print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-    return _summary(rates)
+    return _summary(windows)
 
 
 def _start(
@@ -85,36 +97,74 @@ def _start(
     return target
 
 
-def _summary(rates: dict[tuple[str, str, int], list[float]]) -> dict[str, Any]:
-    rows = []
-    for protocol in ("rest", "grpc"):
-        for callers in CALLERS:
-            ours, theirs = (rates[protocol, name, callers] for name in ("ours", "reference"))
-            ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-            rows.append(
-                {
-                    "protocol": protocol,
-                    "callers": callers,
-                    "ours_requests_per_s": statistics.median(ours),
-                    "reference_requests_per_s": statistics.median(theirs),
-                    "ratio": round(statistics.median(ratios), 3),
-                    "rounds": [round(ratio, 3) for ratio in ratios],
-                }
+def _rest(target: targets.Target, found: list[str]) -> Ask:
+    bodies = target.write_bodies(found)
+    return lambda callers, seconds: load.wrk(
+        target.url, bodies, concurrency=callers, seconds=seconds
+    )
+
+
+def _grpc(target: targets.Target, found: list[str]) -> Ask:
+    requests = [load.Grpc.encode(text) for text in found]
+
+    def ask(callers: int, seconds: float) -> dict[str, Any]:
+        start = time.perf_counter()
+        answers = asyncio.run(
+            load.closed_loop(
+                lambda: load.Grpc(target.grpc_port or 0),
+                requests,
+                concurrency=callers,
+                seconds=seconds,
             )
-    return {"rows": rows}
+        )
+        return load.describe(answers, time.perf_counter() - start)
+
+    return ask
+
+
+def _window(target: targets.Target, ask: Ask, callers: int, seconds: float) -> Window:
+    pids = target.server.pids()
+    before = cpu_seconds(pids)
+    run = ask(callers, seconds)
+    wait_until_idle(pids)
+    used = cpu_seconds(pids) - before
+    return Window(run["requests_per_s"], used / max(1, run["requests"]) * 1000)
+
+
+def _summary(windows: Mapping[tuple[str, str, int], Sequence[Window]]) -> dict[str, Any]:
+    rows = []
+    for protocol in PROTOCOLS:
+        for callers in CALLERS:
+            ours, theirs = (windows[protocol, name, callers] for name in ("ours", "reference"))
+            row: dict[str, Any] = {"protocol": protocol, "callers": callers}
+            for field in dataclasses.fields(Window):
+                pairs = [
+                    (getattr(a, field.name), getattr(b, field.name))
+                    for a, b in zip(ours, theirs, strict=True)
+                ]
+                quarter, half, three = statistics.quantiles([a / b for a, b in pairs], n=4)
+                row[field.name] = {
+                    "ours": round(statistics.median(a for a, _ in pairs), 3),
+                    "reference": round(statistics.median(b for _, b in pairs), 3),
+                    "ratio": round(half, 3),
+                    "middle_half_of_ratios": [round(quarter, 3), round(three, 3)],
+                }
+            rows.append(row)
+    return {"pairs": len(next(iter(windows.values()))), "rows": rows}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--other", type=Path, help="folder of another commit's checkout")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--rounds", type=int, default=20, help="pairs of windows of each kind")
+    parser.add_argument("--seconds", type=float, default=1, help="of a window")
+    parser.add_argument("--starts", type=int, default=5, help="starts of each service")
     parser.add_argument("--name", default="servers")
     asked = parser.parse_args(arguments)
     services = servers(asked.other)
     ready: dict[str, list[float]] = {name: [] for name in services}
-    for _ in range(asked.rounds):
+    for _ in range(asked.starts):
         for name, environment in services.items():
             ready[name].append(ready_seconds(environment))
     result = measure(services, asked.rounds, asked.seconds)
