@@ -39,10 +39,6 @@ TESTS = {
         "tests/roberta_sentiment/text/test_tokenizer.py",
         "tests/roberta_sentiment/text/test_long_texts.py",
     ],
-    "roberta_sentiment/predictions.py": [
-        "tests/roberta_sentiment/model/test_heads.py",
-        "tests/roberta_sentiment/test_classifier.py",
-    ],
     "roberta_sentiment/graph/signature.py": [
         "tests/roberta_sentiment/graph/test_signature.py",
         "tests/roberta_sentiment/model/test_exports.py",
