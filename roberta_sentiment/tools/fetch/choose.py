@@ -15,6 +15,7 @@ from roberta_sentiment.model.layout import (
     choose_graph,
     is_inner_path,
 )
+from roberta_sentiment.tools.fetch.sources import Listing
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 """Endings of PyTorch's pickles, which can run code when they are read."""
@@ -28,27 +29,32 @@ _TEST_DATA = re.compile(r"test_data_set_\d+/(input|output)_\d+\.pb")
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
-    """The files to fetch.
+class Selection:
+    """The files of a source that make a model directory.
 
     Attributes:
+        listing: what the source holds.
         main: name of the graph in the model directory, or of the weights if there is no graph.
-        is_graph: which of the two it is.
         files: path in the model directory to path at the source.
     """
 
+    listing: Listing
     main: str
-    is_graph: bool
     files: dict[str, str]
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether there is a graph."""
+        return self.main.endswith(".onnx")
 
 
 def choose(
-    names: Iterable[str], *, where: str, file: str = "", include_pytorch: bool = False
-) -> Choice:
+    listing: Listing, *, where: str, file: str = "", include_pytorch: bool = False
+) -> Selection:
     """Pick one graph, or a checkpoint where there is none, and what belongs to it.
 
     Args:
-        names: paths at the source, with forward slashes.
+        listing: what the source holds.
         where: the source in words, for messages.
         file: path of the graph or of the weights, if there is more than one.
         include_pytorch: take pickles, too.
@@ -56,24 +62,18 @@ def choose(
     Raises:
         ArtifactError: there is no model among them, or more than one.
     """
-    known = sorted(set(names))
+    known = sorted(listing.items)
     main = _named(known, file, where) if file else _graph(known, where)
-    files: dict[str, str] = {}
     if main is None:
         weights = _checkpoint(known, where, include_pytorch)
-        main = weights[0]
-    elif include_pytorch:
-        weights = [main, *(n for n in known if _is_pickle(n) and "/" not in n)]
     else:
-        weights = [main]
-    if _is_pickle(main) and not include_pytorch:
-        raise ArtifactError(f"{main} of {where} is a pickle: {_PICKLES_ONLY}")
-    for name in weights:
-        files[PurePosixPath(name).name] = name
-    folder = PurePosixPath(main).parent
-    files.update(companions(known, folder))
-    files.update(_test_data(known, folder))
-    return Choice(PurePosixPath(main).name, main.endswith(".onnx"), files)
+        weights = [main, *(_pickles(known) if include_pytorch else [])]
+    if _is_pickle(weights[0]) and not include_pytorch:
+        raise ArtifactError(f"{weights[0]} of {where} is a pickle: {_PICKLES_ONLY}")
+    folder = PurePosixPath(weights[0]).parent
+    files = {PurePosixPath(name).name: name for name in weights}
+    files |= companions(known, folder) | _test_data(known, folder)
+    return Selection(listing, PurePosixPath(weights[0]).name, files)
 
 
 def companions(
@@ -89,10 +89,9 @@ def companions(
     known = set(names)
     found = {}
     for name in wanted:
-        for path in (name, str(folder / name)):
-            if path in known:
-                found[name] = path
-                break
+        paths = [path for path in (name, str(folder / name)) if path in known]
+        if paths:
+            found[name] = paths[0]
     return found
 
 
@@ -115,7 +114,7 @@ def _checkpoint(names: list[str], where: str, include_pytorch: bool) -> list[str
     weights = [name for name in names if _WEIGHTS.fullmatch(name)]
     index = [name for name in names if _INDEX.fullmatch(name)]
     safe = [name for name in weights if name.endswith(_SAFE)]
-    pickles = [name for name in names if _is_pickle(name) and "/" not in name]
+    pickles = _pickles(names)
     taken = safe + (pickles if include_pytorch else [])
     if taken:
         endings = tuple({PurePosixPath(name).suffix for name in taken})
@@ -123,8 +122,7 @@ def _checkpoint(names: list[str], where: str, include_pytorch: bool) -> list[str
     if pickles:
         raise ArtifactError(f"{where} has its weights as pickles only, {_PICKLES_ONLY}")
     raise ArtifactError(
-        f"{where} has neither a .onnx file nor {' or '.join(('model.safetensors', 'pickles'))}; "
-        f"it has {_some(names)}"
+        f"{where} has neither a .onnx file nor model.safetensors or pickles; it has {_some(names)}"
     )
 
 
@@ -132,6 +130,10 @@ _PICKLES_ONLY = (
     "which can run code when they are read. --include-pytorch fetches them; convert then reads "
     "them without running anything"
 )
+
+
+def _pickles(names: list[str]) -> list[str]:
+    return [name for name in names if _is_pickle(name) and "/" not in name]
 
 
 def _is_pickle(name: str) -> bool:

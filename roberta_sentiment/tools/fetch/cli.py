@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from roberta_sentiment.text.check import printable
-from roberta_sentiment.tools.fetch.options import MAX_BYTES, Options
+from roberta_sentiment.tools.fetch.download import MAX_BYTES
 from roberta_sentiment.tools.target import next_command
 
 
@@ -50,14 +50,15 @@ def command(
         ),
     ] = False,
     max_bytes: Annotated[
-        int, typer.Option(help="Taken of a file whose size its server does not say.", min=1)
+        int,
+        typer.Option(help="Limit for a file whose size its server does not say.", min=1),
     ] = MAX_BYTES,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing target.")] = False,
     name: Annotated[str, typer.Option(help="Name; by default that of the target.")] = "",
     licence: Annotated[str, typer.Option(help="By default as the source states it.")] = "",
 ) -> None:
-    """Fetch a model into a model directory; run again after a failure, it goes on."""
-    from roberta_sentiment.tools.fetch.run import fetch
+    """Fetch a model into a model directory; after a failure the same command resumes."""
+    from roberta_sentiment.tools.fetch.run import Options, fetch
 
     options = Options(
         sha256=sha256.lower(),

@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from roberta_sentiment.classifier import check_model, try_model
 from roberta_sentiment.errors import ArtifactError, SentimentError
 from roberta_sentiment.graph.structure import Structure, read_structure
-from roberta_sentiment.model.artifact import open_artifact, sha256_of
+from roberta_sentiment.model.artifact import Artifact, open_artifact, sha256_of
 from roberta_sentiment.model.layout import CONFIG, MANIFEST, TOKENIZER_FILES, has_tokenizer
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.text.tokenizer import load_tokenizer
-from roberta_sentiment.tools.fetch import local, zoo
-from roberta_sentiment.tools.fetch.choose import companions
-from roberta_sentiment.tools.fetch.gather import HUB, Gatherer, Taken, read_hub
-from roberta_sentiment.tools.fetch.options import Options
+from roberta_sentiment.tools.fetch import zoo
+from roberta_sentiment.tools.fetch.choose import Selection, companions
+from roberta_sentiment.tools.fetch.download import Downloader
+from roberta_sentiment.tools.fetch.sources import HUB, read_directory, read_hub
 from roberta_sentiment.tools.manifest import FORMAT, write_manifest
 
 
-def complete(gatherer: Gatherer, taken: Taken, source: str) -> None:
+def complete(downloader: Downloader, selection: Selection, source: str, tokenizer: str) -> None:
     """Add tokenizer and configuration where the source has none, or the user names others.
 
     What an earlier run has added is dropped first.
 
+    Args:
+        downloader: has the model in its directory.
+        selection: what is in it.
+        source: of the model, for messages.
+        tokenizer: directory or repository that the user names, else empty.
+
     Raises:
         ArtifactError: nobody has said where they are, or they are not there.
     """
-    path = gatherer.path
-    published = _is_published(path / taken.choice.main)
-    origin = gatherer.options.tokenizer or (f"{HUB}{zoo.MODEL.tokenizer}" if published else "")
-    own = () if gatherer.options.tokenizer else taken.choice.files
-    _drop(path, [name for name in TOKENIZER_FILES if name not in own])
-    _drop(path, [name for name in (CONFIG, MANIFEST) if name not in taken.choice.files])
+    path = downloader.directory
+    published = _is_published(path / selection.main)
+    origin = tokenizer or (f"{HUB}{zoo.MODEL.tokenizer}" if published else "")
+    _drop(path, TOKENIZER_FILES, {} if tokenizer else selection.files)
+    _drop(path, (CONFIG, MANIFEST), selection.files)
     if not _has_tokenizer(path):
         if not origin:
             raise ArtifactError(
                 f"{source} has no tokenizer (tokenizer.json, or vocab.json with merges.txt, or "
                 "vocab.txt); name its directory or repository (--tokenizer)"
             )
-        _add(gatherer, origin, TOKENIZER_FILES)
+        _add(downloader, origin, TOKENIZER_FILES)
         if not _has_tokenizer(path):
             raise ArtifactError(
                 f"{origin} has neither tokenizer.json nor vocab.json with merges.txt (--tokenizer)"
@@ -51,17 +57,19 @@ def complete(gatherer: Gatherer, taken: Taken, source: str) -> None:
         text = json.dumps(zoo.MODEL.config, indent=2) + "\n"
         (path / CONFIG).write_text(text, encoding="utf-8")
     elif origin:
-        _add(gatherer, origin, [CONFIG])
+        _add(downloader, origin, (CONFIG,))
 
 
-def describe(path: Path, taken: Taken, options: Options, *, name: str) -> str:
+def describe(
+    path: Path, selection: Selection, *, default_name: str, name: str, licence: str
+) -> str:
     """Write the manifest and let the server's own check read it.
 
     Args:
         path: the directory.
-        taken: what is in it.
-        options: what was asked for.
-        name: of the model, unless something better is known.
+        selection: what is in it.
+        default_name: of the model, unless something better is known.
+        name, licence: that the user gives, else empty.
 
     Returns:
         The graph's precision, or "unknown".
@@ -70,35 +78,35 @@ def describe(path: Path, taken: Taken, options: Options, *, name: str) -> str:
         ArtifactError: the graph is none, or the tokenizer is not the published model's.
         ChecksumError: a file is not what the manifest that came with it says.
     """
-    choice = taken.choice
-    published = _is_published(path / choice.main)
-    structure = _structure(path / choice.main) if choice.is_graph else None
+    published = _is_published(path / selection.main)
+    structure = _structure(path / selection.main) if selection.is_graph else None
     facts: dict[str, Any] = {
-        "name": zoo.NAME if published else name,
-        "model": choice.main,
+        "name": zoo.NAME if published else default_name,
+        "model": selection.main,
         "precision": structure.precision if structure else "unknown",
         "batch_invariant": structure is None or not structure.mixes_texts,
-        "licence": taken.listing.licence or (zoo.MODEL.licence if published else "unknown"),
-        "origin": taken.listing.origin,
-        **({"reference": [_reference()]} if published else {}),
-        **_publisher_facts(path, choice.main),
+        "licence": selection.listing.licence or (zoo.MODEL.licence if published else "unknown"),
+        "origin": selection.listing.origin,
+        **({"reference": [zoo.reference()]} if published else {}),
+        **_publisher_facts(path, selection.main),
     }
-    facts["name"] = options.name or facts["name"]
-    facts["licence"] = options.licence or facts["licence"]
+    facts |= {k: v for k, v in (("name", name), ("licence", licence)) if v}
     write_manifest(path, **facts)
-    if choice.is_graph:
+    if selection.is_graph:
         artifact = open_artifact(path)
         if published:
-            made = load_tokenizer(artifact, max_tokens=0, overlap=0).encode(
-                [zoo.MODEL.text], "end"
-            )[0]
-            if made.windows != (list(zoo.MODEL.ids),):
-                raise ArtifactError(
-                    f"the tokenizer is not the published model's: it makes {made.windows[0]} of "
-                    f"{zoo.MODEL.text!r}, not {list(zoo.MODEL.ids)}; take that of "
-                    f"hf:{zoo.MODEL.tokenizer} (--tokenizer)"
-                )
+            _check_published_tokenizer(artifact)
     return str(facts["precision"])
+
+
+def _check_published_tokenizer(artifact: Artifact) -> None:
+    tokenizer = load_tokenizer(artifact, max_tokens=0, overlap=0)
+    (ids,) = tokenizer.encode([zoo.MODEL.text], "end")[0].windows
+    if ids != list(zoo.MODEL.ids):
+        raise ArtifactError(
+            f"the tokenizer is not the published model's: it makes {ids} of {zoo.MODEL.text!r}, "
+            f"not {list(zoo.MODEL.ids)}; use that of hf:{zoo.MODEL.tokenizer} (--tokenizer)"
+        )
 
 
 def refusal(path: Path) -> str:
@@ -124,30 +132,25 @@ def _is_published(file: Path) -> bool:
     return file.stat().st_size == zoo.MODEL.size and sha256_of(file) == zoo.MODEL.sha256
 
 
-def _drop(path: Path, names: list[str]) -> None:
+def _drop(path: Path, names: Iterable[str], kept: Collection[str]) -> None:
     for name in names:
-        (path / name).unlink(missing_ok=True)
+        if name not in kept:
+            (path / name).unlink(missing_ok=True)
 
 
 def _has_tokenizer(path: Path) -> bool:
     return has_tokenizer(entry.name for entry in path.iterdir())
 
 
-def _add(gatherer: Gatherer, origin: str, names: list[str] | tuple[str, ...]) -> None:
+def _add(downloader: Downloader, origin: str, names: Iterable[str]) -> None:
+    directory = Path(origin).expanduser()
     if origin.startswith(HUB):
         items = read_hub(origin).items
+    elif directory.is_dir():
+        items = read_directory(directory).items
     else:
-        directory = Path(origin).expanduser()
-        if not directory.is_dir():
-            raise ArtifactError(f"the directory {directory} does not exist (--tokenizer)")
-        items = local.read_directory(directory).items
-    gatherer.get_all(items, companions(items, wanted=names))
-
-
-def _reference() -> dict[str, Any]:
-    """The published answer, for `verify`."""
-    model = zoo.MODEL
-    return {"text": model.text, "ids": list(model.ids), "logits": list(model.logits)}
+        raise ArtifactError(f"the directory {directory} does not exist (--tokenizer)")
+    downloader.download_all(items, companions(items, wanted=names))
 
 
 def _publisher_facts(path: Path, main: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ NAME = "roberta-sequence-classification-9"
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class Location:
     """Where a copy of the graph is kept: a file of a hub's repository, or a plain address."""
 
     repository: str = ""
@@ -29,7 +29,7 @@ class Published:
         size: bytes.
         sha256: of the graph.
         licence: SPDX identifier.
-        places: where it may be found, the best first.
+        locations: where it may be found, the best first.
         tokenizer: hub repository of the tokenizer it was trained with.
         config: what `config.json` would say, had it been published with one.
         text, ids, logits: a text, its tokens and the answer that its makers printed.
@@ -39,7 +39,7 @@ class Published:
     size: int
     sha256: str
     licence: str
-    places: tuple[Place, ...]
+    locations: tuple[Location, ...]
     tokenizer: str
     config: dict[str, Any]
     text: str
@@ -54,10 +54,10 @@ MODEL = Published(
     size=498_658_080,
     sha256="8b28f588889de84ef45918765b25bd0e74179b9be5d9320dafdddcb2553784cc",
     licence="Apache-2.0",
-    places=(
-        Place(repository=f"onnxmodelzoo/{NAME}", path=f"{NAME}.onnx"),
-        Place(repository="onnxmodelzoo/legacy_models", path=_IN_THE_ZOO),
-        Place(url=f"https://media.githubusercontent.com/media/onnx/models/main/{_IN_THE_ZOO}"),
+    locations=(
+        Location(repository=f"onnxmodelzoo/{NAME}", path=f"{NAME}.onnx"),
+        Location(repository="onnxmodelzoo/legacy_models", path=_IN_THE_ZOO),
+        Location(url=f"https://media.githubusercontent.com/media/onnx/models/main/{_IN_THE_ZOO}"),
     ),
     tokenizer="FacebookAI/roberta-base",
     config={
@@ -82,3 +82,8 @@ MODEL = Published(
     ids=(0, 713, 822, 16, 98, 1099, 2),
     logits=(2.3066945, -2.6439788),
 )
+
+
+def reference() -> dict[str, Any]:
+    """The published answer, for `verify`."""
+    return {"text": MODEL.text, "ids": list(MODEL.ids), "logits": list(MODEL.logits)}

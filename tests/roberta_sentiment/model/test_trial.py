@@ -25,8 +25,7 @@ from roberta_sentiment.errors import StartError
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.model.child import run_in_child
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.tools.fetch.options import Options
-from roberta_sentiment.tools.fetch.run import fetch
+from roberta_sentiment.tools.fetch.run import Options, fetch
 from roberta_sentiment.tools.manifest import write_manifest
 from roberta_sentiment.tools.verify.result import Status
 from roberta_sentiment.tools.verify.run import verify

@@ -33,8 +33,7 @@ from roberta_sentiment.errors import ArtifactError, ChecksumError, StartError
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.fetch import command, download, zoo
-from roberta_sentiment.tools.fetch.options import Fetched, Options
-from roberta_sentiment.tools.fetch.run import fetch
+from roberta_sentiment.tools.fetch.run import Fetched, Options, fetch
 from roberta_sentiment.tools.manifest import write_manifest
 from tests import toy
 from tests.roberta_sentiment.tools.hub import Hub, serve
@@ -52,7 +51,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(download, "RETRIES", 2)
+    monkeypatch.setattr(download, "BACKOFF_S", 0.0)
     with serve() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         running.repositories[REPOSITORY] = contents(model(tmp_path / "original"))
@@ -406,10 +406,10 @@ def published(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> zoo.Published:
         zoo.MODEL,
         size=len(graph),
         sha256=sha256(graph),
-        places=(
-            zoo.Place(repository="zoo/first", path="graph.onnx"),
-            zoo.Place(repository="zoo/second", path="deep/in/graph.onnx"),
-            zoo.Place(url=f"{hub.url}/media/graph.onnx"),
+        locations=(
+            zoo.Location(repository="zoo/first", path="graph.onnx"),
+            zoo.Location(repository="zoo/second", path="deep/in/graph.onnx"),
+            zoo.Location(url=f"{hub.url}/media/graph.onnx"),
         ),
         tokenizer="people/tokenizer",
         config=json.loads(hub.repositories[REPOSITORY]["config.json"]),
@@ -454,7 +454,7 @@ def test_a_wrong_copy_of_the_published_model_is_passed_by(
     graph = hub.repositories[REPOSITORY]["model.onnx"]
     hub.repositories["zoo/first"] = {"graph.onnx": graph + b"x"}
     hub.plain["/media/graph.onnx"] = b"\0" + graph[1:]
-    with pytest.raises(ChecksumError, match="none of 3 places"):
+    with pytest.raises(ChecksumError, match="none of 3 locations"):
         run("zoo", tmp_path / "model")
     assert not list(tmp_path.glob("model*"))
     hub.plain["/media/graph.onnx"] = graph
@@ -888,3 +888,64 @@ def test_what_a_server_would_refuse_is_said(
     else:
         assert not words
         assert "would not start" not in done.stderr
+
+
+def test_a_file_that_had_arrived_whole_is_not_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    """A run may be killed between the last byte and the new name."""
+    tokenizer, part = str(tmp_path / "original"), tmp_path / "model.part" / "model.onnx.part"
+    hub.plain["/model.onnx"] = hub.repositories[REPOSITORY]["model.onnx"]
+    hub.cuts["/model.onnx"] = [200_000, 0, 0, 0]
+    with pytest.raises(ArtifactError, match="cut"):
+        run(f"{hub.url}/model.onnx", tmp_path / "model", tokenizer=tokenizer)
+    part.write_bytes(hub.plain["/model.onnx"])
+    hub.cuts.clear()
+    hub.requests.clear()
+    run(f"{hub.url}/model.onnx", tmp_path / "model", tokenizer=tokenizer)
+    (request,) = hub.asked("model.onnx")
+    assert f"bytes={len(hub.plain['/model.onnx'])}-" == request.headers["Range"]
+    assert [[1, 2]] == logits(tmp_path / "model")
+
+
+def test_hidden_files_beside_the_folder_of_an_archive_do_not_matter(
+    hub: Hub, tmp_path: Path
+) -> None:
+    """macOS adds some to every archive."""
+    files = {f"toy/{name}": content for name, content in hub.repositories[REPOSITORY].items()}
+    run(archive(tmp_path / "toy.tar.gz", {"._toy": b"x", **files}), tmp_path / "model")
+    assert [[1, 2]] == logits(tmp_path / "model")
+
+
+def test_a_device_in_an_archive_is_left_out(hub: Hub, tmp_path: Path) -> None:
+    """Reading a pipe would never end."""
+    path = tmp_path / "toy.tar.gz"
+    with tarfile.open(path, "w:gz") as file:
+        for name in ("model.onnx", "tokenizer.json", "config.json"):
+            file.add(tmp_path / "original" / name, name)
+        for name, kind in (("vocab.txt", tarfile.FIFOTYPE), ("NOTICE", tarfile.CHRTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type = kind
+            file.addfile(member)
+    run(path, tmp_path / "model")
+    assert [[1, 2]] == logits(tmp_path / "model")
+    assert not (tmp_path / "model" / "vocab.txt").exists()
+
+
+def test_an_archive_larger_than_the_disk_is_refused(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few bytes may unpack to a terabyte."""
+    path = archive(tmp_path / "toy.tar.gz", hub.repositories[REPOSITORY] | {"x.bin": bytes(10**7)})
+    usage = namedtuple("usage", ["total", "used", "free"])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2, 1, 5_000_000))
+    with pytest.raises(ArtifactError, match="has 5 MB left, but 10 MB more are needed"):
+        run(path, tmp_path / "model")
+
+
+def test_a_password_in_an_address_is_not_shown(hub: Hub, tmp_path: Path) -> None:
+    """Messages go into logs."""
+    source = f"{hub.url.replace('//', '//user:secret@')}/none.onnx?signature=secret"
+    with pytest.raises(ArtifactError, match="is not there") as caught:
+        run(source, tmp_path / "model", tokenizer=str(tmp_path))
+    with pytest.raises(ArtifactError, match="can't be reached") as other:
+        run("http://user:secret@127.0.0.1:1/m.onnx", tmp_path / "model", tokenizer=str(tmp_path))
+    assert "secret" not in caught.value.message + other.value.message
