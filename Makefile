@@ -62,6 +62,7 @@ image:  ## build the image with s2i or Docker
 
 sbom: $(VENV)/dev  ## bill of materials and the page of licences
 	$(RUN) -m scripts.sbom --output build/sbom.cdx.json --licences docs/licences.md
+	$(RUN) -m scripts.sbom --requirements requirements-serving.txt --output build/sbom-serving.cdx.json
 
 manifests: $(VENV)/dev  ## render deploy/*.yaml from base and overlays; needs kubectl
 	@$(RUN) -m scripts.manifests
@@ -70,12 +71,18 @@ manifests: $(VENV)/dev  ## render deploy/*.yaml from base and overlays; needs ku
 ab: $(VENV)/dev  ## rehearse the A/B test of deploy/ab-test.yaml
 	@$(RUN) -m ab rehearse $(ARGS)
 
+# transformers is for models without tokenizer.json, and the hub's client for downloads.
+NOT_SERVING := transformers huggingface-hub
+
 requirements:  ## renew the pins from the .in files; needs uv
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements.in -o requirements.txt
+	uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
+		--excludes <(printf '%s\n' $(NOT_SERVING)) --constraints requirements.txt \
+		--python-version 3.12 requirements.in -o requirements-serving.txt
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements-dev.in -o requirements-dev.txt
-	cd training && uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
+	cd lab/training && uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 requirements.in -o requirements.txt
 	for name in lexicon linear; do (cd baselines/$$name && \
 		uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \

@@ -3,8 +3,9 @@
     python -m scripts.sbom --output build/sbom.cdx.json     the bill of materials
     python -m scripts.sbom --licences docs/licences.md      the page
 
-Names, versions and checksums are those of requirements.txt; licences are what the installed
-packages say of themselves, so the environment must be made from the same file. The base image is
+Names, versions and checksums are those of requirements.txt, which s2i installs; the image of the
+Dockerfile has those of requirements-serving.txt (`--requirements`). Licences are what the installed
+packages say of themselves, so the environment must be made from requirements.txt. The base image is
 not listed: ask its maker.
 """
 
@@ -170,7 +171,8 @@ def build_bom(pins: Sequence[Pin]) -> Bom:
     bom = Bom(components=[model, *packages.values()])
     bom.metadata.component = root
     direct = _names(ROOT.joinpath("requirements.in").read_text(encoding="utf-8").splitlines())
-    bom.register_dependency(root, [model, *(packages[name] for name in sorted(direct))])
+    installed = [packages[name] for name in sorted(direct & packages.keys())]
+    bom.register_dependency(root, [model, *installed])
     for name, component in packages.items():
         needed = _names(distribution(name).requires or []) & packages.keys()
         bom.register_dependency(component, [packages[other] for other in sorted(needed)])
@@ -248,8 +250,15 @@ def licence_page(pins: Sequence[Pin]) -> str:
         "| package | version | licence |",
         "|---|---|---|",
         *(f"| {name} | {version} | {licence} |" for name, version, licence in rows),
+        "",
+        f"The image of the Dockerfile is made without {', '.join(_not_serving(pins))}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _not_serving(pins: Sequence[Pin]) -> list[str]:
+    serving = {pin.name for pin in read_requirements(ROOT / "requirements-serving.txt")}
+    return [pin.name for pin in pins if pin.name not in serving]
 
 
 def _model_licence() -> str:
@@ -267,12 +276,15 @@ def bom_json(bom: Bom) -> str:
 def main(
     output: Annotated[Path | None, typer.Option(help="File for the bill of materials.")] = None,
     licences: Annotated[Path | None, typer.Option(help="File for the page of licences.")] = None,
+    requirements: Annotated[
+        Path, typer.Option(help="Pinned and hashed packages of the image.")
+    ] = ROOT / "requirements.txt",
 ) -> None:
     """Write the bill of materials, the page of licences, or both."""
     if output is None and licences is None:
         raise typer.BadParameter("give --output, --licences or both")
     try:
-        pins = read_requirements(ROOT / "requirements.txt")
+        pins = read_requirements(requirements)
         if output is not None:
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(bom_json(build_bom(pins)), encoding="utf-8")

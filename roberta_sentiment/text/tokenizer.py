@@ -51,6 +51,11 @@ _MAKE_IT = (
     "sentencepiece are installed: from transformers import AutoTokenizer; "
     "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
 )
+_NO_TRANSFORMERS = (
+    "{directory} has no tokenizer.json, and transformers, which makes it, is not installed here; "
+    "where it is, run AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR), or build the image "
+    "with --build-arg REQUIREMENTS=requirements.txt"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -388,6 +393,8 @@ def _follow_configuration(backend: Tokenizer, config: Mapping[str, Any]) -> None
 
 
 def _through_transformers(artifact: Artifact) -> Tokenizer:
+    if importlib.util.find_spec("transformers") is None:
+        raise ArtifactError(_NO_TRANSFORMERS.format(directory=artifact.path))
     if any(artifact.path.glob("*.model")) and importlib.util.find_spec("sentencepiece") is None:
         raise ArtifactError(_MAKE_IT.format(directory=artifact.path))
     from transformers import AutoTokenizer, RobertaTokenizerFast

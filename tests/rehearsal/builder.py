@@ -192,7 +192,8 @@ def build_with_docker(folder: Path, umask: int) -> Image:
     dockerfile = (checkout / "Dockerfile").read_text(encoding="utf-8")
     for command in re.findall(r"^RUN (chmod .+)$", dockerfile, flags=re.MULTILINE):
         subprocess.run(command, cwd=microservice, shell=True, check=True)  # noqa: S602
-    packages = install(folder / "packages", microservice / "requirements.txt")
+    (requirements,) = re.findall(r"^ARG REQUIREMENTS=(.+)$", dockerfile, flags=re.MULTILINE)
+    packages = install(folder / "packages", microservice / requirements, pip=False)
     entry_point = json.loads(re.findall(r"^ENTRYPOINT (.+)$", dockerfile, re.MULTILINE)[0])[-1]
     return Image(microservice, packages, {}, run=f"exec {entry_point}")
 
@@ -204,34 +205,39 @@ def read_environment(source: Path) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def install(target: Path, requirements: Path) -> Path:
-    """Lay out the packages that the image installs, and what the builder has beside them.
+def install(target: Path, requirements: Path, *, pip: bool = True) -> Path:
+    """Lay out the packages that the image installs.
 
     A virtual environment whose packages are links to those of the tests' environment.
 
     Args:
         target: a folder, made here.
-        requirements: the image's requirements.txt.
+        requirements: pinned and hashed.
+        pip: whether the image has it beside them.
 
     Returns:
         The folder.
 
     Raises:
-        PackageNotFoundError: requirements.txt names a package that the tests' environment lacks.
+        PackageNotFoundError: the requirements name a package that the tests' environment lacks.
     """
     site, commands = target / "lib" / "python3.12" / "site-packages", target / "bin"
     site.mkdir(parents=True)
     commands.mkdir()
     (commands / "python").symlink_to(base_python())
-    (target / "pyvenv.cfg").write_text(f"home = {base_python().parent}\n", encoding="utf-8")
-    for name in (*(pin.name for pin in read_requirements(requirements)), "pip"):
+    (target / "pyvenv.cfg").write_text(
+        f"home = {base_python().parent}\ninclude-system-site-packages = false\n", encoding="utf-8"
+    )
+    names = [pin.name for pin in read_requirements(requirements)]
+    for name in [*names, "pip"] if pip else names:
         package = distribution(name)
         for top in {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}:
             link = site / top
             if not link.is_symlink():
                 link.symlink_to(f"{PACKAGES}/{top}")
     _command(commands / "seldon-core-microservice", "seldon_core.microservice")
-    _command(commands / "pip", "pip._internal.cli.main")
+    if pip:
+        _command(commands / "pip", "pip._internal.cli.main")
     return target
 
 

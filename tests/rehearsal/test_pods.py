@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from ab.rehearsal import gateway
-from tests import toy
+from tests import ROOT, toy
 from tests.manifests.document import environment
 from tests.manifests.node import PROBES
 from tests.rehearsal import builder, pod
@@ -153,17 +154,64 @@ def test_two_nodes_have_the_same_pids(tmp_path: Path, start: Starter) -> None:
             assert 0 == one.stop(), one.log()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can own the files of the image")
-def test_a_docker_image_of_a_closed_checkout_starts(tmp_path: Path) -> None:
-    """COPY keeps the modes of the checkout, and the image's user is not who made it."""
-    (rendered,) = rendered_pods("rest-only")
-    for folder in ("image", "pod"):
-        (tmp_path / folder).mkdir()
-    image = builder.build_with_docker(tmp_path / "image", umask=0o077)
-    (container,) = rendered.containers
-    with Pod(tmp_path / "pod", image, container).start() as started:
-        assert 200 == started.visit("post", container.ports.http, PREDICTIONS, MESSAGE)["status"]
-        assert 0 == started.stop()
+@pytest.fixture(scope="module")
+def docker_image(tmp_path_factory: pytest.TempPathFactory) -> builder.Image:
+    """That of a checkout whose files only its owner can read."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can own the files of the image")
+    return builder.build_with_docker(tmp_path_factory.mktemp("docker"), umask=0o077)
+
+
+def test_a_docker_image_of_a_closed_checkout_starts(
+    tmp_path: Path, docker_image: builder.Image, images: Mapping[str, builder.Image]
+) -> None:
+    """The image's user can read it, and it answers like that of s2i, which has more packages."""
+    (container,) = rendered_pods("rest-only")[0].containers
+    texts = []
+    for name, image in {"docker": docker_image, "s2i": images["roberta-sentiment"]}.items():
+        (tmp_path / name).mkdir()
+        with Pod(tmp_path / name, image, container).start() as started:
+            answer = started.visit("post", container.ports.http, PREDICTIONS, MESSAGE)
+            assert 200 == answer["status"]
+            texts.append(answer["text"])
+            assert 0 == started.stop()
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("package", ["transformers", "huggingface_hub", "pip"])
+def test_the_docker_image_lacks_what_the_server_does_not_need(
+    tmp_path: Path, docker_image: builder.Image, package: str
+) -> None:
+    """What is not there is neither downloaded, nor scanned, nor attacked."""
+    (container,) = rendered_pods("rest-only")[0].containers
+    done = Pod(tmp_path, docker_image, container).run(f"exec python -c 'import {package}'")
+    assert f"No module named '{package}'" in done.stderr
+
+
+def test_its_bytecode_is_made_of_modules_that_are_there(
+    tmp_path: Path, docker_image: builder.Image
+) -> None:
+    """The build imports what the server imports; a module that moved would end it."""
+    (container,) = rendered_pods("rest-only")[0].containers
+    (line,) = re.findall(
+        r"^RUN (python -c .+)$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE
+    )
+    done = Pod(tmp_path, docker_image, container).run(line)
+    assert 0 == done.returncode, done.stderr
+
+
+def test_a_model_without_tokenizer_json_needs_another_image(
+    tmp_path: Path, docker_image: builder.Image
+) -> None:
+    """The start says which file is missing, how to make it, and which image can do without."""
+    model = shutil.copytree(ROOT / "models" / "default", tmp_path / "model")
+    for name in ("tokenizer.json", "manifest.json"):
+        (model / name).unlink()
+    (container,) = rendered_pods("model-uri-s3")[0].containers
+    (tmp_path / "pod").mkdir()
+    done = Pod(tmp_path / "pod", docker_image, container, mounted=model).run(docker_image.run)
+    for words in ("has no tokenizer.json", "save_pretrained(DIR)", "--build-arg REQUIREMENTS="):
+        check_refusal(done, words)
 
 
 def test_an_s2i_image_of_a_closed_checkout_can_be_read(tmp_path: Path) -> None:

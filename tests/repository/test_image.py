@@ -1,4 +1,4 @@
-"""make image, and the Dockerfile: the same image as s2i's, for those without it."""
+"""make image, and the Dockerfile: an image like s2i's, for those without it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from roberta_sentiment.version import __version__
+from scripts.sbom import read_requirements
 from scripts.serve import image_environment
 from tests import ROOT
 from tests.manifests.node import HEALTH
@@ -84,7 +88,7 @@ def test_docker_gets_what_s2i_gets(tmp_path: Path) -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     from_docker = {line[1:].partition("/")[0] for line in lines if line.startswith("!")}
     assert "*" in lines
-    assert from_s2i == from_docker - {"scripts"}
+    assert from_s2i == from_docker - {"scripts", "requirements-serving.txt"}
     assert {"default"} == {path.name for path in (tmp_path / "models").iterdir()}
 
 
@@ -109,8 +113,65 @@ def test_the_user_is_the_pod_s() -> None:
 
 
 def test_packages_are_hashed() -> None:
-    """What s2i installs, and nothing that anybody has changed since."""
-    assert any("pip install" in line and "--require-hashes" in line for line in values("RUN"))
+    """Nothing that anybody has changed since they were pinned, and nothing that is not listed."""
+    (install,) = [line for line in values("RUN") if " install " in line and "pip" in line]
+    assert {"--require-hashes", "--no-deps"} <= set(install.split())
+
+
+def test_its_packages_are_those_of_s2i_less_transformers() -> None:
+    """The same versions and checksums, so that both images give the same answers."""
+    everything = {pin.name: pin for pin in read_requirements(ROOT / "requirements.txt")}
+    (file,) = [arg.partition("=")[2] for arg in values("ARG") if arg.startswith("REQUIREMENTS=")]
+    serving = {pin.name: pin for pin in read_requirements(ROOT / file)}
+    assert serving.items() <= everything.items()
+    left_out = everything.keys() - serving.keys()
+    assert {"transformers", "huggingface-hub"} <= left_out
+    assert {"seldon-core", "onnxruntime", "onnx", "tokenizers"} <= serving.keys()
+    needed = {
+        canonicalize_name(Requirement(line).name)
+        for name in serving
+        for line in requires(name) or []
+        if (marker := Requirement(line).marker) is None or marker.evaluate({"extra": ""})
+    }
+    assert {"huggingface-hub"} == needed & left_out
+
+
+ONLY_SERVING = """
+import sys
+from importlib.metadata import packages_distributions
+serving = set(sys.argv[1:])
+for module, packages in packages_distributions().items():
+    if serving.isdisjoint(package.lower().replace("_", "-") for package in packages):
+        sys.modules[module] = None
+assert sys.modules["transformers"] is None
+from seldon_core import microservice
+from seldon_node import grpc_server, prepare, rest_worker
+from Model import Model
+node = Model()
+node.load()
+print(node.predict(["This film is so good"], []).data)
+"""
+"""The server with its wrapper, where no package but the arguments can be imported."""
+
+
+def test_the_server_imports_only_what_the_image_has() -> None:
+    """A package that only the tests' environment has would end the server at its first import."""
+    serving = [pin.name for pin in read_requirements(ROOT / "requirements-serving.txt")]
+    done = subprocess.run(
+        [sys.executable, "-c", ONLY_SERVING, *serving, "pip"],  # which setuptools asks for
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stderr
+    assert "0.966" in done.stdout
+
+
+def test_the_build_argument_of_a_message_exists() -> None:
+    """The sentence for a model without tokenizer.json names it, and docs/deploy.md does."""
+    name, _, file = "REQUIREMENTS=requirements.txt".partition("=")
+    assert [name] == [arg.partition("=")[0] for arg in values("ARG")]
+    assert (ROOT / file).is_file()
+    for path in ("roberta_sentiment/text/tokenizer.py", "docs/deploy.md"):
+        assert f"--build-arg {name}={file}" in (ROOT / path).read_text(encoding="utf-8")
 
 
 def test_no_variable_is_repeated() -> None:
