@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from roberta_sentiment import cpu
+from roberta_sentiment import container
 from roberta_sentiment.caller import current
 from roberta_sentiment.errors import GraphError, TokenIdError
 from roberta_sentiment.graph.saturation import saturates
@@ -250,7 +250,7 @@ def load_classifier(
 
 def available_threads(settings: Settings) -> int:
     """Threads that work on the model: as set, or the CPUs of this container."""
-    return settings.threads or cpu.available_cpus()
+    return settings.threads or container.available_cpus()
 
 
 def _mean_of_windows(

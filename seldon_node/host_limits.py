@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from roberta_sentiment.cpu import CGROUP, available_cpus
+from roberta_sentiment.container import CGROUP, available_cpus, process_limit
 from roberta_sentiment.errors import SettingsError
 
 _FOR_A_PROCESS = 16
@@ -42,13 +42,12 @@ def check_tasks(needed: int, cgroup: Path = CGROUP) -> None:
     Raises:
         SettingsError: the container's limit is lower.
     """
-    for folder in (cgroup, cgroup / "pids"):
-        limit = _number(folder / "pids.max")
-        if limit is not None and limit < needed:
-            raise SettingsError(
-                f"the container may have {limit} processes and threads (pids.max), this service "
-                f"needs {needed}; raise the limit or lower GUNICORN_THREADS and GRPC_THREADS"
-            )
+    limit = process_limit(cgroup)
+    if limit is not None and limit < needed:
+        raise SettingsError(
+            f"the container may have {limit} processes and threads (pids.max), this service "
+            f"needs {needed}; raise the limit or lower GUNICORN_THREADS and GRPC_THREADS"
+        )
 
 
 def check_temporary_files() -> None:
@@ -75,11 +74,3 @@ def too_few_threads(error: RuntimeError) -> SettingsError:
         f"a thread can't be started ({error}); raise the container's limit of processes and "
         "threads, or lower GUNICORN_THREADS and GRPC_THREADS"
     )
-
-
-def _number(path: Path) -> int | None:
-    """A number in a file; None if there is none, as where the limit is "max"."""
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None

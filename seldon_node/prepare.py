@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from roberta_sentiment.cpu import CGROUP
+from roberta_sentiment.container import CGROUP, memory_limit
 from roberta_sentiment.errors import ArtifactError, SentimentError
 from roberta_sentiment.model.artifact import Artifact, locate, open_artifact
 from roberta_sentiment.model.cache import Cache, default_roots
@@ -23,8 +23,6 @@ from seldon_node.preflight import parameters
 
 NEEDED_FOR_ITSELF, NEEDED_FOR_A_BYTE = 150_000_000, 8
 """Bytes of memory: of the process, and for each byte of the model (6 to 7.3 were measured)."""
-
-_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 
 
 def main() -> int:
@@ -75,22 +73,12 @@ def prepare(artifact: Artifact, cgroup: Path = CGROUP) -> str:
 def _check_memory(artifact: Artifact, cgroup: Path) -> None:
     """Over its limit the whole container would be killed, at every start again."""
     needed = NEEDED_FOR_ITSELF + NEEDED_FOR_A_BYTE * artifact.weight_bytes
-    limit = _memory_limit(cgroup)
+    limit = memory_limit(cgroup)
     if limit is not None and needed > limit:
         raise ArtifactError(
             f"preparing {artifact.name} may take {needed // 10**6} MB of memory, the limit is "
             f"{limit // 10**6} MB"
         )
-
-
-def _memory_limit(cgroup: Path) -> int | None:
-    """Bytes that this container may use, nothing where there is no limit."""
-    for name in _LIMITS:
-        path = cgroup / name
-        if path.is_file():
-            text = path.read_text(encoding="ascii").strip()
-            return int(text) if text.isdigit() else None
-    return None
 
 
 if __name__ == "__main__":

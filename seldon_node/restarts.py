@@ -8,11 +8,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from roberta_sentiment.cpu import CGROUP
+from roberta_sentiment.container import CGROUP, memory_kills
 from seldon_node import metrics
-
-_KILLS = ("memory.events", "memory/memory.oom_control")
-"""Files of cgroup v2 and v1 that hold the line `oom_kill N`."""
 
 
 class Restarts:
@@ -48,17 +45,6 @@ class Restarts:
         if code == -signal.SIGKILL and self._memory_kills > before:
             return "out_of_memory"
         return "killed"
-
-
-def memory_kills(cgroup: Path = CGROUP) -> int:
-    """Processes of this container that the kernel has killed for memory, 0 if it does not say."""
-    for name in _KILLS:
-        with contextlib.suppress(OSError, ValueError):
-            for line in (cgroup / name).read_text(encoding="ascii").splitlines():
-                word, _, number = line.partition(" ")
-                if word == "oom_kill":
-                    return int(number)
-    return 0
 
 
 def note_ends(arbiter: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from roberta_sentiment import cpu
+from roberta_sentiment import container
 from roberta_sentiment.classifier import load_classifier
 from roberta_sentiment.graph.saturation import saturates
 from roberta_sentiment.model.artifact import open_artifact
@@ -42,7 +42,7 @@ def of_graph(path: str, tokens: list[list[int]]) -> list[list[float]]:
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """What this CPU is, and what it makes of the request."""
     return {
-        "features": list(cpu.features()),
+        "features": list(container.features()),
         "saturates": saturates(),
         "models": [of_model(path, request["texts"]) for path in request["models"]],
         "graphs": [of_graph(path, request["tokens"]) for path in request["graphs"]],

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 
 from lab.benchmarks import machine, models
-from roberta_sentiment.cpu import available_cpus
+from roberta_sentiment.container import available_cpus
 from roberta_sentiment.model.artifact import Artifact, open_artifact
 from roberta_sentiment.model.cache import Cache, default_roots
 from roberta_sentiment.model.prepared import FILE, open_prepared, optimized_key

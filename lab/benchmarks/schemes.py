@@ -28,7 +28,7 @@ from rich.progress import track
 from rich.table import Table
 
 from lab.benchmarks import machine
-from roberta_sentiment.cpu import available_cpus
+from roberta_sentiment.container import available_cpus
 from roberta_sentiment.graph.int8 import quantize
 from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.model.artifact import Artifact, open_artifact

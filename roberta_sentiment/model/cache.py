@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from roberta_sentiment import cpu
+from roberta_sentiment import container
 from roberta_sentiment.model.artifact import Stamp, stamp_of
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def checksums_of(file: Path) -> list[str]:
         OSError: the file can't be read.
     """
     starts = range(0, max(1, file.stat().st_size), _PIECE)
-    with ThreadPoolExecutor(cpu.available_cpus()) as pool:
+    with ThreadPoolExecutor(container.available_cpus()) as pool:
         return list(pool.map(lambda start: _checksum(file, start), starts))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from roberta_sentiment import cpu
+from roberta_sentiment import container
 from roberta_sentiment.errors import GraphError
 from roberta_sentiment.model.artifact import Artifact, claimed_digest, open_artifact
 from roberta_sentiment.model.cache import Cache, Entry, default_roots
@@ -109,7 +109,7 @@ def optimized_key(digest: str) -> dict[str, str]:
         "format": _OPTIMIZED_FORMAT,
         "model": digest,
         "onnxruntime": onnxruntime.__version__,
-        "cpu": " ".join(cpu.features()),
+        "cpu": " ".join(container.features()),
     }
 
 

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from roberta_sentiment import cpu
+from roberta_sentiment import container
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.errors import QualityError
 from roberta_sentiment.graph.int8 import quantize as quantize_graph
@@ -164,7 +164,7 @@ def quantize(
                 "scheme": "static u8 x s8, smoothed, one scale a weight column",
                 "from_sha256": artifact.sha256,
                 "calibration_texts": len(calibration),
-                "instructions": list(cpu.features()),
+                "instructions": list(container.features()),
                 **dataclasses.asdict(report),
             },
         )

@@ -16,9 +16,8 @@ import grpc
 import pytest
 import requests
 
-from roberta_sentiment.cpu import available_cpus
+from roberta_sentiment.container import available_cpus, serving_cpus
 from roberta_sentiment.model.artifact import open_artifact
-from roberta_sentiment.run.affinity import serving_cpus
 from roberta_sentiment.settings import Settings
 from tests import toy
 from tests.manifests import schema

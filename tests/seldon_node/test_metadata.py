@@ -10,7 +10,7 @@ import pytest
 
 from baselines.lexicon.Lexicon import Lexicon
 from Model import Model
-from roberta_sentiment import cpu
+from roberta_sentiment import container
 from roberta_sentiment.settings import Settings
 
 
@@ -31,7 +31,7 @@ def test_defaults_are_told_as_what_they_stand_for(
     toy_path: Path, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """0 threads and 0 tokens mean the machine's and the model's; a reader must not have to know."""
-    monkeypatch.setattr(cpu, "available_cpus", lambda: 3)
+    monkeypatch.setattr(container, "available_cpus", lambda: 3)
     told = custom(toy_path)
     assert ("3", "32") == (told["threads"], told["max_tokens"])
     (line,) = (record.getMessage() for record in log.records if "in force" in record.message)

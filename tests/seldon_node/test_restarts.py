@@ -15,7 +15,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from roberta_sentiment.cpu import CGROUP
+from roberta_sentiment.container import CGROUP
 from seldon_node import repairs, restarts
 from seldon_node.metrics_store import MetricsStore
 from seldon_node.restarts import Restarts

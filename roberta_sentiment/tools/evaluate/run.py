@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from roberta_sentiment import __version__, cpu
+from roberta_sentiment import __version__, container
 from roberta_sentiment.classifier import Probabilities, load_classifier
 from roberta_sentiment.errors import DataError
 from roberta_sentiment.model.artifact import Artifact, sha256_of
@@ -273,8 +273,8 @@ def _facts(path: Path, data: Labelled, settings: Settings) -> dict[str, Any]:
         },
         "machine": {
             "processor": _processor(),
-            "cpus": cpu.available_cpus(),
-            "features": list(cpu.features()),
+            "cpus": container.available_cpus(),
+            "features": list(container.features()),
             "system": f"{platform.system()} {platform.release()}",
         },
         "versions": {

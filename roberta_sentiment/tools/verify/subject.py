@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from roberta_sentiment.classifier import Classifier, load_classifier
-from roberta_sentiment.cpu import available_cpus
+from roberta_sentiment.container import available_cpus
 from roberta_sentiment.model.artifact import Artifact, open_artifact
 from roberta_sentiment.run.session import Session, open_session
 from roberta_sentiment.settings import Settings

@@ -15,8 +15,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from roberta_sentiment.cpu import available_cpus
-from roberta_sentiment.run.affinity import keep_thread_on, serving_cpus
+from roberta_sentiment.container import available_cpus, keep_thread_on, serving_cpus
 from roberta_sentiment.run.session import open_session
 from tests import toy
 
@@ -36,7 +35,7 @@ import json
 import multiprocessing
 import os
 
-from roberta_sentiment.run.affinity import ServingCpus
+from roberta_sentiment.container import ServingCpus
 
 os.sched_getaffinity = lambda _: {7, 3, 5}
 cpus = ServingCpus()

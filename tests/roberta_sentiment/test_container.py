@@ -1,4 +1,4 @@
-"""CPUs: the quota of the container, not the cores of the node."""
+"""What a container may use: its own limits, not those of the node."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from roberta_sentiment import cpu
-from roberta_sentiment.cpu import available_cpus, features
+from roberta_sentiment import container
+from roberta_sentiment.container import (
+    available_cpus,
+    features,
+    memory_kills,
+    memory_limit,
+    process_limit,
+)
 
 
 def cgroup(root: Path, files: dict[str, str]) -> Path:
@@ -77,6 +83,50 @@ def test_features_are_those_of_the_cpu_that_runs(
     found: list[str],
 ) -> None:
     """An optimised file made for the machine's CPU must not be read by an emulated one."""
-    monkeypatch.setattr(cpu, "__cpu_features__", real)
+    monkeypatch.setattr(container, "__cpu_features__", real)
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
     assert found == list(features(tmp_path / "cpuinfo")[1:])
+
+
+LIMITS = [
+    pytest.param({}, None, id="none"),
+    pytest.param({"{}.max": "100\n"}, 100, id="v2"),
+    pytest.param({"{}.max": "max\n"}, None, id="v2 unlimited"),
+    pytest.param({"{}.max": "\u00e9"}, None, id="v2 unreadable"),
+]
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [*LIMITS, pytest.param({"memory/memory.limit_in_bytes": "200\n"}, 200, id="v1")],
+)
+def test_the_limit_of_memory(tmp_path: Path, files: dict[str, str], limit: int | None) -> None:
+    """Over it the kernel kills the container."""
+    named = {name.format("memory"): content for name, content in files.items()}
+    assert limit == memory_limit(cgroup(tmp_path, named))
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"), [*LIMITS, pytest.param({"pids/pids.max": "200\n"}, 200, id="v1")]
+)
+def test_the_limit_of_processes(tmp_path: Path, files: dict[str, str], limit: int | None) -> None:
+    """Threads count, too."""
+    named = {name.format("pids"): content for name, content in files.items()}
+    assert limit == process_limit(cgroup(tmp_path, named))
+
+
+@pytest.mark.parametrize(
+    ("files", "kills"),
+    [
+        pytest.param({}, 0, id="none"),
+        pytest.param({"memory.events": "oom 5\noom_kill 3\n"}, 3, id="v2"),
+        pytest.param({"memory/memory.oom_control": "under_oom 0\noom_kill 2\n"}, 2, id="v1"),
+        pytest.param({"memory.events": "oom_kill x\n"}, 0, id="no number"),
+        pytest.param(
+            {"memory.events": "oom 5\n", "memory/memory.oom_control": "oom_kill 1\n"}, 1, id="both"
+        ),
+    ],
+)
+def test_processes_killed_for_memory(tmp_path: Path, files: dict[str, str], kills: int) -> None:
+    """An old kernel does not say it."""
+    assert kills == memory_kills(cgroup(tmp_path, files))

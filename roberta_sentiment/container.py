@@ -1,0 +1,164 @@
+"""What this container may use: CPUs, memory and processes, as its cgroup and its CPUs tell."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import math
+import os
+import platform
+from pathlib import Path
+
+from numpy.core._multiarray_umath import (  # type: ignore[import-not-found]
+    __cpu_features__,
+)
+
+logger = logging.getLogger(__name__)
+
+CGROUP = Path("/sys/fs/cgroup")
+_CPUINFO = Path("/proc/cpuinfo")
+_KERNEL_FEATURES = {
+    "amx_bf16", "amx_int8", "asimddp", "avx", "avx2", "avx512_bf16", "avx512_vnni", "avx512f",
+    "avx_vnni", "i8mm", "sve",
+}  # fmt: skip
+_NUMPY_NAMES = {
+    "asimddp": "ASIMDDP",
+    "avx": "AVX",
+    "avx2": "AVX2",
+    "avx512_vnni": "AVX512VNNI",
+    "avx512f": "AVX512F",
+}
+
+_MEMORY_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+_MEMORY_EVENTS = ("memory.events", "memory/memory.oom_control")
+_PROCESS_LIMITS = ("pids.max", "pids/pids.max")
+"""Files of cgroup v2 and v1."""
+
+
+def available_cpus(cgroup: Path = CGROUP) -> int:
+    """CPUs that this process may use, at least 1.
+
+    The smaller of the affinity mask and the cgroup quota, rounded up: a quota of 1.5 CPUs gives 2.
+
+    Args:
+        cgroup: where the cgroup file system is mounted.
+    """
+    cpus = len(os.sched_getaffinity(0))
+    quota = _quota_v2(cgroup) or _quota_v1(cgroup)
+    return max(1, min(cpus, math.ceil(quota))) if quota else cpus
+
+
+def features(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
+    """Instructions that decide which kernels ONNX Runtime takes, sorted; empty where unknown.
+
+    An emulated CPU has fewer than the kernel of the machine lists. What numpy has read from the CPU
+    itself decides, and where the list contradicts it, nothing else of the list is believed.
+
+    Args:
+        cpuinfo: the kernel's description of the CPUs.
+    """
+    listed = _KERNEL_FEATURES.intersection(_read(cpuinfo).replace("\t", " ").split())
+    checked = {name for name, key in _NUMPY_NAMES.items() if key in __cpu_features__}
+    found = {name for name in checked if __cpu_features__[_NUMPY_NAMES[name]]}
+    rest = listed - checked if listed & checked == found else set()
+    return (platform.machine(), *sorted(found | rest))
+
+
+def memory_limit(cgroup: Path = CGROUP) -> int | None:
+    """Bytes of memory that this container may use; None if there is no limit."""
+    return _limit(cgroup, _MEMORY_LIMITS)
+
+
+def process_limit(cgroup: Path = CGROUP) -> int | None:
+    """Processes and threads that this container may have; None if there is no limit."""
+    return _limit(cgroup, _PROCESS_LIMITS)
+
+
+def memory_kills(cgroup: Path = CGROUP) -> int:
+    """Processes of this container that the kernel has killed for memory; 0 if it does not say."""
+    for name in _MEMORY_EVENTS:
+        for line in _read(cgroup / name).splitlines():
+            word, _, number = line.partition(" ")
+            if word == "oom_kill" and number.isdigit():
+                return int(number)
+    return 0
+
+
+class ServingCpus:
+    """The CPU that each process of a service serves its requests on.
+
+    Python runs one thread of a process at a time. Kept on one CPU, the threads that serve requests
+    find their data in its caches, and ONNX Runtime's own threads have the other CPUs.
+
+    Made before the processes fork. A process that ends gives its CPU back, however it ends.
+    """
+
+    def __init__(self) -> None:
+        self._locks = os.memfd_create("serving-cpus")
+
+    def claim(self) -> int:
+        """A CPU for this process: its own, or a shared one if all are claimed."""
+        cpus = sorted(os.sched_getaffinity(0))
+        for cpu in cpus:
+            with contextlib.suppress(OSError):
+                fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, cpu)
+                return cpu
+        return cpus[os.getpid() % len(cpus)]
+
+
+def serving_cpus(*, exclusive: bool, cgroup: Path = CGROUP) -> ServingCpus | None:
+    """What the processes of a service share, or None where threads had better move freely.
+
+    Args:
+        exclusive: whether the container has its CPUs to itself, as the operator says.
+        cgroup: where the cgroup file system is mounted.
+    """
+    cpus = len(os.sched_getaffinity(0))
+    if not exclusive or cpus == 1:
+        return None
+    used = available_cpus(cgroup)
+    if used < cpus:
+        logger.warning(
+            "exclusive_cpus is ignored: this container may use %d CPUs but run on %d, so others "
+            "run there too; ask for whole CPUs on a node whose kubelet hands them out",
+            used, cpus,
+        )  # fmt: skip
+        return None
+    return ServingCpus()
+
+
+def keep_thread_on(cpu: int) -> None:
+    """Keep this thread, and every thread that it starts from now on, on one CPU."""
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
+        os.sched_setaffinity(0, {cpu})
+
+
+def _limit(cgroup: Path, names: tuple[str, ...]) -> int | None:
+    """The number in the first file that there is; None if it is "max", or without a file."""
+    text = next(filter(None, (_read(cgroup / name) for name in names)), "")
+    return int(text) if text.isdigit() else None
+
+
+def _quota_v2(cgroup: Path) -> float | None:
+    """CPUs granted by cgroup v2 `cpu.max`: "200000 100000" is 2, "max 100000" is no limit."""
+    words = _read(cgroup / "cpu.max").split()
+    if len(words) != 2 or words[0] == "max":
+        return None
+    return int(words[0]) / int(words[1])
+
+
+def _quota_v1(cgroup: Path) -> float | None:
+    """CPUs granted by cgroup v1 `cpu.cfs_quota_us`; -1 is no limit."""
+    quota = _read(cgroup / "cpu" / "cpu.cfs_quota_us")
+    period = _read(cgroup / "cpu" / "cpu.cfs_period_us")
+    if not quota or not period or int(quota) <= 0:
+        return None
+    return int(quota) / int(period)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
