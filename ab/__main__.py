@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
 import typer
 from rich.console import Console
 
-from ab.compare import cli as compare
 from ab.errors import ABError
-from ab.rehearsal import cli as rehearsal
-from ab.report import cli as report
-from ab.run import cli as run
-from ab.run import truth_cli as truth
 from roberta_sentiment.errors import StartError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="A/B tests behind Seldon Core.")
+COMMANDS = {
+    "run": "ab.run.cli",
+    "truth": "ab.run.truth_cli",
+    "rehearse": "ab.rehearsal.cli",
+    "report": "ab.report.cli",
+    "compare": "ab.compare.cli",
+}
+"""Where each command is."""
 
 
-app.command("run")(run.command)
-app.command("truth")(truth.command)
-app.command("rehearse")(rehearsal.command)
-app.command("report")(report.command)
-app.command("compare")(compare.command)
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error of ours is one sentence and exit code 1."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app()
+        _app([name for name in COMMANDS if name in given[:1]] or [*COMMANDS])(given)
     except (ABError, StartError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
+        console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+        console.print(f"error: {error}", style="red")
         sys.exit(1)
+
+
+def _app(names: Sequence[str]) -> typer.Typer:
+    """These commands only: the statistics, which not all of them need, take a second to import."""
+    app = typer.Typer(add_completion=False, no_args_is_help=True)
+    app.callback(help="A/B tests behind Seldon Core.")(lambda: None)
+    for name in names:
+        app.command(name)(import_module(COMMANDS[name]).command)
+    return app
 
 
 if __name__ == "__main__":

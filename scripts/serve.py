@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -21,24 +22,29 @@ PORTS = {
 }
 
 
-def image_environment() -> dict[str, str]:
-    """The variables that s2i puts into the image."""
-    lines = (ROOT / ".s2i" / "environment").read_text(encoding="utf-8").splitlines()
+def image_environment(source: Path = ROOT) -> dict[str, str]:
+    """The variables that s2i puts into the image of a source tree."""
+    lines = (source / ".s2i" / "environment").read_text(encoding="utf-8").splitlines()
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}
+
+
+def microservice(environment: Mapping[str, str], python: str | Path = sys.executable) -> list[str]:
+    """The command that the image runs.
+
+    Args:
+        environment: of the image, with MODEL_NAME and SERVICE_TYPE.
+        python: of the environment that holds the wrapper.
+    """
+    program = str(Path(python).with_name("seldon-core-microservice"))
+    return [program, environment["MODEL_NAME"], "--service-type", environment["SERVICE_TYPE"]]
 
 
 def main() -> int:
     """Run until the microservice ends; return its exit code."""
     environment = {**image_environment(), **PORTS, **os.environ, "PYTHONPATH": str(ROOT)}
-    command = [
-        str(Path(sys.executable).with_name("seldon-core-microservice")),
-        environment["MODEL_NAME"],
-        "--service-type",
-        environment["SERVICE_TYPE"],
-        *sys.argv[1:],
-    ]
-    process = subprocess.Popen(command, env=environment, cwd=ROOT)
+    command = microservice(environment)
+    process = subprocess.Popen([*command, *sys.argv[1:]], env=environment, cwd=ROOT)
 
     def forward(number: int, _: FrameType | None) -> None:
         process.send_signal(number)

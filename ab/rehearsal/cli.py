@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,13 @@ from ab.record import read_record
 from ab.rehearsal.counters import Cell, compare
 from ab.rehearsal.gateway import Executor
 from ab.rehearsal.graph import Node, Predictor
-from ab.rehearsal.service import ROOT, Microservice, read_environment
+from ab.report.cli import command as report
 from ab.run.cli import STOPPED, progress_bar, summary
 from ab.run.feedback import Reward
 from ab.run.runner import Pace
 from ab.run.session import Options, Session
+from scripts.local_service import Microservice, ServerError
+from scripts.serve import ROOT, image_environment
 
 LABELS = ("negative", "positive")
 OWN_REVIEWS = Path(__file__).with_name("reviews.tsv")
@@ -38,6 +40,8 @@ SOURCES = {
     "linear": ROOT / "baselines" / "linear",
 }
 """Where the image of a container is built from."""
+
+_LOG_LINES = 15
 
 
 def command(
@@ -64,25 +68,23 @@ def command(
     record.unlink(missing_ok=True)
     console.print(f"{test.deployment}: {_describe(test)}; reviews from {source.name}")
     with contextlib.ExitStack() as stack:
-        children = [stack.enter_context(_start(child)) for child in test.children]
-        for service in children:
-            service.wait_until_ready()
+        services = {child.name: stack.enter_context(_start(child)) for child in test.children}
+        _wait_until_ready(services)
         console.print(f"ready after {time.monotonic() - start:.0f} s")
         draw = random.Random(seed).random  # noqa: S311  a split, not a secret
-        executor = stack.enter_context(Executor(_predictor(test, children), draw=draw).serve())
-        ports = {child.http: child.name for child in children}
+        executor = stack.enter_context(Executor(_predictor(test, services), draw=draw).serve())
+        ports = {service.http: name for name, service in services.items()}
         _run(test, ports, executor.url, source, record, limit, seed, concurrency)
-        pages = {child.name: child.scrape() for child in children}
+        pages = {name: service.scrape() for name, service in services.items()}
     recorded = confusion_of_feedback(read_record(record).events)
     cells = compare(recorded, pages, LABELS)
-    code = _report(record, output / "report.html")
+    report(record, html_file=output / "report.html")
     console.print(_table(cells))
     console.print(f"{time.monotonic() - start:.0f} s; record {record}, page {output}/report.html")
     differing = [cell for cell in cells if not cell.agrees]
     if differing:
         raise ABError(f"{len(differing)} counters differ from the record")
     console.print("The confusion counters on both metrics ports equal the record.")
-    sys.exit(code)
 
 
 def _describe(test: ABTest) -> str:
@@ -93,12 +95,26 @@ def _start(child: Child) -> Microservice:
     source = SOURCES.get(child.name)
     if source is None:
         raise DataError(f"no source of container {child.name} is known: {', '.join(SOURCES)}")
-    environment = read_environment(source / ".s2i" / "environment")
-    return Microservice(child.name, environment, child.image, child.parameters)
+    environment = {
+        "GRPC_WORKERS": "0",
+        "PREDICTIVE_UNIT_ID": child.name,
+        "PREDICTIVE_UNIT_IMAGE": child.image,
+        "PREDICTIVE_UNIT_PARAMETERS": json.dumps(child.parameters),
+    }
+    return Microservice(image_environment(source), environment)
 
 
-def _predictor(test: ABTest, services: Sequence[Microservice]) -> Predictor:
-    children = tuple(Node(each.name, http_port=each.http) for each in services)
+def _wait_until_ready(services: Mapping[str, Microservice]) -> None:
+    for name, service in services.items():
+        try:
+            service.wait_until_ready()
+        except ServerError as error:
+            last_lines = "\n".join(str(error).splitlines()[-_LOG_LINES:])
+            raise ABError(f"{name} does not start:\n{last_lines}") from None
+
+
+def _predictor(test: ABTest, services: Mapping[str, Microservice]) -> Predictor:
+    children = tuple(Node(name, http_port=each.http) for name, each in services.items())
     graph = Node(test.router, "", "", ratio_a=str(test.ratio_a), children=children)
     return Predictor(test.predictor, graph, test.deployment)
 
@@ -120,13 +136,6 @@ def _run(
     console.print(summary(result, record), markup=False)
     if not result.done:
         sys.exit(STOPPED)
-
-
-def _report(record: Path, page: Path) -> int:
-    command: Sequence[str] = (
-        sys.executable, "-m", "ab", "report", str(record), "--html", str(page),
-    )  # fmt: skip
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def _table(cells: Sequence[Cell]) -> Table:

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from lab.benchmarks import machine, models, targets, texts
-from lab.benchmarks.server import memory_mb
 from lab.benchmarks.start import without_optimised_file
+from lab.benchmarks.usage import memory_mb
 from scripts.serve import image_environment
 
 PROCESSES = 3
@@ -106,10 +106,10 @@ def once(model: Path) -> dict[str, Any]:
 def of_service(target: targets.Target) -> dict[str, Any]:
     """Memory of a whole service after 32 reviews, MB; shared pages are counted once (PSS)."""
     with target.server as server:
-        server.wait()
+        server.wait_until_ready()
         for text in texts.mixed(32):
             target.ask(text)
-        used = [memory_mb(pid) for pid in server.pids()]
+        used = [memory_mb(pid) for pid in server.processes()]
         return {
             "processes": len(used),
             "pss_mb": round(sum(entry["pss"] for entry in used), 1),

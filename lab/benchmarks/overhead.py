@@ -136,7 +136,7 @@ def inside_onnx_runtime(model: Path) -> dict[str, Any]:
         MODEL_URI=str(model), RUN_CLOCK=str(clock), GRPC_WORKERS="0",
     )  # fmt: skip
     with target.server as server:
-        server.wait()
+        server.wait_until_ready()
         bodies = target.write_bodies(texts.sentences(256))
         found = {}
         for concurrency in (1, 16):

@@ -123,7 +123,7 @@ def main() -> None:
     environment = dict(entry.split("=", 1) for entry in asked.set)
     target = targets.ours("ours", model, **environment)
     with target.server as server:
-        server.wait()
+        server.wait_until_ready()
         result = run(target, asked.factor, asked.seconds)
     path = machine.write(
         f"overload_{asked.model}",

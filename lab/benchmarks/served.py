@@ -20,7 +20,8 @@ import numpy as np
 from lab.benchmarks import load, machine, models, targets, texts
 from lab.benchmarks.contender import Contender
 from lab.benchmarks.environments import MissingEnvironmentError
-from lab.benchmarks.server import ServerError, cpu_seconds
+from lab.benchmarks.usage import cpu_seconds
+from scripts.local_service import ServerError
 
 CONCURRENCY = (1, 4, 16, 64)
 TEXTS, CHECKED = 256, 64
@@ -56,7 +57,7 @@ def start_all(
         try:
             target = start(name)
             stack.enter_context(target.server)
-            target.server.wait()
+            target.server.wait_until_ready()
             target.ask("This film is so good")
             running.append(target)
         except (MissingEnvironmentError, ServerError, OSError, LookupError, ValueError) as error:
@@ -86,7 +87,7 @@ def measure(
         before_round()
         for concurrency in CONCURRENCY:
             for target in running if number % 2 else running[::-1]:
-                pids = target.server.pids()
+                pids = target.server.processes()
                 before = cpu_seconds(pids)
                 run = load.wrk(
                     target.url, bodies[target.name],

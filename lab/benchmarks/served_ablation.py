@@ -33,7 +33,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         for target in running:
             stack.enter_context(target.server)
-            target.server.wait()
+            target.server.wait_until_ready()
             target.ask(found[0])
         table = served.measure(running, found, rounds=asked.rounds, seconds=asked.seconds)
     result = {"model": asked.model, "texts": texts.source(), "rows": table}

@@ -23,7 +23,7 @@ from typing import Any
 
 from lab.benchmarks import load, machine, models, targets, texts
 from lab.benchmarks.served import wait_until_idle
-from lab.benchmarks.server import cpu_seconds
+from lab.benchmarks.usage import cpu_seconds
 
 CALLERS = (1, 16, 64)
 PROTOCOLS = ("rest", "grpc")
@@ -54,7 +54,7 @@ def ready_seconds(environment: Mapping[str, str]) -> float:
     target = targets.ours("ready", models.default(), **environment)
     start = time.monotonic()
     with target.server:
-        target.server.wait()
+        target.server.wait_until_ready()
         return time.monotonic() - start
 
 
@@ -92,7 +92,7 @@ def _start(
 ) -> targets.Target:
     target = targets.ours(name, models.default(), **environment)
     stack.enter_context(target.server)
-    target.server.wait()
+    target.server.wait_until_ready()
     target.ask("This film is so good")
     return target
 
@@ -123,7 +123,7 @@ def _grpc(target: targets.Target, found: list[str]) -> Ask:
 
 
 def _window(target: targets.Target, ask: Ask, callers: int, seconds: float) -> Window:
-    pids = target.server.pids()
+    pids = target.server.processes()
     before = cpu_seconds(pids)
     run = ask(callers, seconds)
     wait_until_idle(pids)

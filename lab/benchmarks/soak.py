@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.benchmarks import load, machine, models, picture, targets, texts
-from lab.benchmarks.server import memory_mb
+from lab.benchmarks.usage import memory_mb
 
 EVERY_S = 10
 REST_CALLERS, GRPC_CALLERS = 6, 2
@@ -59,7 +59,7 @@ async def _callers(
 def _sample(
     target: targets.Target, elapsed: float, answers: Sequence[load.Answer], seconds: float
 ) -> Sample:
-    used = [memory_mb(pid) for pid in target.server.pids()]
+    used = [memory_mb(pid) for pid in target.server.processes()]
     return {
         "s": round(elapsed, 1),
         "requests_per_s": round(len(answers) / seconds, 1),
@@ -92,7 +92,7 @@ def main() -> None:
     model = models.base().int8 if asked.model == "base" else models.default()
     target = targets.ours("ours", model)
     with target.server as server:
-        server.wait()
+        server.wait_until_ready()
         samples, outcomes = asyncio.run(soak(target, asked.minutes))
     result = {
         "model": asked.model,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -14,10 +15,7 @@ from typing import Any
 import requests
 
 from lab.benchmarks.environments import python_of
-from lab.benchmarks.machine import ROOT
-from lab.benchmarks.server import Server
-from scripts.serve import image_environment
-from tests.service import free_ports
+from scripts.local_service import LocalServer, Microservice, free_ports
 
 Body = Callable[[str], Any]
 Scores = Callable[[Any], float]
@@ -37,7 +35,7 @@ class Target:
     """
 
     name: str
-    server: Server
+    server: LocalServer
     url: str
     body: Body
     positive: Scores
@@ -65,29 +63,17 @@ def seldon(name: str, interface: str, **environment: str) -> Target:
         interface: as in MODEL_NAME.
         environment: beside that of the image; GUNICORN_THREADS among it.
     """
-    http, grpc, metrics = free_ports(3)
-    base = f"http://127.0.0.1:{http}"
-    server = Server(
-        [str(python_of("server").with_name("seldon-core-microservice")), interface],
-        ready=f"{base}/health/status",
-        environment={
-            **image_environment(),
-            "HOME": tempfile.gettempdir(),
-            "PYTHONPATH": str(ROOT),
-            "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": str(http),
-            "PREDICTIVE_UNIT_GRPC_SERVICE_PORT": str(grpc),
-            "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": str(metrics),
-            **environment,
-        },
+    server = Microservice(
+        environment={"MODEL_NAME": interface, **environment}, python=python_of("server")
     )
     return Target(
         name,
         server,
-        f"{base}/api/v1.0/predictions",
+        server.url("/api/v1.0/predictions"),
         lambda text: {"data": {"ndarray": [text]}},
         lambda answer: float(answer["data"]["ndarray"][0][1]),
-        grpc,
-        metrics,
+        server.grpc,
+        server.metrics,
     )
 
 
@@ -112,14 +98,14 @@ def infinity(name: str, export: Path) -> Target:
     (port,) = free_ports(1)
     model = shutil.copytree(export, Path(tempfile.mkdtemp(prefix="infinity-")) / "model")
     base = f"http://127.0.0.1:{port}"
-    server = Server(
+    server = LocalServer(
         [
             str(python_of("infinity").with_name("infinity_emb")), "v2", "--model-id", str(model),
             "--served-model-name", "base", "--engine", "optimum", "--device", "cpu",
             "--port", str(port), "--host", "127.0.0.1", "--no-model-warmup",
         ],
-        ready=f"{base}/health",
-        environment={"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"},
+        {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"},
+        f"{base}/health",
     )  # fmt: skip
     return Target(
         name,
@@ -154,10 +140,10 @@ def mlserver(name: str, export: Path) -> Target:
     (folder / "settings.json").write_text(
         json.dumps({"http_port": http, "grpc_port": grpc, "metrics_port": metrics})
     )
-    server = Server(
+    server = LocalServer(
         [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)],
-        ready=f"{base}/v2/models/base/ready",
-        environment={"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0"},
+        {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0"},
+        f"{base}/v2/models/base/ready",
     )
     return Target(
         name,

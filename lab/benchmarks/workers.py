@@ -10,7 +10,7 @@ import contextlib
 from typing import Any
 
 from lab.benchmarks import machine, models, served, targets, texts
-from lab.benchmarks.server import memory_mb
+from lab.benchmarks.usage import memory_mb
 
 SETTINGS: dict[str, dict[str, str]] = {
     "as shipped": {},
@@ -55,11 +55,12 @@ def main() -> None:
         for name, environment in settings.items():
             target = targets.ours(name, model, **environment)
             stack.enter_context(target.server)
-            target.server.wait()
+            target.server.wait_until_ready()
             running.append(target)
         table = served.measure(running, found, rounds=asked.rounds, seconds=asked.seconds)
         memory: dict[str, Any] = {
-            t.name: round(sum(memory_mb(pid)["pss"] for pid in t.server.pids()), 1) for t in running
+            t.name: round(sum(memory_mb(pid)["pss"] for pid in t.server.processes()), 1)
+            for t in running
         }
     result = {"settings": settings, "rows": table, "pss_mb": memory}
     name = asked.name or f"workers_{asked.model}_{asked.texts}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import io
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from ab.__main__ import main
 from ab.attribution import parse_models
 from ab.observations import Observations, observe
 from ab.record import Event, read_record
@@ -46,6 +50,26 @@ def options(reviews: Path, url: str, **changed: Any) -> Options:
         "retry_lost": False,
     }
     return Options(**{**fields, **changed})
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """The end of a command: exit code and output, with every run of white space as one space."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_ab(*arguments: str | Path) -> Ended:
+    """`python -m ab ARGUMENTS`, in this process."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Ended(code, *(" ".join(text.getvalue().split()) for text in (out, err)))
 
 
 def execute(given: Options) -> Result:

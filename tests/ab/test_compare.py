@@ -5,31 +5,31 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from ab.__main__ import app
 from ab.compare.analysis import Comparison, compare
 from ab.compare.page import render
 from ab.compare.show import verdict
 from ab.compare.side import Side, of_record
-from ab.errors import AnalysisError, DataError
+from ab.errors import AnalysisError
 from ab.record import Event
 from ab.stats.paired import Pairs
+from baselines.lexicon.model import Calibration, LexiconClassifier
 from roberta_sentiment.classifier import Classifier
 from tests.ab import records
+from tests.ab.running import run_ab
 from tests.service import Service, free_ports
 
 REVIEWS = [
     ("negative", "bad film, but a wonderful cast"),
     ("negative", "a dull and lifeless mess"),
-    ("negative", "so bad it is good"),
+    ("negative", "Great cast, wasted."),
     ("positive", "a warm, funny and moving story"),
-    ("positive", "good"),
+    ("positive", "I have seen it three times and still notice something new."),
     ("positive", "not bad"),
     ("positive", "one of the best films of the year"),
     ("negative", "the worst two hours of my life"),
@@ -112,18 +112,6 @@ def test_a_record_of_a_split_is_refused(tmp_path: Path) -> None:
         of_record(path)
 
 
-def invoke(*arguments: str | Path) -> Result:
-    """The command line in this process."""
-    return CliRunner().invoke(app, ["compare", *map(str, arguments)])
-
-
-@pytest.fixture(scope="module")
-def toy_service(toy_path: Path) -> Iterator[Service]:
-    """A second real service, with another model."""
-    with Service(MODEL_URI=str(toy_path)).start() as running:
-        yield running
-
-
 @pytest.fixture
 def reviews_file(tmp_path: Path) -> Path:
     path = tmp_path / "reviews.tsv"
@@ -135,34 +123,34 @@ def reviews_file(tmp_path: Path) -> Path:
 def test_two_services_are_asked_for_every_text(
     tmp_path: Path,
     service: Service,
-    toy_service: Service,
+    lexicon_service: Service,
     reviews_file: Path,
     default_classifier: Classifier,
-    toy_classifier: Classifier,
     scheme: str,
 ) -> None:
     """The result must be what both models say inside Python."""
-    ports = [s.http if scheme == "http" else s.grpc for s in (toy_service, service)]
+    ports = [s.http if scheme == "http" else s.grpc for s in (lexicon_service, service)]
     urls = [f"{scheme}://127.0.0.1:{port}" for port in ports]
     files = ("--json", tmp_path / "c.json", "--html", tmp_path / "c.html")
-    result = invoke(*urls, "--reviews", reviews_file, *files)
-    assert 0 == result.exit_code, result.output + str(result.exception)
+    result = run_ab("compare", *urls, "--reviews", reviews_file, *files)
+    assert 0 == result.code, result.err
     document = json.loads((tmp_path / "c.json").read_text())
 
     texts = [text for _, text in REVIEWS]
-    toy, default = toy_classifier.classify(texts).best, default_classifier.classify(texts).best
+    lexicon = LexiconClassifier(Calibration.read()).classify(texts).best
+    default = default_classifier.classify(texts).best
     expected = {
         (text, truth, a, b)
-        for (truth, text), a, b in zip(REVIEWS, toy, default, strict=True)
+        for (truth, text), a, b in zip(REVIEWS, lexicon, default, strict=True)
         if a != b
     }
     assert expected
     assert expected == {(d["text"], d["truth"], d["a"], d["b"]) for d in document["disagreements"]}
     truths = [truth for truth, _ in REVIEWS]
-    both = sum(a == b == t for a, b, t in zip(toy, default, truths, strict=True))
+    both = sum(a == b == t for a, b, t in zip(lexicon, default, truths, strict=True))
     assert both == document["pairs"]["both"]
     assert len(REVIEWS) == document["texts"]
-    assert document["verdict"] in " ".join(result.output.split())
+    assert document["verdict"] in result.out
     assert document["a"] != document["b"]
 
     page = html.unescape((tmp_path / "c.html").read_text())
@@ -187,24 +175,22 @@ def test_a_dead_endpoint_is_named_in_a_sentence(tmp_path: Path, service: Service
     path.write_text("".join(json.dumps({"text": f"film {i}"}) + "\n" for i in range(200)))
     dead = f"http://127.0.0.1:{free_ports(1)[0]}"
     alive = f"http://127.0.0.1:{service.http}"
-    result = invoke(alive, dead, "--reviews", path, "--tries", "1")
-    assert isinstance(result.exception, AnalysisError)
-    assert str(result.exception).startswith(f"{dead} left 20 texts in a row without an answer")
+    result = run_ab("compare", alive, dead, "--reviews", path, "--tries", "1")
+    assert 1 == result.code
+    assert result.err.startswith(f"error: {dead} left 20 texts in a row without an answer")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("arguments", "message"),
     [
-        (["http://h:1", "r.jsonl"], AnalysisError, "two endpoints or two records"),
-        (["http://h:1", "http://h:2"], AnalysisError, "name the reviews"),
-        (["a", "b", "--reviews", "no.pdf"], DataError, "no.pdf must end in one of .csv, .tsv"),
+        (["http://h:1", "r.jsonl"], "two endpoints or two records"),
+        (["http://h:1", "http://h:2"], "name the reviews"),
+        (["a", "b", "--reviews", "no.pdf"], "no.pdf must end in one of .csv, .tsv"),
     ],
     ids=["mixed", "no reviews", "not a table"],
 )
-def test_wrong_arguments_are_told_before_any_work(
-    arguments: list[str], error: type[Exception], message: str
-) -> None:
+def test_wrong_arguments_are_told_before_any_work(arguments: list[str], message: str) -> None:
     """One sentence each."""
-    result = invoke(*arguments)
-    assert isinstance(result.exception, error)
-    assert message in str(result.exception)
+    result = run_ab("compare", *arguments)
+    assert 1 == result.code
+    assert message in result.err

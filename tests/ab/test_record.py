@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from ab.__main__ import app
 from ab.data import Review, fingerprint, read_reviews, read_truths, shuffled
 from ab.errors import DataError, RecordError
 from ab.events import truth
 from ab.observations import observe
 from ab.record import Journal, read_record
 from tests.ab.records import LABELS, answer, run_line
+from tests.ab.running import run_ab
 
 SHARES = {"a": 0.5, "b": 0.5}
 
@@ -191,21 +190,16 @@ def test_each_command_passes_the_names_of_the_columns_on(
     path, record = tmp_path / "a.csv", tmp_path / "record"
     path.write_text("id,text,label\n7,good,pos\n", encoding="utf-8")
     write(record, run_line(1, SHARES), answer(7, "a"))
-    arguments = {
+    commands: dict[str, list[str | Path]] = {
         "run": [
-            path,
-            "--endpoint",
-            "http://127.0.0.1:1",
-            "--record",
-            tmp_path / "new",
-            "--models=a",
+            path, "--endpoint", "http://127.0.0.1:1", "--record", tmp_path / "new", "--models=a",
         ],
         "compare": ["http://127.0.0.1:1", "http://127.0.0.1:1", "--reviews", path, "--tries", "1"],
         "truth": [record, path, "--no-feedback"],
-    }[name]
+    }  # fmt: skip
     option = [f"--{column}-column", "stars"]
     if (name, column) in (("run", "label"), ("compare", "label")):
         path.write_text("id,text,label,stars\n7,good,pos,none\n", encoding="utf-8")
-    result = CliRunner().invoke(app, [name, *map(str, arguments), *option])
-    assert isinstance(result.exception, DataError), result.output
-    assert re.search("'stars'|'none' is not a known label|`label` and", str(result.exception))
+    ended = run_ab(name, *commands[name], *option)
+    assert 1 == ended.code, ended.out
+    assert re.search("'stars'|'none' is not a known label|`label` and", ended.err)

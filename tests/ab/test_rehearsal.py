@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,8 +15,7 @@ from ab.observations import confusion_of_feedback
 from ab.record import read_record
 from ab.rehearsal.counters import compare
 from tests import ROOT
-
-pytestmark = pytest.mark.long
+from tests.ab.running import run_ab
 
 MANIFEST = ROOT / "deploy" / "ab-test.yaml"
 
@@ -34,13 +32,14 @@ def test_models_and_shares_come_from_the_manifest() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('value: "0.5"}', 'value: "70"}', "ratioA is '70'"),
-        ("{name: ratioA,", "{name: ratio,", "must have the one parameter ratioA"),
-        ("parameters:\n          - {name: ratioA", "parameters:\n          - {name: x, type: INT, "
-         'value: "1"}\n          - {name: ratioA', "must have the one parameter ratioA"),
+        ('value: "0.5"', 'value: "70"', "ratioA is '70'"),
+        ("- name: ratioA", "- name: ratio", "must have the one parameter ratioA"),
+        ("- name: ratioA", '- {name: x, type: INT, value: "1"}\n      - name: ratioA',
+         "must have the one parameter ratioA"),
         ("RANDOM_ABTEST", "RANDOM_ABTST", "holds 0 RANDOM_ABTEST nodes"),
         ("kind: SeldonDeployment", "kind: [", "is no SeldonDeployment"),
     ],
+    ids=["over 1", "another name", "two parameters", "no router", "not YAML"],
 )  # fmt: skip
 def test_a_node_that_would_split_otherwise_is_refused(
     tmp_path: Path, old: str, new: str, told: str
@@ -67,16 +66,13 @@ def test_a_counter_that_differs_is_found() -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_whole_rehearsal(tmp_path: Path) -> None:
     """`make ab`: real microservices, feedback along the route, a report, and equal counters."""
-    command = [
-        sys.executable, "-m", "ab", "rehearse", "--output", str(tmp_path), "--limit", "60",
-        "--reviews", str(ROOT / "ab" / "rehearsal" / "reviews.tsv"),
-    ]  # fmt: skip
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert 0 == run.returncode, run.stdout + run.stderr
-    said = " ".join(run.stdout.split())
-    assert "The confusion counters on both metrics ports equal the record." in said
+    reviews = ROOT / "ab" / "rehearsal" / "reviews.tsv"
+    run = run_ab("rehearse", "--output", tmp_path, "--limit", "60", "--reviews", reviews)
+    assert 0 == run.code, run.out + run.err
+    assert "The confusion counters on both metrics ports equal the record." in run.out
     assert "roberta" in (tmp_path / "report.html").read_text(encoding="utf-8")
     events = read_record(tmp_path / "record.jsonl").events
     tables = confusion_of_feedback(events)

@@ -10,9 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from ab.__main__ import app
 from ab.attribution import Model
 from ab.errors import AnalysisError, RecordError
 from ab.events import truth
@@ -21,6 +19,7 @@ from ab.report.analysis import Analysis, Terms, analyse
 from ab.report.rows import of_split
 from ab.report.verdict import Finding, judge, warnings
 from tests.ab import records
+from tests.ab.running import run_ab
 
 MODELS = {"lexicon": 0.5, "roberta": 0.5}
 
@@ -370,24 +369,18 @@ class Page(HTMLParser):
         self.ids += [v or "" for k, v in attrs if k == "id"]
 
 
-def invoke(*arguments: str | Path) -> Result:
-    """The command line in this process."""
-    return CliRunner().invoke(app, ["report", *map(str, arguments)])
-
-
 def test_the_command_prints_and_leaves_json_and_a_page(tmp_path: Path) -> None:
     """Terminal, JSON and page must tell the same story, and the page needs no other file."""
     events = records.simulated(600, {"lexicon": 0.65, "<b>roberta</b>": 0.85})
     path = records.write(tmp_path / "record.jsonl", events)
-    result = invoke(path, "--json", tmp_path / "r.json", "--html", tmp_path / "r.html")
-    assert 0 == result.exit_code, result.output
-    told = " ".join(result.output.split())
+    result = run_ab("report", path, "--json", tmp_path / "r.json", "--html", tmp_path / "r.html")
+    assert 0 == result.code, result.err
     document = json.loads((tmp_path / "r.json").read_text())
     html = (tmp_path / "r.html").read_text()
 
     duel = document["duels"][0]
     assert "b_wins" == duel["verdict"]["finding"]
-    assert duel["verdict"]["headline"] in told
+    assert duel["verdict"]["headline"] in result.out
     assert duel["verdict"]["headline"].replace("<", "&lt;").replace(">", "&gt;") in html
     assert {"p50", "p90", "p95", "p99"} == document["models"][0]["latency_s"].keys()
     assert 600 == sum(sum(map(sum, m["confusion"])) for m in document["models"])
@@ -422,6 +415,7 @@ def test_wrong_options_are_told_before_any_work(
 ) -> None:
     """One sentence, and no file."""
     path = records.write(tmp_path / "record.jsonl", plain())
-    result = invoke(path, *options)
-    assert message in str(result.exception)
+    result = run_ab("report", path, *options)
+    assert 1 == result.code
+    assert message in result.err
     assert ["record.jsonl"] == [p.name for p in tmp_path.iterdir()]

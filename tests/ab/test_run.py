@@ -21,7 +21,7 @@ from ab.run.runner import RETRIED, Pace
 from ab.run.session import Session
 from tests import ROOT
 from tests.ab.fake import FakeEndpoint, Script
-from tests.ab.running import execute, lines, once, options, seen, write_reviews
+from tests.ab.running import execute, lines, once, options, run_ab, seen, write_reviews
 from tests.service import Service, free_ports
 
 N = 12
@@ -255,10 +255,8 @@ def test_an_interrupted_run_resumes(reviews: Path, number: signal.Signals) -> No
         _, said = process.communicate(timeout=60)
         assert (-9 if number is signal.SIGKILL else 3) == process.returncode
         first = seen(given)
-        again = subprocess.run(
-            [*command, "--resume"], cwd=ROOT, capture_output=True, text=True, timeout=60
-        )
-    assert 0 == again.returncode, again.stderr
+        again = run_ab(*command[3:], "--resume")
+    assert 0 == again.code, again.err
     found = seen(given)
     assert first.unsent > 0
     assert (0, N) == (found.unsent, len(found.answered))
@@ -373,17 +371,12 @@ def test_wrong_arguments_get_one_sentence(reviews: Path, tmp_path: Path) -> None
     """What can be wrong before the first request is told without a stack trace."""
     with pytest.raises(EndpointError, match="is no endpoint"):
         Session(options(reviews, "localhost:9000"))
-    with pytest.raises(DataError, match=r"ending in \.tsv"):
-        Session(options(tmp_path / "reviews.txt", "http://127.0.0.1:1"))
-    run = subprocess.run(
-        [sys.executable, "-m", "ab", "run", str(reviews), "--endpoint", "http://127.0.0.1:1",
-         "--record", str(tmp_path / "r.jsonl")],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-    assert (1, "error: name the models with --models, or give the --manifest") == (
-        run.returncode,
-        " ".join(run.stderr.split()),
-    )
+    with pytest.raises(DataError, match="must end in one of"):
+        Session(options(tmp_path / "reviews.parquet", "http://127.0.0.1:1"))
+    record = tmp_path / "r.jsonl"
+    run = run_ab("run", reviews, "--endpoint", "http://127.0.0.1:1", "--record", record)
+    sentence = "error: name the models with --models, or give the --manifest"
+    assert (1, sentence) == (run.code, run.err)
 
 
 def counted(service: Service) -> Counter[tuple[str, str]]:

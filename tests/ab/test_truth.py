@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +9,8 @@ import pytest
 from ab.data import fingerprint
 from ab.observations import confusion_of_feedback
 from ab.record import read_record
-from tests import ROOT
 from tests.ab.fake import FakeEndpoint, Script
-from tests.ab.running import execute, lines, once, options, seen, write_reviews
+from tests.ab.running import Ended, execute, lines, once, options, run_ab, seen, write_reviews
 
 N = 6
 
@@ -23,9 +20,8 @@ def reviews(tmp_path: Path) -> Path:
     return write_reviews(tmp_path / "unlabelled.tsv", N, labelled=False)
 
 
-def tell(record: Path, truths: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ab", "truth", str(record), str(truths), *more]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+def tell(record: Path, truths: Path, *more: str) -> Ended:
+    return run_ab("truth", record, truths, *more)
 
 
 @pytest.mark.parametrize("by", ["id", "text"])
@@ -40,9 +36,9 @@ def test_truths_are_matched_and_sent_once(reviews: Path, by: str) -> None:
         execute(given)
         assert not endpoint.feedbacks
         assert all(o.truth is None for o in seen(given).answered)
-        assert 0 == tell(given.record, truths).returncode
+        assert 0 == tell(given.record, truths).code
         again = tell(given.record, truths)
-        assert "6 truths matched, 0 fit no answer: nothing to do" in again.stderr
+        assert "6 truths matched, 0 fit no answer: nothing to do" in again.err
     assert once(N) == endpoint.feedbacks
     assert {"positive"} == {o.truth for o in seen(given).answered}
     table = confusion_of_feedback(read_record(given.record).events)
@@ -59,7 +55,7 @@ def test_a_lost_feedback_stays_uncertain(reviews: Path) -> None:
         execute(given)
         first = tell(given.record, truths)
         tell(given.record, truths)
-    assert "1 truths matched, 1 fit no answer: 1 feedback unknown, 1 recorded" in first.stderr
+    assert "1 truths matched, 1 fit no answer: 1 feedback unknown, 1 recorded" in first.err
     assert 1 == endpoint.feedbacks["review 3"]
     assert ("3",) == seen(given).uncertain_feedback
 
@@ -71,11 +67,11 @@ def test_a_contradicting_truth_is_refused(reviews: Path) -> None:
         given = options(reviews, endpoint.url)
         execute(given)
         truths.write_text("id\tlabel\n3\tnegative\n", encoding="utf-8")
-        assert 0 == tell(given.record, truths, "--no-feedback").returncode
+        assert 0 == tell(given.record, truths, "--no-feedback").code
         truths.write_text("id\tlabel\n2\tnegative\n3\tpositive\n", encoding="utf-8")
         refused = tell(given.record, truths)
-    assert 1 == refused.returncode
-    assert "review 3 is negative already, and now positive; nothing was sent" in refused.stderr
+    assert 1 == refused.code
+    assert "review 3 is negative already, and now positive; nothing was sent" in refused.err
     assert ["3"] == list(lines(given, "truth"))
     assert not endpoint.feedbacks
 
@@ -83,7 +79,7 @@ def test_a_contradicting_truth_is_refused(reviews: Path) -> None:
 def test_a_missing_record_is_not_made(tmp_path: Path) -> None:
     """A mistyped name must not leave an empty record behind."""
     run = tell(tmp_path / "nothing.jsonl", tmp_path / "truths.tsv")
-    assert (1, False) == (run.returncode, (tmp_path / "nothing.jsonl").exists())
+    assert (1, False) == (run.code, (tmp_path / "nothing.jsonl").exists())
 
 
 def test_a_checksum_finds_the_text_without_keeping_it() -> None:

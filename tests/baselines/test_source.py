@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -14,23 +13,7 @@ from baselines.source import Baseline, build_source
 from scripts.sbom import read_requirements
 from scripts.serve import image_environment
 from tests import ROOT
-from tests.service import COMMAND, Service
-
-
-class TreeService(Service):
-    """A service that sees a source tree and nothing of this repository."""
-
-    tree: Path
-
-    def launch(self) -> Self:
-        """Start it in the tree, as the image does."""
-        self._environment.update(PYTHONPATH=str(self.tree))
-        self.process = subprocess.Popen(
-            [str(COMMAND), self._interface, "--service-type", "MODEL"],
-            cwd=self.tree, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-        return self
+from tests.service import Service
 
 
 def environment_of(tree: Path) -> dict[str, str]:
@@ -43,8 +26,7 @@ def test_a_tree_serves_alone(name: str, tmp_path: Path) -> None:
     """A module that the tree lacks would end the container at its first start."""
     tree = build_source(name, tmp_path / "source")
     environment = environment_of(tree)
-    service = TreeService(environment["MODEL_NAME"], GRPC_WORKERS="0")
-    service.tree = tree
+    service = Service(environment["MODEL_NAME"], GRPC_WORKERS="0", PYTHONPATH=str(tree))
     with service.start():
         answer = service.post({"data": {"ndarray": ["This film is so good"]}}).json()
     assert ["negative", "positive"] == answer["data"]["names"]
