@@ -48,7 +48,7 @@ test-torch: $(TORCH)/ready  ## run the tests that need PyTorch, in an environmen
 	$(TORCH)/bin/python -m pytest --noconftest tests/conversion $(ARGS)
 
 model: $(VENV)/dev $(TORCH)/ready  ## make the default model from its checkpoint
-	lab/make_default.sh $(RUN) $(TORCH)/bin/python $(DATA)
+	lab/make_default.sh $(RUN) $(TORCH)/bin/python $(DATA) $(CHECKPOINT)
 	$(RUN) -m lab.same_model build/default/int8 models/default
 
 check: $(VENV)/dev  ## lint and types

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # From the checkpoint to the default model, by the project's own commands, into build/default/int8:
-# lab/make_default.sh PYTHON TORCH_PYTHON DATA
+# lab/make_default.sh PYTHON TORCH_PYTHON DATA [CHECKPOINT_FILE]
 set -euo pipefail
 
 python=$1 torch=$2 data=$3 build=build/default
 run() { echo "+ $*" >&2 && "$@"; }
 
+lab/checkpoint.sh "${4:-}"
 rm -rf "$build"
 run "$torch" -m lab.training.calibration "$data" $build/calibration.txt
 run "$torch" -m roberta_sentiment convert lab/training/checkpoint $build/fp32 \

@@ -16,13 +16,14 @@ from lab.training.corpus import Guard, read_tsv
 from lab.training.glue import Gluer
 from lab.training.stages import Figures
 from lab.training.texts import surface
+from roberta_sentiment.model.artifact import sha256_of
 
 SENTENCES, LONG = 376, 24
 """Calibration texts: sentences in their surface forms, and glued ones of 100 to 400 words."""
 
 
 def export_checkpoint(student: Path, checkpoint: Path) -> Figures:
-    """Write the student's tensors as float16 beside its config.json.
+    """Write the student's tensors as float16, its config.json and the sha256 of the tensors.
 
     Args:
         student: Hugging Face directory in float32.
@@ -34,10 +35,10 @@ def export_checkpoint(student: Path, checkpoint: Path) -> Figures:
     save_file(halved, checkpoint / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(student / "config.json", checkpoint / "config.json")
     worst = max(float((tensors[n] - halved[n].float()).abs().max()) for n in tensors)
-    return {
-        "checkpoint_bytes": sum(path.stat().st_size for path in checkpoint.iterdir()),
-        "largest_rounding": worst,
-    }
+    size = sum((checkpoint / name).stat().st_size for name in ("model.safetensors", "config.json"))
+    digest = sha256_of(checkpoint / "model.safetensors")
+    (checkpoint / "SHA256SUMS").write_text(f"{digest}  model.safetensors\n", encoding="ascii")
+    return {"checkpoint_bytes": size, "largest_rounding": worst}
 
 
 def calibration_texts(data: Path, seed: int) -> list[str]:

@@ -1,0 +1,1 @@
+"""The laboratory, as far as it runs without PyTorch."""
