@@ -191,6 +191,7 @@ def check_model(artifact: Artifact, settings: Settings) -> Checked:
             f"labels ({', '.join(labels)[:120]})"
         )
     head = artifact.head(settings.head)
+    _ = artifact.first_position  # raises where the graph asks for positions that nobody knows
     tokenizer = load_tokenizer(
         artifact,
         max_tokens=settings.max_tokens,

@@ -14,6 +14,7 @@ from roberta_sentiment.errors import GraphError
 _IDS_NAMES = ("input_ids", "input", "input_word_ids", "ids")
 _MASK_NAMES = ("attention_mask", "input_mask", "mask")
 _TYPE_NAMES = ("token_type_ids", "segment_ids", "input_type_ids", "type_ids")
+_POSITION_NAMES = ("position_ids",)
 _OUTPUT_NAMES = ("logits", "output", "probabilities", "scores")
 _INTEGERS = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 _MASKS = {
@@ -48,7 +49,7 @@ class Signature:
     """Names and types that the graph gives its inputs and its output.
 
     Attributes:
-        ids, mask, types, output: names of tensors.
+        ids, mask, types, positions, output: names of tensors.
         dtypes: of the inputs, by name.
         classes: width of the output; None if the graph does not say.
         single: whether the graph takes one text a run only.
@@ -61,6 +62,7 @@ class Signature:
     dtypes: Mapping[str, Any]
     classes: int | None
     single: bool = False
+    positions: str | None = None
 
 
 def read_signature(inputs: Sequence[Node], outputs: Sequence[Node]) -> Signature:
@@ -73,8 +75,10 @@ def read_signature(inputs: Sequence[Node], outputs: Sequence[Node]) -> Signature
     ids = _pick(inputs, _IDS_NAMES) or (inputs[0] if len(inputs) == 1 else None)
     if ids is None:
         raise GraphError(f"no input of the graph is named input_ids; it has {_names(inputs)}")
-    mask, types = _pick(inputs, _MASK_NAMES), _pick(inputs, _TYPE_NAMES)
-    unknown = [node for node in inputs if node not in (ids, mask, types)]
+    mask, types, positions = (
+        _pick(inputs, names) for names in (_MASK_NAMES, _TYPE_NAMES, _POSITION_NAMES)
+    )
+    unknown = [node for node in inputs if node not in (ids, mask, types, positions)]
     if unknown:
         raise GraphError(
             f"the graph asks for inputs unknown here: {_names(unknown)}; export it with input_ids, "
@@ -92,6 +96,7 @@ def read_signature(inputs: Sequence[Node], outputs: Sequence[Node]) -> Signature
         dtypes={node.name: _MASKS[node.type] for node in inputs},
         classes=width if isinstance(width, int) else None,
         single=any(node.shape[0] == 1 for node in inputs),
+        positions=positions.name if positions else None,
     )
 
 

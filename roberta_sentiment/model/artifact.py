@@ -175,6 +175,8 @@ class Artifact:
             )
         if len(set(labels)) != len(labels):
             raise ArtifactError(f"{self._where('config.json')}: two labels of {key} are equal")
+        if not all(map(str.strip, labels)) or None in given.values():
+            raise ArtifactError(f"{self._where('config.json')}: a label of {key} has no name")
         return labels
 
     def _default_labels(self) -> tuple[str, ...]:
@@ -204,13 +206,29 @@ class Artifact:
             ArtifactError: neither graph nor configuration says it.
         """
         rows = self.structure.word_rows(self.signature.ids)
-        said = self._whole_number("vocab_size") if self._says("vocab_size") else None
+        said = self._whole_number("vocab_size", 1) if self._says("vocab_size") else None
         if rows is None and said is None:
             raise ArtifactError(
                 f"{self._where('config.json')} does not say vocab_size, and the graph has no word "
                 "table that could be told; add it"
             )
         return min(size for size in (rows, said) if size is not None)
+
+    @property
+    def first_position(self) -> int:
+        """Position of a text's first token, for a graph that asks for `position_ids`.
+
+        Raises:
+            ArtifactError: it asks for them, and nothing says how they are numbered.
+        """
+        first = families.first_position(self.config, self.pad_token)
+        if first is None and self.signature.positions:
+            raise ArtifactError(
+                f"the graph asks for {self.signature.positions}, and model_type "
+                f"{families.model_type(self.config)[:40]!r} does not tell how positions are "
+                "numbered; export it without this input, as optimum-cli does"
+            )
+        return first or 0
 
     @property
     def position_limit(self) -> int:
@@ -260,11 +278,12 @@ class Artifact:
     def _says(self, key: str) -> bool:
         return self.config.get(key) is not None
 
-    def _whole_number(self, key: str) -> int:
+    def _whole_number(self, key: str, least: int = 0) -> int:
         value = self.config.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ArtifactError(
-                f"{self._where('config.json')}: {key} is {value!r}; a whole number is needed"
+                f"{self._where('config.json')}: {key} is {repr(value)[:60]}; a whole number from "
+                f"{least} is needed"
             )
         return value
 
@@ -488,7 +507,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST_JSON_BYTES:
             raise ArtifactError(f"{path} is larger than {_MOST_JSON_BYTES} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ArtifactError(f"{path} can't be read: {error.strerror}") from error
     except RecursionError:

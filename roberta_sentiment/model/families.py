@@ -101,6 +101,12 @@ def position_limit(
     return _least(places - unused, trained)
 
 
+def first_position(config: Mapping[str, Any], pad_id: int | None) -> int | None:
+    """Position of a text's first token; None if the family's rule is unknown."""
+    kind = model_type(config)
+    return _unused_rows(kind, pad_id, counted=False) if kind in _KNOWN else None
+
+
 def position_rows(config: Mapping[str, Any]) -> int | None:
     """Rows that the table of positions has by the configuration; None if it does not say it."""
     said = config.get("max_position_embeddings")

@@ -85,11 +85,20 @@ def open_prepared(
     key = optimized_key(artifact.digest)
     known = optimized if optimized and optimized.key == key and optimized.unchanged() else None
     found = known or cache.find(key)
-    open_whole = functools.partial(open_session, threads=threads, caller_cpu=serving_cpu)
+    open_whole = functools.partial(
+        open_session,
+        threads=threads,
+        caller_cpu=serving_cpu,
+        first_position=artifact.first_position,
+    )
     if found:
         file = found.path / FILE
         whole = open_whole(file, optimized=True)
-        single = open_session(file, threads=1, optimized=True) if threads > 1 else None
+        single = (
+            open_session(file, threads=1, optimized=True, first_position=artifact.first_position)
+            if threads > 1
+            else None
+        )
         return Prepared(whole, OPTIMIZED, single)
     found = cache.find(_masked_key(artifact.digest))
     if found:

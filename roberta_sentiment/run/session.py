@@ -47,14 +47,16 @@ class Session:
 
     Args:
         session: an ONNX Runtime session of a sequence-classification graph.
+        first_position: of a text's first token, for a graph that asks for positions.
 
     Raises:
         GraphError: the graph's inputs or outputs are not those of such a graph.
     """
 
-    def __init__(self, session: InferenceSession) -> None:
+    def __init__(self, session: InferenceSession, first_position: int = 0) -> None:
         self._session = session
         self.signature = read_signature(session.get_inputs(), session.get_outputs())
+        self._first_position = first_position
         self._packed = PACKED in session.get_modelmeta().custom_metadata_map
 
     @property
@@ -89,6 +91,9 @@ class Session:
             feed[names.mask] = mask.astype(names.dtypes[names.mask])
         if names.types is not None:
             feed[names.types] = np.zeros(ids.shape, dtype=names.dtypes[names.types])
+        if names.positions is not None:
+            row = np.arange(ids.shape[1], dtype=names.dtypes[names.positions])
+            feed[names.positions] = np.tile(row + self._first_position, (len(ids), 1))
         try:
             logits = self._session.run([names.output], feed)[0]
         except Exception as error:  # ONNX Runtime has no common base class for its errors
@@ -109,6 +114,7 @@ def open_session(
     optimized: bool = False,
     configuration: Mapping[str, str] = CONFIGURATION,
     caller_cpu: int | None = None,
+    first_position: int = 0,
 ) -> Session:
     """Load a graph into ONNX Runtime.
 
@@ -118,6 +124,7 @@ def open_session(
         optimized: the file was saved by ONNX Runtime after all its optimisations.
         configuration: of the session, by ONNX Runtime's keys.
         caller_cpu: CPU of the threads that call `run`, which the session's own then leave alone.
+        first_position: of a text's first token, for a graph that asks for positions.
 
     Raises:
         GraphError: ONNX Runtime can't load the file, or it is no classification graph.
@@ -140,7 +147,7 @@ def open_session(
     except Exception as error:  # ONNX Runtime has no common base class for its errors
         name = "the edited graph" if isinstance(model, bytes) else model
         raise GraphError(f"ONNX Runtime can't load {name}: {first_line(error)}") from error
-    return Session(session)
+    return Session(session, first_position)
 
 
 def _affinities(threads: int, caller_cpu: int | None) -> dict[str, str]:

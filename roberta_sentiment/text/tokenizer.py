@@ -302,6 +302,11 @@ def load_tokenizer(
     Raises:
         ArtifactError: the files are damaged, or do not fit the model.
     """
+    if artifact.pad_id >= artifact.vocab_size:
+        raise ArtifactError(
+            f"config.json: pad_token_id is {artifact.pad_id}, but the model has rows for 0 to "
+            f"{artifact.vocab_size - 1}; correct it"
+        )
     known = artifact.known_limit
     limit = max_tokens if max_tokens and known is None else artifact.position_limit
     if max_tokens > limit:
@@ -383,13 +388,23 @@ def _follow_configuration(backend: Tokenizer, config: Mapping[str, Any]) -> None
     normalizer, pre_tokenizer = backend.normalizer, backend.pre_tokenizer
     if isinstance(normalizer, normalizers.BertNormalizer):
         for key, name in _NORMALIZER.items():
-            if key in config:
-                setattr(normalizer, name, config[key])
+            value = _yes_or_no(config, key)
+            if value is not None or (key in config and key == "strip_accents"):
+                setattr(normalizer, name, value)  # without a value accents go with capitals
         backend.normalizer = normalizer
-    space = config.get("add_prefix_space")
+    space = _yes_or_no(config, "add_prefix_space")
     if isinstance(pre_tokenizer, pre_tokenizers.ByteLevel) and space is not None:
-        pre_tokenizer.add_prefix_space = bool(space)
+        pre_tokenizer.add_prefix_space = space
         backend.pre_tokenizer = pre_tokenizer
+
+
+def _yes_or_no(config: Mapping[str, Any], key: str) -> bool | None:
+    value = config.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise ArtifactError(
+            f"tokenizer_config.json: {key} is {repr(value)[:60]}; true or false is needed"
+        )
+    return value
 
 
 def _through_transformers(artifact: Artifact) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,11 +65,12 @@ def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:
         ArtifactError: no directory can be written.
     """
     model = _best(artifact)
-    reference = open_session(artifact.onnx_path, threads=1)
+    open_one = functools.partial(open_session, threads=1, first_position=artifact.first_position)
+    reference = open_one(artifact.onnx_path)
 
     def write(directory: Path) -> None:
         save_optimized(model, directory / FILE)
-        saved = open_session(directory / FILE, threads=1, optimized=True)
+        saved = open_one(directory / FILE, optimized=True)
         if not _same(reference, saved, artifact):
             raise QualityError(
                 f"the optimised graph of {artifact.onnx_path} answers otherwise than the graph "
@@ -99,10 +101,11 @@ def save_optimized(model: onnx.ModelProto, path: Path) -> None:
 def _best(artifact: Artifact) -> onnx.ModelProto:
     """The leanest graph that answers as the artifact's: built anew, masked, or as it is."""
     model = onnx.load(str(artifact.onnx_path))
-    reference = open_session(artifact.onnx_path, threads=1)
+    open_one = functools.partial(open_session, threads=1, first_position=artifact.first_position)
+    reference = open_one(artifact.onnx_path)
     try:
         fused = build(from_onnx(model, artifact.config))
-        if _same(reference, open_session(fused.SerializeToString(), threads=1), artifact):
+        if _same(reference, open_one(fused.SerializeToString()), artifact):
             return fused
         logger.warning("built anew, the graph answers otherwise; it is optimised as it is")
     except GraphError as error:

@@ -70,4 +70,8 @@ class Subject:
         return rows, self.classifier.classify_ids(rows).logits
 
     def _open(self) -> Session:
-        return open_session(self.artifact.onnx_path, threads=available_cpus())
+        return open_session(
+            self.artifact.onnx_path,
+            threads=available_cpus(),
+            first_position=self.artifact.first_position,
+        )

@@ -12,8 +12,10 @@ from pathlib import Path
 import onnx
 import pytest
 
+from roberta_sentiment.classifier import check_model
 from roberta_sentiment.errors import ArtifactError
 from roberta_sentiment.model.artifact import DEFAULT_MODEL, claimed_digest, locate, open_artifact
+from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.manifest import write_manifest
 from tests import toy
 
@@ -160,6 +162,8 @@ def test_an_incomplete_directory_is_refused(tmp_path: Path, spoil: Spoil, words:
         pytest.param({"a": "bad"}, "number its labels", id="word"),
         pytest.param(["bad", "good"], "not an object", id="list"),
         pytest.param({"0": "x", "1": "x"}, "equal", id="twice"),
+        pytest.param({"0": "x", "1": " "}, "no name", id="blank"),
+        pytest.param({"0": "x", "1": None}, "no name", id="null"),
     ],
 )
 def test_labels_must_number_the_classes(tmp_path: Path, id2label: object, words: str) -> None:
@@ -168,6 +172,36 @@ def test_labels_must_number_the_classes(tmp_path: Path, id2label: object, words:
     edit("config.json", id2label=id2label)(directory)
     with pytest.raises(ArtifactError, match=words):
         _ = open_artifact(directory).labels
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({"pad_token_id": 10**9}, "pad_token_id is 1000000000, but the model has rows",
+                     id="padding beyond the words"),
+        pytest.param({"pad_token_id": -1}, "-1; a whole number from 0 is needed", id="negative"),
+        pytest.param({"pad_token_id": "1"}, "'1'; a whole number from 0", id="a text"),
+        pytest.param({"vocab_size": 0}, "vocab_size is 0; a whole number from 1", id="no words"),
+        pytest.param({"vocab_size": [1] * 999}, "a whole number from 1", id="a long list"),
+        pytest.param({"max_position_embeddings": 1.5}, "1.5; a whole number", id="a fraction"),
+    ],
+)  # fmt: skip
+def test_numbers_that_can_not_be_abort(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    """At start; padding that is no word would fail at the first batch."""
+    directory = toy.write(tmp_path / "model")
+    edit("config.json", **changes)(directory)
+    with pytest.raises(ArtifactError, match=words) as caught:
+        check_model(open_artifact(directory), Settings())
+    assert len(caught.value.message) <= 300
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    """Editors on Windows write one."""
+    config = toy.write(tmp_path / "model") / "config.json"
+    config.write_text("\ufeff" + config.read_text(encoding="utf-8"), encoding="utf-8")
+    assert toy.LABELS == open_artifact(config.parent).labels
 
 
 def test_the_place_of_the_model(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def limit(config: dict[str, Any], **found: Any) -> int | None:
         pytest.param("roberta", {"pad_id": 1, "tokenizer_limit": 512}, 512, id="both"),
         pytest.param("deberta-v2", {}, 514, id="relative"),
         pytest.param("deberta-v2", {"tokenizer_limit": 1000}, 1000, id="relative, as trained"),
+        pytest.param("deberta-v2", {"tokenizer_limit": 1_000_000}, 1_000_000, id="most sensible"),
+        pytest.param("deberta-v2", {"tokenizer_limit": 1_000_001}, 514, id="relative, senseless"),
         pytest.param("deberta-v2", {"tokenizer_limit": 1000, "rows": 600}, 600, id="with a table"),
         pytest.param("new", {}, None, id="unknown"),
         pytest.param("new", {"tokenizer_limit": 256}, None, id="unknown, with a tokenizer"),

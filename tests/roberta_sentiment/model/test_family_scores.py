@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
-from roberta_sentiment.classifier import load_classifier
+from roberta_sentiment.classifier import check_model, load_classifier
 from roberta_sentiment.errors import ArtifactError, StartError
 from roberta_sentiment.model import families as rules
 from roberta_sentiment.model.artifact import open_artifact
+from roberta_sentiment.model.cache import default_roots
 from roberta_sentiment.settings import Settings
+from roberta_sentiment.tools.optimize import optimize
 from tests import families
 
 SMALL = Settings(threads=1, window_overlap=8)
@@ -135,6 +138,53 @@ def test_a_limit_without_room_for_a_text_aborts(edited: Callable[..., Path], lim
         load_classifier(
             open_artifact(edited("bert/softmax2", max_position_embeddings=limit)), SMALL
         )
+
+
+def ask_for_positions(path: Path) -> Path:
+    """Make the graph of a model directory take its positions as an input, as some exports do."""
+    model = onnx.load(path / "model.onnx")
+    positions = onnx.ValueInfoProto()
+    positions.CopyFrom(model.graph.input[0])
+    positions.name = "position_ids"
+    model.graph.input.append(positions)
+    changed = 0
+    for node in model.graph.node:
+        if node.op_type == "Gather" and "position_embeddings" in node.input[0]:
+            node.input[1] = positions.name
+            changed += 1
+    assert 1 == changed
+    onnx.save(model, path / "model.onnx")
+    return path
+
+
+@pytest.mark.parametrize("family", ["roberta", "bert", "mpnet", "albert", "camembert"])
+def test_positions_are_numbered_as_the_family_does(
+    edited: Callable[..., Path], family: str
+) -> None:
+    """A graph that asks for position_ids gets those that transformers would make."""
+    path = ask_for_positions(edited(f"{family}/softmax3"))
+    reference = families.read_reference(path)
+    classifier = load_classifier(open_artifact(path), SMALL)
+    together = classifier.classify(reference.texts)
+    np.testing.assert_allclose(together.logits, reference.logits, atol=TOLERANCE)
+    assert together.work.batches < len(reference.texts)
+
+
+def test_an_optimised_graph_gets_its_positions(edited: Callable[..., Path]) -> None:
+    """Whether or not the input is still there."""
+    artifact = open_artifact(ask_for_positions(edited("mpnet/softmax3")))
+    optimize(artifact, default_roots())
+    reference = families.read_reference(artifact.path)
+    settings = Settings(threads=2, window_overlap=8)
+    logits = load_classifier(artifact, settings).classify(reference.texts).logits
+    np.testing.assert_allclose(logits, reference.logits, atol=TOLERANCE)
+
+
+def test_positions_of_an_unknown_family_abort(edited: Callable[..., Path]) -> None:
+    """Counted from 0 or from 2, both run, and one of them is wrong."""
+    artifact = open_artifact(ask_for_positions(edited("bert/softmax3", model_type="new")))
+    with pytest.raises(ArtifactError, match=r"asks for position_ids.*'new'.*export it without"):
+        check_model(artifact, SMALL)
 
 
 def test_every_published_family_has_a_rule() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -169,6 +170,34 @@ def test_vocab_and_merges_give_the_same_ids(tmp_path: Path) -> None:
     (directory / "tokenizer.json").unlink()
     slow = load_tokenizer(open_artifact(directory), max_tokens=0, overlap=8)
     assert fast.encode(AWKWARD, "end") == slow.encode(AWKWARD, "end")
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "value"),
+    [
+        ("bert", "do_lower_case", "yes"),
+        ("bert", "tokenize_chinese_chars", 1),
+        ("roberta", "add_prefix_space", "no"),
+    ],
+)
+def test_a_setting_of_the_tokenizer_that_is_no_boolean_aborts(
+    tmp_path: Path, family: str, key: str, value: object
+) -> None:
+    """What its maker meant is not known, and "no" was once taken for true."""
+    path = families.unpack(tmp_path, [family]) / family / "softmax2"
+    (path / "tokenizer_config.json").write_text(json.dumps({key: value}), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=f"{key} is .*; true or false is needed"):
+        load_tokenizer(open_artifact(path), max_tokens=0, overlap=8)
+
+
+@pytest.mark.parametrize("key", ["do_lower_case", "strip_accents", "add_prefix_space"])
+def test_a_setting_of_the_tokenizer_that_is_null_says_nothing(tmp_path: Path, key: str) -> None:
+    """transformers saves strip_accents so."""
+    path = families.unpack(tmp_path, ["bert"]) / "bert" / "softmax2"
+    before = load_tokenizer(open_artifact(path), max_tokens=0, overlap=8)
+    (path / "tokenizer_config.json").write_text(json.dumps({key: None}), encoding="utf-8")
+    after = load_tokenizer(open_artifact(path), max_tokens=0, overlap=8)
+    assert before.encode(["GOOD Film, café"], "end") == after.encode(["GOOD Film, café"], "end")
 
 
 def test_threads_do_not_keep_words_of_their_own() -> None:
