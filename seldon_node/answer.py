@@ -10,10 +10,8 @@ from typing import Any
 from google.protobuf import json_format, struct_pb2
 from seldon_core.proto import prediction_pb2
 
-from roberta_sentiment.errors import OptionError, PayloadError, SentimentError
-from roberta_sentiment.model.heads import Head
+from roberta_sentiment.errors import PayloadError, SentimentError
 from roberta_sentiment.predictions import Predictions
-from roberta_sentiment.settings import Output
 from seldon_node.payload import Request
 
 Message = dict[str, Any]
@@ -157,24 +155,6 @@ def _describe(request: Request, predictions: Predictions) -> list[Message]:
         entry["truncated"] = i in predictions.truncated
         described.append(entry)
     return described
-
-
-def check_output(output: Output, head: Head) -> None:
-    """Refuse an output that the model has not.
-
-    Raises:
-        OptionError: with what to ask for in its place.
-    """
-    if output == "logits" and head.in_graph:
-        raise OptionError(
-            "output is logits, but this model's graph ends in its activation and gives no logits; "
-            "ask for probabilities"
-        )
-    if output == "label" and head.is_regression:
-        raise OptionError(
-            "output is label, but this model gives values and chooses no label; ask for "
-            "probabilities, which are the values"
-        )
 
 
 def _mapping(incoming: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -183,7 +183,7 @@ class SentimentNode:
             incoming = message.get("meta") if isinstance(message, dict) else None
             meta = answer.build_meta(incoming)
             request = payload.parse(message, self.settings)
-            answer.check_output(request.options.output, self.head)
+            payload.check_output(request.options.output, self.head)
             predictions = self._predict(request)
             meta["tags"].update(self._tags(predictions))
             result = answer.build(request, predictions, meta)

@@ -7,10 +7,7 @@ import binascii
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
-
-from google.protobuf import struct_pb2
-from seldon_core.proto import prediction_pb2
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from roberta_sentiment.errors import (
     OptionError,
@@ -22,6 +19,12 @@ from roberta_sentiment.errors import (
 )
 from roberta_sentiment.settings import Output, Settings, Truncation
 from roberta_sentiment.text.check import check_text
+
+if TYPE_CHECKING:
+    from google.protobuf import struct_pb2
+    from seldon_core.proto import prediction_pb2
+
+    from roberta_sentiment.model.heads import Head
 
 Kind = Literal["ndarray", "tensor", "strData", "jsonData", "binData"]
 
@@ -128,7 +131,7 @@ def parse(message: object, settings: Settings) -> Request:
         request = Request("binData", [_decode(value)])
     else:
         request = Request("strData", [value])
-    _check_size(request, settings)
+    check_size(request, settings)
     return request
 
 
@@ -200,7 +203,7 @@ def _parse_rows(rows: list[Any]) -> list[list[int]]:
                 f"row {i} has {len(row)} token ids, row 0 has {length}; "
                 "pad the rows to one length with the pad id"
             )
-        parsed.append([_whole_number(i, j, value) for j, value in enumerate(row)])
+        parsed.append([whole_number(i, j, value) for j, value in enumerate(row)])
     return parsed
 
 
@@ -220,11 +223,11 @@ def _parse_tensor(tensor: object) -> list[list[int]]:
             f"{texts * length} are needed"
         )
     return [
-        [_whole_number(i, j, values[i * length + j]) for j in range(length)] for i in range(texts)
+        [whole_number(i, j, values[i * length + j]) for j in range(length)] for i in range(texts)
     ]
 
 
-def _whole_number(row: int, column: int, value: object) -> int:
+def whole_number(row: int, column: int, value: object) -> int:
     if not _is_whole(value) or not abs(value) < _LARGEST_ID:  # type: ignore[arg-type]
         raise TokenIdError(
             f"row {row}, column {column}: {describe(value)} is no token id; "
@@ -240,7 +243,7 @@ def _parse_json_data(value: object) -> Request:
         if unknown or "texts" not in value:
             named = f"the unknown field {brief(unknown[0])}" if unknown else "no texts"
             raise PayloadError(f"jsonData has {named}; it holds texts and, if you like, options")
-        options = _parse_options(value.get("options"))
+        options = parse_options(value.get("options"))
         value = value["texts"]
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list):
@@ -253,7 +256,7 @@ def _parse_json_data(value: object) -> Request:
     return Request("jsonData", texts, options=options)
 
 
-def _parse_options(options: object) -> Options:
+def parse_options(options: object) -> Options:
     if options is None:
         return Options()
     if not isinstance(options, dict):
@@ -272,6 +275,24 @@ def _parse_options(options: object) -> Options:
         output=options.get("output", "probabilities"),
         top_k=None if top_k is None else int(top_k),
     )
+
+
+def check_output(output: Output, head: Head) -> None:
+    """Refuse an output that the model has not.
+
+    Raises:
+        OptionError: with what to ask for in its place.
+    """
+    if output == "logits" and head.in_graph:
+        raise OptionError(
+            "output is logits, but this model's graph ends in its activation and gives no logits; "
+            "ask for probabilities"
+        )
+    if output == "label" and head.is_regression:
+        raise OptionError(
+            "output is label, but this model gives values and chooses no label; ask for "
+            "probabilities, which are the values"
+        )
 
 
 def _check_choice(options: Mapping[str, Any], name: str, allowed: Sequence[str]) -> None:
@@ -296,7 +317,7 @@ def _decode(value: object) -> str:
         ) from None
 
 
-def _check_size(request: Request, settings: Settings) -> None:
+def check_size(request: Request, settings: Settings) -> None:
     if len(request) > settings.max_texts:
         raise TooManyTextsError(len(request), settings.max_texts)
     characters = 0

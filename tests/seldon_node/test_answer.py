@@ -15,7 +15,7 @@ from roberta_sentiment.errors import OptionError, OverloadedError, PayloadError
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions, Work
 from roberta_sentiment.settings import Output
-from seldon_node import answer
+from seldon_node import answer, payload
 from seldon_node.payload import Kind, Options, Request
 
 WORK = Work(1, 3, 0, 0.0, 0.0, 0.0)
@@ -116,10 +116,10 @@ def test_an_output_that_the_model_has_not_is_refused(
 ) -> None:
     """The sentence says what to ask for."""
     if not refused:
-        answer.check_output(output, head)
+        payload.check_output(output, head)
         return
     with pytest.raises(OptionError, match="ask for probabilities"):
-        answer.check_output(output, head)
+        payload.check_output(output, head)
 
 
 def test_meta_goes_back_to_its_sender(monkeypatch: pytest.MonkeyPatch) -> None:
