@@ -1,0 +1,59 @@
+"""The project's errors as MLServer's: HTTP status, gRPC code and sentence."""
+
+from __future__ import annotations
+
+import logging
+
+import grpc
+from mlserver.errors import MLServerError
+
+from roberta_sentiment.errors import OverloadedError, SentimentError
+
+OWN_FAULT = "the server failed; its log has the details"
+
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.FAILED_PRECONDITION,
+    499: grpc.StatusCode.CANCELLED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+class ServingError(MLServerError):  # type: ignore[misc]  # upstream is untyped
+    """One of our errors, as MLServer answers it.
+
+    Attributes:
+        code: the gRPC code that means the same as the HTTP status.
+        retry_after: seconds after which a new try makes sense, where that is known.
+    """
+
+    def __init__(self, error: SentimentError) -> None:
+        super().__init__(error.message, error.http_status)
+        self.retry_after = error.retry_after
+        self.code = (
+            grpc.StatusCode.RESOURCE_EXHAUSTED
+            if isinstance(error, OverloadedError)
+            else code_of(error.http_status)
+        )
+
+
+def code_of(http_status: int) -> grpc.StatusCode:
+    """The gRPC code that means the same as an HTTP status."""
+    return _CODES.get(http_status, grpc.StatusCode.INTERNAL)
+
+
+class NoTraceOfCallers(logging.Filter):
+    """Leaves stack traces out of the log where a caller was refused.
+
+    MLServer logs every error with its trace, so that whoever sends nonsense fills the log.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record, without a trace if it is about one of our refusals."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, MLServerError) and error.status_code != 500:
+            record.exc_info = record.exc_text = None
+        return True

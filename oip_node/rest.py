@@ -1,0 +1,227 @@
+"""What MLServer's REST application lacks: limits, `{"error": sentence}`, callers that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+
+from oip_node.errors import OWN_FAULT, ServingError
+from roberta_sentiment.errors import (
+    BodyTooLargeError,
+    OverloadedError,
+    PayloadError,
+    RequestError,
+    SentimentError,
+    shorten,
+)
+from roberta_sentiment.settings import Settings
+
+Receive = Callable[[], Any]
+Send = Callable[[Any], Any]
+
+
+class SlowBodyError(RequestError):
+    """The body of a request did not arrive in time."""
+
+    http_status = 408
+    reason = "REQUEST_TIMEOUT"
+
+
+class MediaTypeError(RequestError):
+    """The body is not JSON by its headers."""
+
+    http_status = 415
+    reason = "UNSUPPORTED_MEDIA_TYPE"
+
+
+def install(
+    app: FastAPI, settings: Settings, failure_of: Callable[[SentimentError], ServingError]
+) -> None:
+    """Put the guard and the error handlers into an application that may run already.
+
+    Args:
+        app: MLServer's.
+        settings: the limits.
+        failure_of: counts an error and makes MLServer's of it.
+    """
+    if any(middleware.cls is Guard for middleware in app.user_middleware):
+        return
+
+    def refuse(error: SentimentError) -> JSONResponse:
+        return _answer(failure_of(error))
+
+    app.debug = False  # it would answer with stack traces
+    app.exception_handlers |= {
+        ServingError: lambda _, error: _answer(error),
+        RequestValidationError: lambda _, error: refuse(PayloadError(_explain(error))),
+        HTTPException: lambda _, error: _error(error.status_code, str(error.detail)),
+        404: lambda *_: _error(404, "there is no such path here"),
+        405: lambda *_: _error(405, "this path has no such method"),
+        Exception: lambda *_: _error(500, OWN_FAULT),
+    }
+    app.middleware_stack = None  # it is built anew with the next request
+    app.add_middleware(Guard, settings=settings, refuse=refuse)
+
+
+def _answer(error: ServingError) -> JSONResponse:
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return _error(error.status_code, str(error), headers)
+
+
+def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status, headers)
+
+
+def _explain(error: RequestValidationError) -> str:
+    """The first thing that is wrong with a body."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return shorten(f"the body is not JSON: {first['ctx']['error']} at byte {first['loc'][-1]}")
+    where = ".".join(str(part)[:60] for part in first["loc"][1:]) or "the body"
+    what = str(first["msg"])
+    return shorten(f"{where}: {what[:1].lower()}{what[1:]}")
+
+
+class Guard:
+    """The outermost layer: reads a body within limits, and ends a request whose caller has left.
+
+    Args:
+        app: what it stands around.
+        settings: the limits.
+        refuse: makes the answer to a refused request.
+    """
+
+    def __init__(
+        self, app: Any, settings: Settings, refuse: Callable[[SentimentError], JSONResponse]
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._refuse = refuse
+        self._held = 0
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await self._read(scope, receive)
+        except SentimentError as error:
+            await self._refuse(error)(scope, receive, send)
+            return
+        if body is None:
+            return
+        self._held += len(body)
+        try:
+            async with _until_gone(receive, send) as watched_send:
+                await self._app(scope, _replay(body, receive), watched_send)
+        finally:
+            self._held -= len(body)
+
+    async def _read(self, scope: Any, receive: Receive) -> bytes | None:
+        """The body, unpacked; None if the caller left before its end."""
+        headers = MutableHeaders(scope=scope)
+        limit = self._settings.max_body_bytes
+        if int(headers.get("content-length", "0")) > limit:
+            raise BodyTooLargeError(limit)
+        _check_type(headers)
+        try:
+            async with asyncio.timeout(self._settings.arrival_timeout):
+                packed = await self._receive_all(receive, limit)
+        except TimeoutError:
+            raise SlowBodyError(
+                f"the body did not arrive within {self._settings.arrival_timeout} s (setting "
+                "arrival_timeout); send it faster, or in several requests"
+            ) from None
+        if packed is None or headers.get("content-encoding", "identity") == "identity":
+            return packed
+        del headers["content-encoding"]
+        return _unpack(packed, limit)
+
+    async def _receive_all(self, receive: Receive, limit: int) -> bytes | None:
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise BodyTooLargeError(limit)
+            if self._held + len(body) > self._settings.max_buffered_bytes:
+                raise OverloadedError("too many bytes of bodies are held at once", 1)
+            if not message.get("more_body"):
+                return bytes(body)
+
+
+def _check_type(headers: Headers) -> None:
+    if "inference-header-content-length" in headers:
+        raise MediaTypeError(
+            "tensors in binary form after the JSON are not read here; send them as JSON "
+            "(tritonclient: binary_data=False), or over gRPC"
+        )
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise MediaTypeError(f"the body is {kind[:60]!r}; send JSON, Content-Type application/json")
+    coding = headers.get("content-encoding", "identity")
+    if coding not in ("identity", "gzip"):
+        raise MediaTypeError(f"the body is in the coding {coding[:60]!r}; send gzip or none")
+
+
+def _unpack(packed: bytes, limit: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        body = unpacker.decompress(packed, limit + 1)
+    except zlib.error:
+        raise PayloadError("the body is not in gzip, as its Content-Encoding says") from None
+    if len(body) > limit:
+        raise BodyTooLargeError(limit)
+    if not unpacker.eof:
+        raise PayloadError("the body ends before its gzip data do")
+    return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give a body that was read before, then whatever else comes."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Any:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+@contextlib.asynccontextmanager
+async def _until_gone(receive: Receive, send: Send) -> AsyncIterator[Send]:
+    """Cancel what this task does as soon as its caller has left; MLServer would go on."""
+    task = asyncio.current_task()
+    answered = left = False
+
+    async def watched_send(message: Any) -> None:
+        nonlocal answered
+        answered = message["type"] == "http.response.body" and not message.get("more_body")
+        await send(message)
+
+    async def watch() -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not answered and task is not None:
+            left = True
+            task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield watched_send
+    except asyncio.CancelledError:
+        if not left:
+            raise
+    finally:
+        watcher.cancel()

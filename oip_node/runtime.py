@@ -1,0 +1,234 @@
+"""The runtime that MLServer loads: `oip_node.runtime.SentimentRuntime`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from fastapi import FastAPI
+from mlserver import MLModel, ModelSettings
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    MetadataModelResponse,
+    MetadataTensor,
+    Parameters,
+)
+
+from oip_node import payload, rest, upstream
+from oip_node.errors import OWN_FAULT, ServingError
+from oip_node.metrics import Recorder
+from roberta_sentiment import caller
+from roberta_sentiment.classifier import Classifier, check_model, load_classifier
+from roberta_sentiment.errors import (
+    InferenceError,
+    OverloadedError,
+    SentimentError,
+    SettingsError,
+    StartError,
+)
+from roberta_sentiment.model.artifact import Artifact, locate
+from roberta_sentiment.model.layout import CONFIG
+from roberta_sentiment.model.prepared import check
+from roberta_sentiment.settings import Settings, warn_of_misspelt
+from seldon_node import metadata
+
+logger = logging.getLogger(__name__)
+
+_WARM_UP = "This film is so good"
+_SPARE_THREADS = 32
+"""Threads beside those that wait for the model: requests that are read, refused or answered."""
+
+
+class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
+    """A sentiment model behind the Open Inference Protocol.
+
+    Requests that wait together are run together by the classifier's own scheduler, on all CPUs of
+    the container. So MLServer's adaptive batching would only add its wait, and its worker processes
+    a copy of the model each: both are left out for this model, whatever the settings say.
+
+    Args:
+        settings: of MLServer; `parameters.extra` holds those of
+            `roberta_sentiment.settings.Settings`.
+    """
+
+    def __init__(self, settings: ModelSettings) -> None:
+        upstream.apply()
+        if settings.max_batch_size > 1:
+            logger.warning("max_batch_size is not used: requests that wait run together anyway")
+        settings.max_batch_size = 0
+        settings.parallel_workers = 0
+        super().__init__(settings)
+        self._classifier: Classifier | None = None
+        self._recorder: Recorder | None = None
+
+    def guard(self, app: FastAPI) -> None:
+        """Put limits and error answers into MLServer's REST application, before the model loads."""
+        with contextlib.suppress(SettingsError):  # which aborts startup a moment later
+            rest.install(app, read_settings(self.settings), self._refusal)
+
+    async def load(self) -> bool:
+        """Read the settings, check and open the model, and pass one warm-up prediction.
+
+        Raises:
+            ServingError: with one sentence that says what is wrong.
+        """
+        try:
+            await asyncio.to_thread(self._load)
+        except SentimentError as error:
+            raise ServingError(StartError(f"cannot start: {error.message}")) from error
+        return True
+
+    def _load(self) -> None:
+        self._options = read_settings(self.settings)
+        artifact, optimized = check(*self._locate())
+        checked = check_model(artifact, self._options)
+        classifier = load_classifier(artifact, self._options, optimized, checked=checked)
+        classifier.classify([_WARM_UP])
+        gc.freeze()
+        in_force = metadata.in_force(self._options, artifact, checked, exclusive_cpus=False)
+        self._facts = metadata.describe(artifact, in_force, checked)
+        self._identity = {
+            "model_name": str(in_force["model_name"]),
+            "model_version": artifact.version,
+            "precision": artifact.precision,
+            **({} if checked.head.activation == "softmax" else {"head": checked.head.activation}),
+        }
+        self._recorder = Recorder(self.name, artifact.labels)
+        self._most = self._options.max_queue + _SPARE_THREADS
+        self._pool = ThreadPoolExecutor(self._most, "predict")
+        self._running = 0
+        self._artifact: Artifact = artifact
+        self._classifier = classifier
+        logger.info("settings in force: %s", in_force)
+
+    def _locate(self) -> tuple[Path, str]:
+        """`model_uri`, else MLServer's `parameters.uri`, else as the Seldon door finds it."""
+        uri = self.settings.parameters.uri if self.settings.parameters else None
+        own = os.path.dirname(self.settings._source or "")  # noqa: PTH120
+        is_default = uri == own and not (Path(own) / CONFIG).exists()
+        if self._options.model_uri or not uri or is_default:
+            return locate(self._options.model_uri)
+        return locate(uri if "://" in uri else os.path.normpath(os.path.join(own, uri)))  # noqa: PTH118
+
+    async def unload(self) -> bool:
+        """End the threads of this model once its running requests are answered."""
+        if self._classifier is not None:
+            await asyncio.to_thread(self._pool.shutdown)
+            self._classifier = None
+        return True
+
+    async def metadata(self) -> MetadataModelResponse:
+        """Name, version, inputs, outputs, and what else is known of the model."""
+        facts = self._facts
+        label = {"name": "label", "datatype": "BYTES", "shape": [-1]}
+        is_regression = facts["outputs"][0]["name"] == "values"
+        outputs = [{**facts["outputs"][0], "name": "probabilities"}]
+        return MetadataModelResponse(
+            name=self.name,
+            versions=[self.version or facts["versions"][0]],
+            platform=facts["platform"],
+            inputs=[MetadataTensor(**tensor) for tensor in facts["inputs"]],
+            outputs=[
+                MetadataTensor(**tensor, parameters=Parameters(labels=facts["custom"]["labels"]))
+                for tensor in (outputs if is_regression else [*outputs, label])
+            ],
+            parameters=Parameters(**facts["custom"]),
+        )
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Score the texts or token ids of a request.
+
+        Raises:
+            ServingError: the request is refused, or fails.
+        """
+        if self._running >= self._most:
+            raise self._refusal(
+                OverloadedError(f"{self._running} requests are being worked on already", 1)
+            )
+        waiting = caller.Caller(_deadline(payload))
+        waiting.limit_time(self._options.request_timeout)
+        self._running += 1
+        answer = asyncio.get_running_loop().run_in_executor(
+            self._pool, self._answer, payload, waiting
+        )
+        answer.add_done_callback(self._end)
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            waiting.cancel()
+            raise
+
+    def _end(self, _: object) -> None:
+        self._running -= 1
+
+    def _answer(self, message: InferenceRequest, waiting: caller.Caller) -> InferenceResponse:
+        """Answer a request, in a thread of its own."""
+        classifier = self._classifier
+        assert classifier is not None
+        try:
+            request = payload.parse(message, self._options, classifier.head)
+            with caller.serving(waiting):
+                predictions = (
+                    classifier.classify_ids(request.ids)
+                    if request.ids
+                    else classifier.classify(request.texts, request.options.truncation)
+                )
+            answer = payload.build(
+                request,
+                predictions,
+                name=self.name,
+                version=self.version or self._artifact.version,
+                facts={
+                    **self._identity,
+                    "tokens": predictions.tokens,
+                    "truncated": predictions.truncated,
+                },
+            )
+        except SentimentError as error:
+            if isinstance(error, InferenceError):
+                logger.exception("inference failed")
+            raise self._refusal(error) from None
+        except Exception:
+            logger.exception("a request failed for a reason of our own")
+            raise self._refusal(InferenceError(OWN_FAULT)) from None
+        if self._recorder:
+            self._recorder.answered(predictions)
+        return answer
+
+    def _refusal(self, error: SentimentError) -> ServingError:
+        """The error as MLServer answers it, counted."""
+        if self._recorder:
+            self._recorder.refused(error)
+        return ServingError(error)
+
+
+def read_settings(settings: ModelSettings) -> Settings:
+    """This model's settings, from `parameters.extra` and the environment.
+
+    Raises:
+        SettingsError: a setting is unknown, wrong, or stands beside `extra`.
+    """
+    parameters = settings.parameters
+    extra = dict(parameters.extra or {}) if parameters else {}
+    names = [field.name for field in dataclasses.fields(Settings)]
+    for name in (parameters.model_extra or {}) if parameters else ():
+        if name in names:
+            raise SettingsError(f"{name} stands in parameters; put it into parameters.extra")
+    warn_of_misspelt()
+    return Settings.read(extra)
+
+
+def _deadline(message: InferenceRequest) -> float | None:
+    """When nobody waits any more: Triton's clients say how many microseconds from now."""
+    timeout = getattr(message.parameters, "timeout", None)
+    if isinstance(timeout, bool) or not isinstance(timeout, int) or timeout <= 0:
+        return None
+    return time.monotonic() + timeout / 1e6

@@ -1,0 +1,142 @@
+"""What MLServer 1.7.1 gets wrong, put right; each with the test that shows the defect.
+
+MLServer has no hook for any of it. Its functions are looked up where they are called, so that it
+does not matter whether its servers run already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+import mlserver
+import pydantic
+from mlserver.cloudevents import CloudEventsMiddleware
+from mlserver.errors import MLServerError
+from mlserver.grpc import converters
+from mlserver.grpc import utils as grpc_utils
+from mlserver.handlers import dataplane
+from mlserver.rest.server import RESTServer
+from mlserver.server import MLServer
+
+from oip_node.errors import NoTraceOfCallers, ServingError, code_of
+from roberta_sentiment.errors import NotReadyError, PayloadError, StartError
+
+logger = logging.getLogger(__name__)
+
+VERSION = "1.7.1"
+_LOGGERS = ("mlserver", "mlserver.grpc", "mlserver.parallel", "mlserver.rest")
+
+_PRINTABLE = "".join(set(map(chr, range(33, 127))) - {"%"})
+
+_originals: dict[tuple[object, str], Any] = {}
+
+
+def patch(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
+    """Put a function of ours where MLServer looks for its own.
+
+    Args:
+        owner: module or class; it must have the name.
+        name: of the function.
+        replacement: is given the original as its first argument, then the call's.
+    """
+    original = _originals[owner, name] = getattr(owner, name)
+
+    @functools.wraps(original)
+    def patched(*args: Any, **kwargs: Any) -> Any:
+        return replacement(original, *args, **kwargs)
+
+    setattr(owner, name, patched)
+
+
+def apply() -> None:
+    """Patch MLServer, once.
+
+    Raises:
+        StartError: this is another MLServer than the one these patches were made for.
+    """
+    if _originals:
+        return
+    if mlserver.__version__ != VERSION:
+        raise StartError(
+            f"MLServer {mlserver.__version__} is installed, but this runtime was made for "
+            f"{VERSION}; install that"
+        )
+    patch(grpc_utils, "_grpc_status_code", _status_code)
+    patch(converters.ModelInferRequestConverter, "to_types", _readable)
+    patch(dataplane, "ModelNotReady", _not_ready)
+    patch(dataplane.DataPlane, "_infer_contextmanager", _known_model)
+    patch(CloudEventsMiddleware, "_get_headers", _printable_headers)
+    patch(RESTServer, "add_custom_handlers", _guarded)
+    patch(MLServer, "stop", _stop)
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(NoTraceOfCallers())
+
+
+def _status_code(original: Any, error: MLServerError) -> grpc.StatusCode:
+    """Codes for 413, 503, 504, ... too, which MLServer calls UNKNOWN."""
+    return error.code if isinstance(error, ServingError) else code_of(error.status_code)
+
+
+def _readable(original: Any, message: Any) -> Any:
+    """Contents and parameters that can't be read are the caller's fault, not INTERNAL."""
+    raw, empty = len(message.raw_input_contents), 0
+    for tensor in message.inputs:
+        empty += not tensor.contents.ListFields()
+    try:
+        if raw and raw != empty:
+            raise PayloadError(
+                f"there are {raw} raw_input_contents for {empty} inputs without contents"
+            )
+        return original(message)
+    except PayloadError as error:
+        raise ServingError(error) from None
+    except (ValueError, LookupError, TypeError, struct.error) as error:
+        text = "contents, shape and datatype of an input do not fit"
+        if isinstance(error, pydantic.ValidationError):
+            first = error.errors()[0]
+            text = f"parameter {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ServingError(PayloadError(text)) from None
+
+
+def _not_ready(original: Any, name: str, version: str | None = None) -> MLServerError:
+    """A model that is not ready is 503, not 400."""
+    return ServingError(NotReadyError("not ready: the model is loading or its inference fails"))
+
+
+@contextlib.asynccontextmanager
+async def _known_model(
+    original: Any, plane: Any, name: str, version: str | None = None
+) -> AsyncIterator[Any]:
+    """Count requests by model only if there is one, or callers make up series without end."""
+    await plane._model_registry.get_model(name, version)
+    async with original(plane, name, version) as model:
+        yield model
+
+
+def _printable_headers(
+    original: Any, middleware: Any, kind: Any, settings: Any, request_id: str | None
+) -> Any:
+    """A request's id goes into headers, which hold no line ends and no other alphabets."""
+    return original(middleware, kind, settings, request_id and quote(request_id[:256], _PRINTABLE))
+
+
+async def _guarded(original: Any, server: Any, model: Any) -> Any:
+    """A model of ours brings the guard of REST along; no other hook sees MLServer's application."""
+    guard = getattr(model, "guard", None)
+    if guard is not None:
+        guard(server._app)
+    return await original(server, model)
+
+
+async def _stop(original: Any, server: Any, sig: int | None = None) -> None:
+    """A start that failed ends with exit code 1, not 0."""
+    await original(server, sig)
+    if sig is None:
+        raise SystemExit(1)
