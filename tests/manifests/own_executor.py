@@ -114,7 +114,7 @@ def its_graph_is_the_manifests(document: Fields) -> Iterator[str]:
         except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
             yield f"its file is no SeldonDeployment of one predictor: {error!r}"
             continue
-        graph = rendering.told_graph(document, predictor)
+        graph = rendering.executor_graph(document, predictor)
         wanted = {
             "name": predictor["name"], "graph": _essential(graph), "images": _images(predictor),
         }  # fmt: skip

@@ -317,14 +317,14 @@ def _executor(manifest: Fields, predictor: Fields) -> Fields:
 
 
 def _engine_predictor(manifest: Fields, predictor: Fields) -> Fields:
-    """What the executor is told: the predictor without its weight and its number of replicas."""
+    """What the executor gets: the predictor without its weight and its number of replicas."""
     index = predictors(manifest).index(predictor)
     of_pods = assigned_ports(manifest)[index]
-    told = {key: predictor[key] for key in ("annotations", "shadow") if predictor.get(key)}
+    seen = {key: predictor[key] for key in ("annotations", "shadow") if predictor.get(key)}
     return {
-        **told,
+        **seen,
         "name": predictor["name"],
-        "graph": told_graph(manifest, predictor),
+        "graph": executor_graph(manifest, predictor),
         "componentSpecs": [
             {
                 **{key: pod[key] for key in ("hpaSpec", "kedaSpec", "pdbSpec") if key in pod},
@@ -346,20 +346,20 @@ def _engine_predictor(manifest: Fields, predictor: Fields) -> Fields:
     }
 
 
-def told_graph(manifest: Fields, predictor: Fields) -> Fields:
-    """The graph as the executor is told it: with types and endpoints."""
-    return _told_node(manifest, predictor, predictor["graph"])
+def executor_graph(manifest: Fields, predictor: Fields) -> Fields:
+    """The graph as the executor gets it: with types and endpoints."""
+    return _executor_node(manifest, predictor, predictor["graph"])
 
 
-def _told_node(manifest: Fields, predictor: Fields, node: Fields) -> Fields:
-    told = {key: value for key, value in copy.deepcopy(node).items() if key != "children"}
+def _executor_node(manifest: Fields, predictor: Fields, node: Fields) -> Fields:
+    seen = {key: value for key, value in copy.deepcopy(node).items() if key != "children"}
     if not built_in(node):
-        told.setdefault("type", "MODEL")
-        told.setdefault("implementation", "UNKNOWN_IMPLEMENTATION")
-        told["endpoint"] = endpoint(manifest, predictor, node["name"])
+        seen.setdefault("type", "MODEL")
+        seen.setdefault("implementation", "UNKNOWN_IMPLEMENTATION")
+        seen["endpoint"] = endpoint(manifest, predictor, node["name"])
     if node.get("children"):
-        told["children"] = [_told_node(manifest, predictor, c) for c in node["children"]]
-    return told
+        seen["children"] = [_executor_node(manifest, predictor, c) for c in node["children"]]
+    return seen
 
 
 def endpoint(manifest: Fields, predictor: Fields, name: str) -> Fields:
@@ -424,7 +424,7 @@ def _service(name: str, http: int, grpc: int, selector: Mapping[str, str]) -> Fi
         {"name": kind, "protocol": "TCP", "port": port, "targetPort": port}
         for kind, port in (("http", http), ("grpc", grpc))
     ]
-    return {"name": name, "ports": ports, "selector": dict(selector)}
+    return {"metadata": {"name": name}, "spec": {"ports": ports, "selector": dict(selector)}}
 
 
 def service_name(manifest: Fields, predictor: Fields) -> str:

@@ -28,11 +28,11 @@ def recorded(path: Path) -> dict[str, Any]:
     """The real operator's rendering of a manifest, ENGINE_PREDICTOR decoded."""
     made: dict[str, Any] = json.loads((RECORDED / f"{path.stem}.json").read_text(encoding="utf-8"))
     for deployment in made["deployments"]:
-        told = made["enginePredictors"].get(deployment["metadata"]["name"])
+        predictor = made["enginePredictors"].get(deployment["metadata"]["name"])
         for container in deployment["spec"]["template"]["spec"]["containers"]:
             for variable in container["env"]:
                 if variable["name"] == rendering.PREDICTOR_VARIABLE:
-                    variable["value"] = told
+                    variable["value"] = predictor
     return made
 
 
@@ -54,9 +54,8 @@ def test_every_field_is_the_real_operators(path: Path) -> None:
     assert real["deployments"] == rendering.deployments(given)
     assert [
         {
-            "name": service["metadata"]["name"],
-            "ports": service["spec"]["ports"],
-            "selector": service["spec"]["selector"],
+            "metadata": {"name": service["metadata"]["name"]},
+            "spec": {key: service["spec"][key] for key in ("ports", "selector")},
         }
         for service in real["services"]
     ] == rendering.services(given)
@@ -113,7 +112,7 @@ def test_every_service_finds_a_pod_that_listens(path: Path) -> None:
             (pod,) = (
                 deployment["spec"]["template"]
                 for deployment in made
-                if service["selector"].items()
+                if service["spec"]["selector"].items()
                 <= deployment["spec"]["template"]["metadata"]["labels"].items()
             )
             opened = {
@@ -121,7 +120,7 @@ def test_every_service_finds_a_pod_that_listens(path: Path) -> None:
                 for container in pod["spec"]["containers"]
                 for port in container["ports"]
             }
-            assert {port["targetPort"] for port in service["ports"]} <= opened
+            assert {port["targetPort"] for port in service["spec"]["ports"]} <= opened
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)

@@ -1,37 +1,26 @@
-"""What Seldon's operator makes of a manifest: variables, ports and files of each container.
+"""The pods that Seldon's operator makes of a manifest, each container with what it finds there.
 
-Follows Seldon Core 1.19 (seldondeployment_controller.go and defaults.go) for custom containers.
+Of our manifests the operator is imitated (`tests.manifests.rendering`); what the real one made of
+earlier ones is recorded in tests/fixtures/operator.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
-from roberta_sentiment.model.artifact import MOUNTED_MODEL
 from tests import ROOT
-from tests.manifests.document import (
-    EXECUTOR_PORTS,
-    Fields,
-    Ports,
-    assigned_ports,
-    deployments,
-    environment,
-    name_of,
-    nodes,
-    parameters,
-    pod_containers,
-    pods,
-    predictors,
-)
+from tests.manifests import rendering
+from tests.manifests.document import EXECUTOR, Fields, Ports, deployments, environment
 from tests.rehearsal import kubelet
 from tests.service import Service
 
-METRICS_PATH = "/prometheus"
-NO_ENGINE = "seldon.io/no-engine"
-_LONGEST_NAME = 63
+FOLDER = ROOT / "tests" / "fixtures" / "operator"
+NAMES = sorted(path.stem for path in (FOLDER / "manifests").glob("*.yaml"))
+"""Of the recorded manifests."""
+
 PORT_VARIABLES = (
     "PREDICTIVE_UNIT_HTTP_SERVICE_PORT",
     "PREDICTIVE_UNIT_GRPC_SERVICE_PORT",
@@ -45,11 +34,11 @@ class Container:
 
     Attributes:
         name: of the container and of its graph node.
-        environment: what the operator injects, then the container's own `env`.
+        environment: what the operator injects, and the container's own `env`.
         ports: of the container.
         annotations: content of /etc/podinfo/annotations.
-        spec: the container of the manifest.
-        pod: the pod spec of the manifest.
+        spec: the container as the API server gets it.
+        pod: the pod spec that it is in.
         kubelet: variables that Kubernetes adds, on which those of `environment` win.
     """
 
@@ -62,63 +51,50 @@ class Container:
     kubelet: Mapping[str, str]
 
 
+@dataclasses.dataclass(frozen=True)
+class RenderedPod:
+    """A pod of one Deployment.
+
+    Attributes:
+        name: of the Deployment.
+        containers: those of graph nodes.
+        executor: its container as the API server gets it, None without one.
+    """
+
+    name: str
+    containers: list[Container]
+    executor: Fields | None
+
+
 def production() -> Fields:
     """The one document of deployment.yaml."""
-    (manifest,) = deployments(ROOT / "deployment.yaml")
-    return manifest
+    (document,) = deployments(ROOT / "deployment.yaml")
+    return document
 
 
-def containers(manifest: Fields) -> list[Container]:
+def containers(document: Fields) -> list[Container]:
     """Every container that belongs to a graph node, in the order of the manifest."""
-    found = []
-    for predictor, of_pods in zip(predictors(manifest), assigned_ports(manifest), strict=True):
-        by_name = {node.get("name"): node for node in nodes(predictor)}
-        for pod, of_pod in zip(pods(predictor), of_pods, strict=True):
-            for spec, ports in zip(pod_containers(pod), of_pod, strict=True):
-                node = by_name.get(spec["name"])
-                if node is not None:
-                    injected = _injected(manifest, predictor, node, spec, ports)
-                    found.append(
-                        Container(
-                            name=spec["name"],
-                            environment={**injected, **environment(spec)},
-                            ports=ports,
-                            annotations=kubelet.podinfo(_annotations(manifest, predictor)),
-                            spec=spec,
-                            pod=pod["spec"],
-                            kubelet=kubelet.environment(services(manifest), name_of(manifest)),
-                        )
-                    )
+    services = rendering.services(document)
+    made = [_pod(deployment, services) for deployment in rendering.deployments(document)]
+    return [container for pod in made for container in pod.containers]
+
+
+def manifest(name: str) -> Fields:
+    """What the recorded operator was given."""
+    (document,) = deployments(FOLDER / "manifests" / f"{name}.yaml")
+    return document
+
+
+def rendered(name: str) -> dict[str, Any]:
+    """What it made of it."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
 
-def services(manifest: Fields) -> list[Fields]:
-    """The Services that the operator makes: of each graph container, and of each predictor."""
-    found = []
-    for predictor, of_pods in zip(predictors(manifest), assigned_ports(manifest), strict=True):
-        name = f"{name_of(manifest)}-{predictor['name']}"
-        graph = {node.get("name") for node in nodes(predictor)}
-        ports = {
-            spec["name"]: port
-            for pod, of_pod in zip(pods(predictor), of_pods, strict=True)
-            for spec, port in zip(pod_containers(pod), of_pod, strict=True)
-            if spec["name"] in graph
-        }
-        found += [_service(f"{name}-{node}", port.http, port.grpc) for node, port in ports.items()]
-        http, grpc = EXECUTOR_PORTS["http"], EXECUTOR_PORTS["grpc"]
-        if NO_ENGINE in (predictor.get("annotations") or {}):
-            ((http, grpc),) = ((port.http, port.grpc) for port in ports.values())
-        found.append(_service(name, http, grpc))
-    return found
-
-
-def _service(name: str, http: int, grpc: int) -> Fields:
-    """A name that is too long is hashed."""
-    if len(name) > _LONGEST_NAME:
-        name = f"seldon-{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()}"
-    ports = {"http": http, "grpc": grpc}
-    listed = [{"name": n, "protocol": "TCP", "port": port} for n, port in ports.items()]
-    return {"metadata": {"name": name}, "spec": {"ports": listed}}
+def rendered_pods(name: str) -> list[RenderedPod]:
+    """The pods of a recorded manifest."""
+    recorded = rendered(name)
+    return [_pod(deployment, recorded["services"]) for deployment in recorded["deployments"]]
 
 
 def service_of(container: Container) -> Service:
@@ -129,48 +105,22 @@ def service_of(container: Container) -> Service:
     return Service(**variables)
 
 
-def _injected(
-    manifest: Fields, predictor: Fields, node: Fields, spec: Fields, ports: Ports
-) -> dict[str, str]:
-    """The variables that the operator gives a graph container."""
-    http, grpc, metrics = str(ports.http), str(ports.grpc), str(ports.metrics)
-    over_grpc = manifest["spec"].get("transport") == "grpc"
-    labels = {"version": predictor["name"], **(predictor.get("labels") or {})}
-    variables = {
-        "PREDICTIVE_UNIT_SERVICE_PORT": grpc if over_grpc else http,
-        "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": http,
-        "MLSERVER_HTTP_PORT": http,
-        "PREDICTIVE_UNIT_GRPC_SERVICE_PORT": grpc,
-        "MLSERVER_GRPC_PORT": grpc,
-        "PREDICTIVE_UNIT_ID": spec["name"],
-        "MLSERVER_MODEL_NAME": spec["name"],
-        "PREDICTIVE_UNIT_IMAGE": spec["image"],
-        "PREDICTOR_ID": predictor["name"],
-        "PREDICTOR_LABELS": _as_go_does(labels),
-        "SELDON_DEPLOYMENT_ID": name_of(manifest),
-        "SELDON_EXECUTOR_ENABLED": "true",
-        "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": metrics,
-        "MLSERVER_METRICS_PORT": metrics,
-        "PREDICTIVE_UNIT_METRICS_ENDPOINT": METRICS_PATH,
-        "MLSERVER_METRICS_ENDPOINT": METRICS_PATH,
-    }
-    if parameters(node):
-        listed = [{key: p[key] for key in ("name", "value", "type")} for p in parameters(node)]
-        variables["PREDICTIVE_UNIT_PARAMETERS"] = _as_go_does(listed)
-    if node.get("modelUri"):
-        variables["MLSERVER_MODEL_URI"] = str(MOUNTED_MODEL)
-    return variables
-
-
-def _as_go_does(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-def _annotations(manifest: Fields, predictor: Fields) -> dict[str, str]:
-    """Annotations of the pod; those under `metadata` are not among them."""
-    return {
-        "prometheus.io/path": METRICS_PATH,
-        "prometheus.io/scrape": "true",
-        **(manifest["spec"].get("annotations") or {}),
-        **(predictor.get("annotations") or {}),
-    }
+def _pod(deployment: Mapping[str, Any], services: list[Fields]) -> RenderedPod:
+    name, template = deployment["metadata"]["name"], deployment["spec"]["template"]
+    added = kubelet.environment(services, name)
+    annotations = kubelet.podinfo(template["metadata"]["annotations"])
+    specs = {spec["name"]: spec for spec in template["spec"]["containers"]}
+    executor = specs.pop(EXECUTOR, None)
+    of_nodes = [
+        Container(
+            name=spec["name"],
+            environment=environment(spec),
+            ports=Ports(**{port["name"]: port["containerPort"] for port in spec["ports"]}),
+            annotations=annotations,
+            spec=spec,
+            pod=template["spec"],
+            kubelet=added,
+        )
+        for spec in specs.values()
+    ]
+    return RenderedPod(name, of_nodes, executor)

@@ -9,9 +9,16 @@ import pytest
 
 from tests import ROOT
 from tests.manifests.document import Fields
+from tests.manifests.rendering import services
 from tests.rehearsal import kubelet
-from tests.rehearsal.cluster import Container, containers, services
-from tests.rehearsal.rendering import NAMES, manifest, rendered, rendered_pods
+from tests.rehearsal.cluster import (
+    NAMES,
+    Container,
+    containers,
+    manifest,
+    rendered,
+    rendered_pods,
+)
 
 PODINFO = ROOT / "tests" / "fixtures" / "kubelet" / "podinfo-annotations"
 LINKED = {"deployment": "deployment.yaml", "ab-test": "ab-test.yaml"}

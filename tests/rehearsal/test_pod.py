@@ -16,8 +16,9 @@ from roberta_sentiment.classifier import Classifier
 from tests import ROOT, toy
 from tests.manifests.document import deployments
 from tests.manifests.node import PROBES
+from tests.manifests.rendering import METRICS_PATH
 from tests.rehearsal import builder, pod
-from tests.rehearsal.cluster import METRICS_PATH, Container, containers, production
+from tests.rehearsal.cluster import Container, containers, production
 from tests.rehearsal.pod import Pod
 
 pytestmark = [

@@ -22,9 +22,8 @@ from tests import ROOT, toy
 from tests.manifests.document import environment
 from tests.manifests.node import PROBES
 from tests.rehearsal import builder, pod
-from tests.rehearsal.cluster import Container
+from tests.rehearsal.cluster import NAMES, Container, RenderedPod, rendered_pods
 from tests.rehearsal.pod import Network, Pod
-from tests.rehearsal.rendering import NAMES, RenderedPod, rendered_pods
 
 pytestmark = [
     pytest.mark.long,
