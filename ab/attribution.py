@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ab.errors import DataError
-from ab.transport import Reply
+from ab.transport.reply import Reply
 from ab.wire import Answer, BadAnswer, read_origin
 
-_NODE_PORT = re.compile(r'^Post "http://[^/"]+:(\d+)/|dial tcp \S+:(\d+): ')
-"""Where the executor names the node that it could not reach, over REST and gRPC."""
+_UNREACHABLE_PORT = re.compile(r'^Post "http://[^/"]+:(\d+)/|dial tcp \S+:(\d+): ')
+"""The port of the node that the executor could not reach, in its error over REST and gRPC."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,15 +29,92 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Attribution:
-    """The finding.
+    """Which model gave an answer.
 
     Attributes:
-        model: name; None when the answer does not tell, or contradicts itself.
-        by: what told it: `requestPath`, `routing`, `tags` or `endpoint`; or why nothing could.
+        model: name; None when the answer does not say, or contradicts itself.
+        by: what says it: `requestPath`, `routing` or `tags`; or why nothing does.
     """
 
     model: str | None
     by: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """What is known of the graph behind an endpoint.
+
+    Attributes:
+        models: in the order of the graph's children.
+        router: the node that chooses; None takes the only one that chose a child.
+        ports: model by the port of its node, as the executor's own errors name it.
+    """
+
+    models: tuple[Model, ...]
+    router: str | None = None
+    ports: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the models."""
+        return [model.name for model in self.models]
+
+    def attribute(self, answer: Answer) -> Attribution:
+        """Find the model by requestPath, else by routing, else by tags; they must not differ."""
+        votes = {
+            "requestPath": [name for name in self.names if name in answer.path],
+            "routing": self._routed(answer),
+            "tags": [name for name in self.names if name == answer.tags.get("model_name")],
+        }
+        found = {name for vote in votes.values() for name in vote}
+        if len(found) > 1:
+            says = "; ".join(f"{by} says {' and '.join(v)}" for by, v in votes.items() if v)
+            return Attribution(None, f"contradiction: {says}")
+        if found - set(self.names):
+            return Attribution(None, f"routing says {found.pop()}, which is no declared model")
+        for by, vote in votes.items():
+            if vote:
+                return Attribution(vote[0], by)
+        return Attribution(None, "nothing in the answer names a declared model")
+
+    def model_of_failure(self, reply: Reply, puid: str) -> str | None:
+        """The model that a failed try had been given to; None where nothing says it."""
+        if len(self.models) == 1:
+            return self.models[0].name
+        try:
+            found = self.attribute(read_origin(reply.message, puid)).model
+        except BadAnswer:
+            return None
+        if found is None and (port := _UNREACHABLE_PORT.search(reply.detail)):
+            return self.ports.get(int(port[1] or port[2]))
+        return found
+
+    def route_to(self, model: str | None, routing: Mapping[str, int]) -> Mapping[str, int] | None:
+        """The routing that leads feedback to a model; None when there is none.
+
+        Without a routing Seldon's executor gives feedback to every child of a router.
+
+        Args:
+            model: that answered.
+            routing: `meta.routing` of its answer.
+        """
+        if model is not None and self.router is not None:
+            return {**routing, self.router: self.names.index(model)}
+        if len(self.models) == 1 or any(index >= 0 for index in routing.values()):
+            return routing
+        return None
+
+    def _routed(self, answer: Answer) -> list[str]:
+        """The child that was chosen; none where several routers chose."""
+        chosen = [
+            index
+            for node, index in answer.routing.items()
+            if index >= 0 and self.router in (None, node)
+        ]
+        if len(chosen) != 1:
+            return []
+        (index,) = chosen
+        return [self.names[index]] if index < len(self.models) else [f"child {index}"]
 
 
 def parse_models(given: Sequence[str]) -> tuple[Model, ...]:
@@ -61,68 +138,3 @@ def parse_models(given: Sequence[str]) -> tuple[Model, ...]:
         raise DataError("a share must be a positive number")
     total = sum(model.share for model in models)
     return tuple(Model(model.name, model.share / total) for model in models)
-
-
-def attribute(answer: Answer, models: Sequence[Model], router: str | None = None) -> Attribution:
-    """Find the model by requestPath, else by routing, else by tags; all that tell must agree.
-
-    Args:
-        answer: what came back.
-        models: in the order of the graph's children.
-        router: the node whose index counts; None takes the only one that chose a child.
-    """
-    names = [model.name for model in models]
-    votes = {
-        "requestPath": [name for name in names if name in answer.path],
-        "routing": _routed(answer, names, router),
-        "tags": [name for name in names if name == answer.tags.get("model_name")],
-    }
-    found = {name for vote in votes.values() for name in vote}
-    if len(found) > 1:
-        told = "; ".join(f"{by} says {' and '.join(vote)}" for by, vote in votes.items() if vote)
-        return Attribution(None, f"contradiction: {told}")
-    if found - set(names):
-        return Attribution(None, f"routing says {found.pop()}, which is no declared model")
-    for by, vote in votes.items():
-        if vote and vote[0] in names:
-            return Attribution(vote[0], by)
-    return Attribution(None, "nothing in the answer names a declared model")
-
-
-def blame(
-    reply: Reply,
-    models: Sequence[Model],
-    router: str | None,
-    ports: Mapping[int, str],
-    puid: str,
-) -> str | None:
-    """The model that a failed try had been given to; None where nothing tells.
-
-    Args:
-        reply: the end of the try.
-        models: in the order of the graph's children.
-        router: the node whose index counts.
-        ports: model by the port of its node, as the executor's own errors name it.
-        puid: of the try.
-    """
-    if len(models) == 1:
-        return models[0].name
-    try:
-        found = attribute(read_origin(reply.message, puid), models, router).model
-    except BadAnswer:
-        return None
-    if found is None and (named := _NODE_PORT.search(reply.detail)):
-        return ports.get(int(named[1] or named[2]))
-    return found
-
-
-def _routed(answer: Answer, names: Sequence[str], router: str | None) -> list[str]:
-    chosen = {
-        node: index
-        for node, index in answer.routing.items()
-        if index >= 0 and (router is None or node == router)
-    }
-    if len(chosen) != 1:
-        return []
-    index = next(iter(chosen.values()))
-    return [names[index]] if index < len(names) else [f"child {index}"]

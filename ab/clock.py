@@ -5,31 +5,17 @@ from __future__ import annotations
 import datetime
 import threading
 import time
-from typing import Protocol
 
 
-class Clock(Protocol):
-    """What tells the time and lets it pass."""
-
-    def monotonic(self) -> float:
-        """Seconds from some fixed moment."""
-
-    def now(self) -> str:
-        """Date and time of day, UTC, ISO 8601."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait; returns early when the run is stopped."""
-
-
-class SystemClock:
+class Clock:
     """The machine's clock.
 
-    Args:
-        stop: ends every wait.
+    Attributes:
+        stop: set from outside when the run is to stop; it ends every sleep.
     """
 
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
+    def __init__(self) -> None:
+        self.stop = threading.Event()
 
     def monotonic(self) -> float:
         """Seconds from some fixed moment."""
@@ -41,4 +27,4 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         """Wait, or until the run is stopped."""
-        self._stop.wait(max(0.0, seconds))
+        self.stop.wait(max(0.0, seconds))

@@ -24,10 +24,14 @@ from typing import Any
 from ab.record import FORMAT, Event
 
 BAD_ANSWER = "bad answer"
-"""Outcome of a request whose answer can't be counted; the others are those of `ab.transport`."""
+"""Outcome of a request whose answer can't be counted; the others are in `ab.transport.reply`."""
 
 INTERRUPTED = "interrupted"
 """Outcome of a try during which the run was killed; nobody knows what came of it."""
+
+
+FailedTry = Mapping[str, str | None]
+"""`outcome`, `status`, `detail` and `model` of a try that brought no answer."""
 
 
 class FeedbackState(enum.StrEnum):
@@ -39,9 +43,9 @@ class FeedbackState(enum.StrEnum):
     UNKNOWN = "unknown"
     """No clear answer: it may have been counted, and is never sent again."""
     REFUSED = "refused"
-    """It was not executed, and tries or time ran out."""
+    """It was not executed, and no tries were left."""
     WITHHELD = "withheld"
-    """Not sent, because it could not be led to the model that answered."""
+    """Not sent, because no route leads it to the model that answered."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,21 +98,20 @@ class Request:
         sha256: of the text.
         text: the review, if the run keeps texts.
         truth: label; None when it is not known yet.
-        outcome: `answered`, `bad answer`, or how the last try failed (`ab.transport.Outcome`).
+        outcome: `answered`, `bad answer`, or how the last try failed (`Outcome`).
         status: HTTP status or gRPC code of the last try.
         detail: what went wrong, for people.
         tries: how often it was sent.
         repeated: tries before the last that the endpoint may have executed: it then answered the
             same text more than once.
-        failed: `outcome`, `status`, `detail` and `model` of every try that reached the endpoint and
-            brought no answer, in order. The endpoint draws a model for each try, so an answer
-            behind a failed one may be another model's; model is None where nothing tells it.
+        failed: every try that reached the endpoint and brought no answer, in order. The endpoint
+            draws a model for each try, so an answer after a failed one may be another model's.
         late: the answer came later than `timeout_s` after the first try.
         lag_s: from the planned moment to the first try, s.
         latency_s: of the try that was answered, s; None without an answer.
         waited_s: from the first try to the end, s.
-        model: that answered; None when nothing tells.
-        by: what told it, or why nothing did.
+        model: that answered; None when nothing says it.
+        by: what says so, or why nothing does.
         predicted: label with the highest score; None without an answer.
         scores: probability by label.
         routing: `meta.routing` of the answer.
@@ -138,7 +141,7 @@ class Request:
     routing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     path: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    failed: Sequence[Mapping[str, str | None]] = ()
+    failed: Sequence[FailedTry] = ()
 
     def event(self) -> Event:
         """The line."""

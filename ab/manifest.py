@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ab.attribution import Model
+from ab.attribution import Graph, Model
 from ab.errors import DataError
 
 _DEFAULT_RATIO = 0.5
@@ -55,12 +55,11 @@ class ABTest:
     ports: Mapping[int, str]
 
     @property
-    def models(self) -> tuple[Model, ...]:
-        """The models with their declared shares."""
-        shares = (self.ratio_a, 1 - self.ratio_a)
-        return tuple(
-            Model(child.name, share) for child, share in zip(self.children, shares, strict=True)
-        )
+    def graph(self) -> Graph:
+        """What the node routes to, with the declared shares."""
+        shares = zip(self.children, (self.ratio_a, 1 - self.ratio_a), strict=True)
+        models = tuple(Model(child.name, share) for child, share in shares)
+        return Graph(models, self.router, self.ports)
 
 
 def read_ab_test(path: Path) -> ABTest:
@@ -111,13 +110,13 @@ def _containers(predictors: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str
 def _ports(predictors: Sequence[Mapping[str, Any]], children: Sequence[str]) -> dict[int, str]:
     """Child by port, as the operator numbers containers by name; a declared port wins."""
     owners: defaultdict[int, set[str]] = defaultdict(set)
-    places: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for container in _containers(predictors):
         name = container["name"]
         declared = {p.get("name"): p["containerPort"] for p in container.get("ports", [])}
-        place = places.setdefault(name, len(places))
-        owners[declared.get("http", _FIRST_HTTP_PORT + place)].add(name)
-        owners[declared.get("grpc", _FIRST_GRPC_PORT + place)].add(name)
+        number = numbers.setdefault(name, len(numbers))
+        owners[declared.get("http", _FIRST_HTTP_PORT + number)].add(name)
+        owners[declared.get("grpc", _FIRST_GRPC_PORT + number)].add(name)
     return {p: next(iter(own)) for p, own in owners.items() if len(own) == 1 and own <= {*children}}
 
 

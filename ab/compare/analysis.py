@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from ab.compare.side import Side
+from ab.compare.answers import ModelAnswers
 from ab.errors import AnalysisError
 from ab.stats import latency, power, proportions, sequential
 from ab.stats.interval import Interval
@@ -34,8 +34,8 @@ class Disagreement:
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
-    """What came out.
+class PairedComparison:
+    """Two models on the same texts.
 
     Attributes:
         a, b: names.
@@ -50,7 +50,7 @@ class Comparison:
         disagreements: texts that the models label differently, truth known or not.
         only_one: ids that only one model answered; they count for nothing.
         missing_a, missing_b: of them, how many the model did not answer.
-        alpha, margin: what was agreed on.
+        alpha, margin: as given to `compare`.
     """
 
     a: str
@@ -73,7 +73,9 @@ class Comparison:
     margin: float
 
 
-def compare(a: Side, b: Side, texts: Mapping[str, str], alpha: float, margin: float) -> Comparison:
+def compare(
+    a: ModelAnswers, b: ModelAnswers, texts: Mapping[str, str], alpha: float, margin: float
+) -> PairedComparison:
     """Compare two models text by text.
 
     Args:
@@ -85,18 +87,20 @@ def compare(a: Side, b: Side, texts: Mapping[str, str], alpha: float, margin: fl
     Raises:
         AnalysisError: they share no text, or one id means two texts or has two truths.
     """
-    shared = [identity for identity in a.said if identity in b.said]
+    shared = [identity for identity in a.answers if identity in b.answers]
     if not shared:
         raise AnalysisError(f"no text was answered by both {a.name} and {b.name}")
     _check_same(a, b, shared)
-    truths = {identity: a.said[identity].truth or b.said[identity].truth for identity in shared}
+    truths = {
+        identity: a.answers[identity].truth or b.answers[identity].truth for identity in shared
+    }
     judged = [identity for identity in shared if truths[identity] is not None]
-    right_a = [a.said[identity].predicted == truths[identity] for identity in judged]
-    right_b = [b.said[identity].predicted == truths[identity] for identity in judged]
+    right_a = [a.answers[identity].predicted == truths[identity] for identity in judged]
+    right_b = [b.answers[identity].predicted == truths[identity] for identity in judged]
     pairs = count(right_a, right_b)
     only_a = [x and not y for x, y in zip(right_a, right_b, strict=True)]
     only_b = [y and not x for x, y in zip(right_a, right_b, strict=True)]
-    return Comparison(
+    return PairedComparison(
         a=a.name,
         b=b.name,
         texts=len(shared),
@@ -106,13 +110,13 @@ def compare(a: Side, b: Side, texts: Mapping[str, str], alpha: float, margin: fl
         difference=paired_difference(pairs, 1 - alpha),
         p_value=exact_p_value(pairs),
         sequential=sequential.paired(only_a, only_b, alpha),
-        needed=power.remaining_paired(only_a, only_b, power.Goal(margin, alpha=alpha)),
+        needed=power.remaining_paired(only_a, only_b, power.TestPlan(margin, alpha)),
         latency_a=_latencies(a, shared),
         latency_b=_latencies(b, shared),
         disagreements=_disagreements(a, b, truths, texts),
-        only_one=tuple(sorted(a.said.keys() ^ b.said.keys())),
-        missing_a=len(b.said.keys() - a.said.keys()),
-        missing_b=len(a.said.keys() - b.said.keys()),
+        only_one=tuple(sorted(a.answers.keys() ^ b.answers.keys())),
+        missing_a=len(b.answers.keys() - a.answers.keys()),
+        missing_b=len(a.answers.keys() - b.answers.keys()),
         alpha=alpha,
         margin=margin,
     )
@@ -126,10 +130,10 @@ def count(right_a: Sequence[bool], right_b: Sequence[bool]) -> Pairs:
     return Pairs(both=table[1][1], only_a=table[1][0], only_b=table[0][1], neither=table[0][0])
 
 
-def _check_same(a: Side, b: Side, shared: Sequence[str]) -> None:
+def _check_same(a: ModelAnswers, b: ModelAnswers, shared: Sequence[str]) -> None:
     for identity in shared:
-        one, other = a.said[identity], b.said[identity]
-        if one.sha256 != other.sha256:
+        one, other = a.answers[identity], b.answers[identity]
+        if one.line["sha256"] != other.line["sha256"]:
             raise AnalysisError(f"review {identity} is another text for {a.name} than for {b.name}")
         if one.truth and other.truth and one.truth != other.truth:
             raise AnalysisError(
@@ -138,24 +142,26 @@ def _check_same(a: Side, b: Side, shared: Sequence[str]) -> None:
             )
 
 
-def _latencies(side: Side, shared: Sequence[str]) -> dict[int, Interval]:
-    seconds = [side.said[identity].latency_s for identity in shared]
+def _latencies(model: ModelAnswers, shared: Sequence[str]) -> dict[int, Interval]:
+    seconds = [model.answers[identity].latency_s for identity in shared]
     return {p: latency.percentile(seconds, p) for p in latency.PERCENTILES}
 
 
 def _disagreements(
-    a: Side, b: Side, truths: Mapping[str, str | None], texts: Mapping[str, str]
+    a: ModelAnswers, b: ModelAnswers, truths: Mapping[str, str | None], texts: Mapping[str, str]
 ) -> tuple[Disagreement, ...]:
     return tuple(
         Disagreement(
             id=identity,
-            text=a.said[identity].text or b.said[identity].text or texts.get(identity),
+            text=a.answers[identity].line.get("text")
+            or b.answers[identity].line.get("text")
+            or texts.get(identity),
             truth=truth,
-            a=a.said[identity].predicted,
-            score_a=a.said[identity].score,
-            b=b.said[identity].predicted,
-            score_b=b.said[identity].score,
+            a=a.answers[identity].predicted,
+            score_a=a.answers[identity].score,
+            b=b.answers[identity].predicted,
+            score_b=b.answers[identity].score,
         )
         for identity, truth in truths.items()
-        if a.said[identity].predicted != b.said[identity].predicted
+        if a.answers[identity].predicted != b.answers[identity].predicted
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +12,27 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ab.compare.analysis import compare
-from ab.compare.ask import Asking, of_endpoints
+from ab.compare.answers import ModelAnswers, read_answers
+from ab.compare.ask import AskOptions, ask_endpoints
 from ab.compare.show import as_json, show
-from ab.compare.side import Side, of_record
 from ab.data import Review, read_reviews, shuffled
 from ab.errors import AnalysisError
-from ab.report.analysis import Terms
+from ab.options import (
+    LABELS,
+    Alpha,
+    Concurrency,
+    HtmlFile,
+    JsonFile,
+    Labels,
+    Limit,
+    Margin,
+    Seed,
+    Timeout,
+    Tries,
+    parse_labels,
+)
 from ab.report.cli import require_directories, write_file
+from ab.stats.power import TestPlan
 from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
 
 
@@ -30,31 +45,23 @@ def command(
     ] = None,
     name_a: Annotated[str | None, typer.Option(help="Name of A; by default as it says.")] = None,
     name_b: Annotated[str | None, typer.Option(help="Name of B.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="File for all figures and disagreements.")
-    ] = None,
-    html_file: Annotated[
-        Path | None, typer.Option("--html", help="File for a page with plots and disagreements.")
-    ] = None,
-    labels: Annotated[str, typer.Option(help="Names of the classes.")] = "negative,positive",
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+    labels: Labels = LABELS,
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
-    limit: Annotated[int | None, typer.Option(help="Reviews at most.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Of the order of the reviews.")] = 13,
-    concurrency: Annotated[int, typer.Option(help="Texts at once.", min=1, max=256)] = 4,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", min=0.1)] = 10.0,
-    tries: Annotated[int, typer.Option(help="Tries for one answer.", min=1, max=20)] = 4,
-    margin: Annotated[
-        float, typer.Option(help="Smallest difference in accuracy that matters.", min=0, max=0.5)
-    ] = Terms.margin,
-    alpha: Annotated[
-        float, typer.Option(help="False alarm rate.", min=0.0001, max=0.5)
-    ] = Terms.alpha,
+    limit: Limit = None,
+    seed: Seed = 13,
+    concurrency: Concurrency = 4,
+    timeout: Timeout = 10.0,
+    tries: Tries = 4,
+    margin: Margin = TestPlan.margin,
+    alpha: Alpha = TestPlan.alpha,
     shown: Annotated[int, typer.Option(help="Disagreements on the screen.", min=0)] = 10,
 ) -> None:
     """Compare two models that both judge every text, from two endpoints or two records."""
     require_directories(json_file, html_file)
-    names = tuple(each.strip() for each in labels.split(","))
+    names = parse_labels(labels)
     read = (
         read_reviews(reviews, names, text_column=text_column, label_column=label_column)
         if reviews
@@ -62,14 +69,18 @@ def command(
     )
     found = shuffled(read, seed, limit)
     if "://" in a and "://" in b:
-        asking = Asking(names, timeout, tries, concurrency)
-        sides = _ask((a, b), (name_a, name_b), found, asking)
+        options = AskOptions(names, timeout, tries, concurrency)
+        models = _ask((a, b), (name_a, name_b), found, options)
     elif "://" in a or "://" in b:
         raise AnalysisError("give two endpoints or two records, not one of each")
     else:
-        sides = _named(of_record(Path(a)), name_a), _named(of_record(Path(b)), name_b)
-    sides = _apart(sides, (a, b))
-    result = compare(*sides, {review.id: review.text for review in found}, alpha, margin)
+        models = _named(read_answers(Path(a)), name_a), _named(read_answers(Path(b)), name_b)
+    if models[0].name == models[1].name:  # two versions of one model: say where each comes from
+        models = (
+            _named(models[0], f"{models[0].name} ({a})"),
+            _named(models[1], f"{models[1].name} ({b})"),
+        )
+    result = compare(*models, {review.id: review.text for review in found}, alpha, margin)
     if json_file:
         write_file(json_file, json.dumps(as_json(result), indent=2, allow_nan=False) + "\n")
     if html_file:
@@ -83,25 +94,14 @@ def _ask(
     urls: tuple[str, str],
     names: tuple[str | None, str | None],
     reviews: list[Review],
-    asking: Asking,
-) -> tuple[Side, Side]:
+    options: AskOptions,
+) -> tuple[ModelAnswers, ModelAnswers]:
     if not reviews:
         raise AnalysisError("name the reviews to send with --reviews")
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("texts", total=len(reviews))
-        return of_endpoints(urls, names, reviews, asking, lambda: bar.advance(task))
+        return ask_endpoints(urls, names, reviews, options, lambda: bar.advance(task))
 
 
-def _apart(sides: tuple[Side, Side], origins: tuple[str, str]) -> tuple[Side, Side]:
-    """Two versions of one model often bear one name: then say where each comes from."""
-    first, second = sides
-    if first.name != second.name:
-        return sides
-    return (
-        _named(first, f"{first.name} ({origins[0]})"),
-        _named(second, f"{second.name} ({origins[1]})"),
-    )
-
-
-def _named(side: Side, name: str | None) -> Side:
-    return Side(name or side.name, side.said, side.lost)
+def _named(model: ModelAnswers, name: str | None) -> ModelAnswers:
+    return dataclasses.replace(model, name=name or model.name)

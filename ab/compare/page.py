@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ab import html
 from ab.compare import picture
-from ab.compare.analysis import Comparison
+from ab.compare.analysis import PairedComparison
 from ab.compare.show import cells, known_first, rows, verdict
 
 
-def render(comparison: Comparison) -> str:
+def render(comparison: PairedComparison) -> str:
     """The comparison for people, with every text that the models label differently."""
     return html.render(
         Path(__file__).parent,

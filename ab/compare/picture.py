@@ -5,17 +5,17 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 
 from ab import plot
-from ab.compare.analysis import Comparison
+from ab.compare.analysis import PairedComparison
 from ab.plot import COLOURS, svg
 
 
-def accuracy(comparison: Comparison) -> str:
+def accuracy(comparison: PairedComparison) -> str:
     """Accuracy of both models with its interval."""
     c = comparison
     return plot.accuracy([(c.a, c.accuracy_a, COLOURS[0]), (c.b, c.accuracy_b, COLOURS[1])])
 
 
-def pairs(comparison: Comparison) -> str:
+def pairs(comparison: PairedComparison) -> str:
     """Texts by which model was right."""
     c = comparison
     counts = {

@@ -8,19 +8,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ab.compare.analysis import Comparison, Disagreement
-from ab.report.rows import ends, millis, needed, p_value, percent, points
+from ab.compare.analysis import Disagreement, PairedComparison
+from ab.report.text import ends, millis, needed, p_value, percent, points
 from ab.stats.interval import Interval
 
 FORMAT = 1
 
 
-def verdict(comparison: Comparison) -> str:
+def verdict(comparison: PairedComparison) -> str:
     """What came out. It rests on the exact test: all texts are there, so there is one look."""
     return _finding(comparison) + _left_out(comparison)
 
 
-def _left_out(c: Comparison) -> str:
+def _left_out(c: PairedComparison) -> str:
     """A model that fails on hard texts would else look better than it is."""
     if not c.only_one:
         return ""
@@ -30,7 +30,7 @@ def _left_out(c: Comparison) -> str:
     )
 
 
-def _finding(comparison: Comparison) -> str:
+def _finding(comparison: PairedComparison) -> str:
     c, value = comparison, comparison.difference.value
     if c.pairs.n == 0 or value is None:
         return (
@@ -51,7 +51,7 @@ def _finding(comparison: Comparison) -> str:
     )
 
 
-def rows(comparison: Comparison) -> list[tuple[str, str]]:
+def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
     """The figures."""
     c = comparison
     test, sure = c.sequential, f"{100 * (1 - c.alpha):.3g} %"
@@ -80,7 +80,7 @@ def rows(comparison: Comparison) -> list[tuple[str, str]]:
     ]
 
 
-def show(comparison: Comparison, console: Console, limit: int) -> None:
+def show(comparison: PairedComparison, console: Console, limit: int) -> None:
     """Print the figures, the first `limit` disagreements and the verdict."""
     table = Table(show_header=False)
     for row in rows(comparison):
@@ -94,7 +94,7 @@ def show(comparison: Comparison, console: Console, limit: int) -> None:
     console.print(f"\n{verdict(comparison)}", style="bold")
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
+def as_json(comparison: PairedComparison) -> dict[str, Any]:
     """Every figure and every disagreement. Times are in seconds, shares from 0 to 1."""
     figures = dataclasses.asdict(comparison)
     del figures["sequential"]["looks"]
@@ -104,14 +104,14 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     return {"format": FORMAT, "verdict": verdict(comparison), **figures}
 
 
-def _disagreements(comparison: Comparison, limit: int) -> Table:
+def _disagreements(comparison: PairedComparison, limit: int) -> Table:
     table = Table("review", "truth", comparison.a, comparison.b, "text")
     for each in known_first(comparison)[:limit]:
         table.add_row(*cells(each))
     return table
 
 
-def known_first(comparison: Comparison) -> list[Disagreement]:
+def known_first(comparison: PairedComparison) -> list[Disagreement]:
     """The texts that the models label differently; those with a truth come first."""
     return sorted(comparison.disagreements, key=lambda each: each.truth is None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import random
 import sys
@@ -23,10 +24,9 @@ from ab.rehearsal.counters import Cell, compare
 from ab.rehearsal.gateway import Executor
 from ab.rehearsal.graph import Node, Predictor
 from ab.report.cli import command as report
-from ab.run.cli import STOPPED, progress_bar, summary
-from ab.run.feedback import Reward
+from ab.run.cli import STOPPED, execute
 from ab.run.runner import Pace
-from ab.run.session import Options, Session
+from ab.run.session import Options
 from scripts.local_service import Microservice, ServerError
 from scripts.serve import ROOT, image_environment
 
@@ -74,7 +74,22 @@ def command(
         draw = random.Random(seed).random  # noqa: S311  a split, not a secret
         executor = stack.enter_context(Executor(_predictor(test, services), draw=draw).serve())
         ports = {service.http: name for name, service in services.items()}
-        _run(test, ports, executor.url, source, record, limit, seed, concurrency)
+        result = execute(
+            Options(
+                reviews=source,
+                record=record,
+                endpoint=executor.url,
+                graph=dataclasses.replace(test.graph, ports=ports),
+                labels=LABELS,
+                pace=Pace(concurrency=concurrency),
+                timeout_s=30.0,
+                seed=seed,
+                limit=limit,
+                keep_texts=True,
+            )
+        )
+        if not result.done:
+            sys.exit(STOPPED)
         pages = {name: service.scrape() for name, service in services.items()}
     recorded = confusion_of_feedback(read_record(record).events)
     cells = compare(recorded, pages, LABELS)
@@ -88,7 +103,7 @@ def command(
 
 
 def _describe(test: ABTest) -> str:
-    return ", ".join(f"{model.name} {model.share:.0%}" for model in test.models)
+    return ", ".join(f"{model.name} {model.share:.0%}" for model in test.graph.models)
 
 
 def _start(child: Child) -> Microservice:
@@ -117,25 +132,6 @@ def _predictor(test: ABTest, services: Mapping[str, Microservice]) -> Predictor:
     children = tuple(Node(name, http_port=each.http) for name, each in services.items())
     graph = Node(test.router, "", "", ratio_a=str(test.ratio_a), children=children)
     return Predictor(test.predictor, graph, test.deployment)
-
-
-def _run(
-    test: ABTest, ports: Mapping[int, str], url: str, source: Path, record: Path, limit: int,
-    seed: int, concurrency: int,
-) -> None:  # fmt: skip
-    options = Options(
-        reviews=source, record=record, endpoint=url, models=test.models, router=test.router,
-        labels=LABELS, pace=Pace(0.0, concurrency, 20), timeout_s=30.0, tries=4, seed=seed,
-        limit=limit, feedback=True, reward=Reward(), keep_texts=True, resume=False,
-        retry_lost=False, ports=ports,
-    )  # fmt: skip
-    console = Console(stderr=True, highlight=False)
-    session = Session(options)
-    with progress_bar(console, len(session.tasks)) as progress:
-        result = session.execute(progress)
-    console.print(summary(result, record), markup=False)
-    if not result.done:
-        sys.exit(STOPPED)
 
 
 def _table(cells: Sequence[Cell]) -> Table:

@@ -1,10 +1,9 @@
-"""The figures: each model, every later model against the first one, and where requests went."""
+"""The figures: each model, and every later model against the first one."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,29 +11,13 @@ import numpy as np
 
 from ab.attribution import Model
 from ab.errors import AnalysisError
-from ab.events import INTERRUPTED
-from ab.observations import Failure, Observation, Observations, observe
+from ab.observations import Observation, Observations, RequestTotals, errors_of, observe
 from ab.record import Content
 from ab.stats import latency, power, proportions, sequential
 from ab.stats.interval import Interval
+from ab.stats.power import TestPlan
 from ab.stats.split import Split, check_split
-from ab.transport import Outcome
 from roberta_sentiment.tools import metrics
-
-
-@dataclasses.dataclass(frozen=True)
-class Terms:
-    """What was agreed on before anybody looks.
-
-    Attributes:
-        margin: a difference in accuracy that would change a decision; smaller ones do not matter.
-        alpha: false alarm rate over all looks and all models together.
-        power: probability of a verdict at which further samples are counted.
-    """
-
-    margin: float = 0.01
-    alpha: float = sequential.ALPHA
-    power: float = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +60,7 @@ class ModelFigures:
 
 
 @dataclasses.dataclass(frozen=True)
-class Duel:
+class Comparison:
     """Model B against model A.
 
     Attributes:
@@ -102,82 +85,41 @@ class Duel:
 
 
 @dataclasses.dataclass(frozen=True)
-class Account:
-    """Where every request has gone; ids are those of the reviews.
-
-    Attributes:
-        requests: reviews that were sent, each once: answered + retried + lost.
-        answered: with an answer that counts, once: that to the first try.
-        retried: ids that were answered only after a failed try, perhaps by another model; left out.
-        interrupted: ids that were on their way when the run was killed; left out.
-        lost: ids without any answer.
-        errors: how the lost ones ended, by outcome.
-        unknown_errors: first tries that failed at a model that nothing names, by outcome.
-        late: ids whose answer came after the time limit; it counts, once.
-        duplicated: ids with more than one recorded answer; the first one counts.
-        repeated: ids that the endpoint may have answered more often than is recorded.
-        unattributed: ids with an answer of which no model is known; it counts for none.
-        other_models: ids answered by a model that is not part of this report.
-        contradicted: ids with two different truths; they count as without a truth.
-        without_truth: answers that wait for a truth.
-        uncertain_feedback: ids whose feedback a model may or may not have counted.
-        unsent: reviews of the plan of which the record knows nothing.
-        unreadable: lines of the record that are cut short or damaged.
-    """
-
-    requests: int
-    answered: int
-    retried: tuple[str, ...]
-    interrupted: tuple[str, ...]
-    lost: tuple[str, ...]
-    errors: dict[str, int]
-    unknown_errors: dict[str, int]
-    late: tuple[str, ...]
-    duplicated: tuple[str, ...]
-    repeated: tuple[str, ...]
-    unattributed: tuple[str, ...]
-    other_models: tuple[str, ...]
-    contradicted: tuple[str, ...]
-    without_truth: int
-    uncertain_feedback: tuple[str, ...]
-    unsent: int
-    unreadable: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Analysis:
     """Everything the report says.
 
     Attributes:
         run: fields of the record's first line.
         labels: names of the classes.
-        terms: what was agreed on.
+        plan: what was agreed on.
         first, last: when the first and the last request ended, ISO 8601.
         models: figures of each, A first.
-        duels: of every later model against A.
+        comparisons: of every later model against A.
         split: of the first tries over the models, failed or not, as far as their model is known.
         kept: the same for the answers that count; it fits only if the models fail equally often.
-        account: where every request has gone.
+        totals: what became of every request.
+        stopped: whether the run was interrupted and has not been resumed.
     """
 
     run: Mapping[str, Any]
     labels: tuple[str, ...]
-    terms: Terms
+    plan: TestPlan
     first: str
     last: str
     models: tuple[ModelFigures, ...]
-    duels: tuple[Duel, ...]
+    comparisons: tuple[Comparison, ...]
     split: Split
     kept: Split
-    account: Account
+    totals: RequestTotals
+    stopped: bool
 
 
-def analyse(content: Content, terms: Terms, models: Sequence[Model] = ()) -> Analysis:
+def analyse(content: Content, plan: TestPlan, models: Sequence[Model] = ()) -> Analysis:
     """Work out all figures of a record.
 
     Args:
         content: the record.
-        terms: what was agreed on.
+        plan: what was agreed on.
         models: to report, A first, with their shares; by default those of the record.
 
     Raises:
@@ -187,29 +129,26 @@ def analyse(content: Content, terms: Terms, models: Sequence[Model] = ()) -> Ana
     seen = observe(content)
     if not seen.answered:
         raise AnalysisError(
-            f"the record holds no answer to a first try; {len(seen.lost)} requests got none, "
-            f"{len(seen.retried)} at a later try only"
+            f"the record holds no answer to a first try; {len(seen.totals.lost)} requests got "
+            f"none, {len(seen.totals.retried)} at a later try only"
         )
-    labels = tuple(seen.run["labels"])
-    shares = _declared(seen, models)
-    ends = [e for e in content.events if e["event"] == "request"]
-    declared, errors = list(shares.values()), _errors(seen.failures)
-    answers = {name: [o for o in seen.answered if o.model == name] for name in shares}
-    figures = tuple(
-        _figures(name, share, answers[name], labels, dict(errors[name]))
-        for name, share in shares.items()
-    )
+    labels, shares = tuple(seen.run["labels"]), _declared(seen, models)
+    figures = tuple(_figures(name, share, seen, labels) for name, share in shares.items())
+    others = (o.id for o in seen.answered if o.model is not None and o.model not in shares)
+    times = [event["time"] for event in content.events if event["event"] == "request"]
+    declared = list(shares.values())
     return Analysis(
         run=seen.run,
         labels=labels,
-        terms=terms,
-        first=ends[0]["time"],
-        last=ends[-1]["time"],
+        plan=plan,
+        first=times[0],
+        last=times[-1],
         models=figures,
-        duels=_duels(figures, seen.answered, terms),
+        comparisons=_comparisons(figures, seen.answered, plan),
         split=check_split([f.answers + sum(f.errors.values()) for f in figures], declared),
         kept=check_split([f.answers for f in figures], declared),
-        account=_account(seen, shares, ends, dict(errors[None])),
+        totals=dataclasses.replace(seen.totals, other_models=tuple(others)),
+        stopped=content.events[-1]["event"] == "stopped",
     )
 
 
@@ -217,33 +156,19 @@ def _declared(seen: Observations, models: Sequence[Model]) -> dict[str, float]:
     """Share of each model that is reported; they sum to 1."""
     recorded = {str(m["name"]): float(m["share"]) for m in seen.run["models"]}
     shares = {model.name: model.share for model in models} or recorded
-    strange = shares.keys() - recorded.keys()
-    if strange:
+    unknown = shares.keys() - recorded.keys()
+    if unknown:
         raise AnalysisError(
-            f"the record has no model {sorted(strange)[0]!r}; it has {', '.join(recorded)}"
+            f"the record has no model {sorted(unknown)[0]!r}; it has {', '.join(recorded)}"
         )
     total = sum(shares.values())
     return {name: share / total for name, share in shares.items()}
 
 
-def _errors(failures: Sequence[Failure]) -> defaultdict[str | None, Counter[str]]:
-    """How the first tries ended that failed, by model; None where nothing names it."""
-    counts: defaultdict[str | None, Counter[str]] = defaultdict(Counter)
-    for failure in failures:
-        if failure.outcome != INTERRUPTED:
-            counts[failure.model][failure.outcome] += 1
-    return counts
-
-
-def _figures(
-    name: str,
-    share: float,
-    answers: Sequence[Observation],
-    labels: Sequence[str],
-    errors: dict[str, int],
-) -> ModelFigures:
+def _figures(name: str, share: float, seen: Observations, labels: Sequence[str]) -> ModelFigures:
+    answers = [o for o in seen.answered if o.model == name]
     judged = [o for o in answers if o.truth is not None]
-    right = sum(o.predicted == o.truth for o in judged)
+    right = sum(o.is_right for o in judged)
     quality = _quality(judged, labels)
     seconds = [o.latency_s for o in answers]
     return ModelFigures(
@@ -263,7 +188,7 @@ def _figures(
         reliability=quality.bins if quality else (),
         latency_s={p: latency.percentile(seconds, p) for p in latency.PERCENTILES},
         late=sum(o.late for o in answers),
-        errors=errors,
+        errors=errors_of(name, seen.failures),
     )
 
 
@@ -276,33 +201,34 @@ def _quality(judged: Sequence[Observation], labels: Sequence[str]) -> metrics.Qu
     return metrics.quality(truths, scores, [labels.index(o.predicted) for o in judged])
 
 
-def _duels(
-    models: Sequence[ModelFigures], answered: Sequence[Observation], terms: Terms
-) -> tuple[Duel, ...]:
-    """Every later model against the first; the false alarm rate is shared out among them."""
+def _comparisons(
+    models: Sequence[ModelFigures], answered: Sequence[Observation], plan: TestPlan
+) -> tuple[Comparison, ...]:
+    """Every later model against the first; the false alarm rate divided among them."""
     first, *others = models
     judged = sorted((o for o in answered if o.truth is not None), key=_sent_at)
-    share_of_terms = dataclasses.replace(terms, alpha=terms.alpha / max(1, len(others)))
-    return tuple(_duel(first, other, judged, share_of_terms) for other in others)
+    plan = dataclasses.replace(plan, alpha=plan.alpha / max(1, len(others)))
+    return tuple(_comparison(first, other, judged, plan) for other in others)
 
 
-def _duel(a: ModelFigures, b: ModelFigures, judged: Sequence[Observation], terms: Terms) -> Duel:
+def _comparison(
+    a: ModelFigures, b: ModelFigures, judged: Sequence[Observation], plan: TestPlan
+) -> Comparison:
     ours = [o for o in judged if o.model in (a.name, b.name)]
     from_b = [o.model == b.name for o in ours]
-    right = [o.predicted == o.truth for o in ours]
+    right = [o.is_right for o in ours]
     share_b = b.share / (a.share + b.share)
     counts = (a.right, a.judged, b.right, b.judged)
     backwards = (b.right, b.judged, a.right, a.judged)
-    goal = power.Goal(terms.margin, terms.power, terms.alpha)
-    return Duel(
+    return Comparison(
         a=a.name,
         b=b.name,
-        difference=proportions.difference(*counts, confidence=1 - terms.alpha),
+        difference=proportions.difference(*counts, confidence=1 - plan.alpha),
         p_value=proportions.difference_p_value(*counts),
-        b_better=proportions.probability_better(*counts, terms.margin),
-        a_better=proportions.probability_better(*backwards, terms.margin),
-        sequential=sequential.independent(from_b, right, share_b, terms.alpha),
-        needed=power.remaining_independent(from_b, right, share_b, goal),
+        b_better=proportions.probability_better(*counts, plan.margin),
+        a_better=proportions.probability_better(*backwards, plan.margin),
+        sequential=sequential.independent(from_b, right, share_b, plan.alpha),
+        needed=power.remaining_independent(from_b, right, share_b, plan),
     )
 
 
@@ -314,32 +240,3 @@ def _sent_at(observation: Observation) -> float:
     """
     ended = datetime.datetime.fromisoformat(observation.line["time"])
     return ended.timestamp() - float(observation.line["waited_s"])
-
-
-def _account(
-    seen: Observations,
-    shares: Mapping[str, float],
-    ends: Sequence[Mapping[str, Any]],
-    unknown_errors: dict[str, int],
-) -> Account:
-    outcomes = {end["id"]: end["outcome"] for end in ends if end["outcome"] != Outcome.ANSWERED}
-    strangers = (o.id for o in seen.answered if o.model is not None and o.model not in shares)
-    return Account(
-        requests=len({end["id"] for end in ends}),
-        answered=len(seen.answered),
-        retried=seen.retried,
-        interrupted=tuple(f.id for f in seen.failures if f.outcome == INTERRUPTED),
-        unknown_errors=unknown_errors,
-        lost=seen.lost,
-        errors=dict(Counter(outcomes[identity] for identity in seen.lost)),
-        late=seen.late,
-        duplicated=seen.duplicated,
-        repeated=seen.repeated,
-        unattributed=seen.unattributed,
-        other_models=tuple(strangers),
-        contradicted=seen.contradicted,
-        without_truth=sum(o.truth is None for o in seen.answered),
-        uncertain_feedback=seen.uncertain_feedback,
-        unsent=seen.unsent,
-        unreadable=seen.torn + len(seen.damaged),
-    )

@@ -13,42 +13,36 @@ from rich.table import Table
 from ab.attribution import parse_models
 from ab.data import file_fingerprint
 from ab.errors import AnalysisError
+from ab.options import Alpha, HtmlFile, JsonFile, Margin
 from ab.record import read_record
 from ab.report import rows
-from ab.report.analysis import Analysis, Terms, analyse
+from ab.report.analysis import Analysis, analyse
 from ab.report.document import as_json
-from ab.report.verdict import judge, warnings
+from ab.report.totals import totals_rows, warnings
+from ab.report.verdict import judge
+from ab.stats.power import TestPlan
 
 
 def command(
     record: Annotated[Path, typer.Argument(help="Record of `ab run`; it may still be growing.")],
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="File for all figures as JSON.")
-    ] = None,
-    html_file: Annotated[
-        Path | None, typer.Option("--html", help="File for a page with plots.")
-    ] = None,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
             help="NAME or NAME=SHARE, the one to beat first; by default as the record declares."
         ),
     ] = None,
-    margin: Annotated[
-        float, typer.Option(help="Smallest difference in accuracy that matters.", min=0, max=0.5)
-    ] = Terms.margin,
-    alpha: Annotated[
-        float, typer.Option(help="False alarm rate over all looks.", min=0.0001, max=0.5)
-    ] = Terms.alpha,
+    margin: Margin = TestPlan.margin,
+    alpha: Alpha = TestPlan.alpha,
     power: Annotated[
         float, typer.Option(help="Probability of a verdict to plan for.", min=0.5, max=0.99)
-    ] = Terms.power,
+    ] = TestPlan.power,
 ) -> None:
     """Tell which model of a record is better, how sure that is, and what else matters."""
     require_directories(json_file, html_file)
     content = read_record(record)
-    terms = Terms(margin, alpha, power)
-    analysis = analyse(content, terms, parse_models(models or []))
+    analysis = analyse(content, TestPlan(margin, alpha, power), parse_models(models or []))
     origin = {"name": record.name, "sha256": file_fingerprint(record)}
     if json_file:
         text = json.dumps(as_json(analysis, origin), indent=2, allow_nan=False) + "\n"
@@ -88,17 +82,17 @@ def write_file(path: Path, content: str) -> None:
 def show(analysis: Analysis, console: Console) -> None:
     """Print the report."""
     table = Table("", *(model.name for model in analysis.models))
-    for name, values in rows.of_models(analysis):
+    for name, values in rows.model_rows(analysis):
         table.add_row(name, *values)
     console.print(table)
-    for duel in analysis.duels:
-        show_rows(console, rows.of_duel(duel, analysis.terms.margin))
-    show_rows(console, rows.of_split(analysis))
-    show_rows(console, rows.of_account(analysis))
+    for comparison in analysis.comparisons:
+        show_rows(console, rows.comparison_rows(comparison, analysis.plan.margin))
+    show_rows(console, rows.split_rows(analysis))
+    show_rows(console, totals_rows(analysis))
     for warning in warnings(analysis):
         console.print(f"- {warning}")
-    for duel in analysis.duels:
-        verdict = judge(analysis, duel)
+    for comparison in analysis.comparisons:
+        verdict = judge(analysis, comparison)
         console.print(f"\n{verdict.headline}", style="bold")
         for reason in verdict.reasons:
             console.print(reason)

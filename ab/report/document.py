@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ab.report.analysis import Analysis, Duel
-from ab.report.verdict import judge, warnings
+from ab.report.analysis import Analysis, Comparison
+from ab.report.totals import warnings
+from ab.report.verdict import judge
 
 FORMAT = 3
 
@@ -23,15 +24,15 @@ def as_json(analysis: Analysis, record: Mapping[str, str]) -> dict[str, Any]:
         "format": FORMAT,
         "record": dict(record),
         "run": dict(analysis.run),
-        "terms": dataclasses.asdict(analysis.terms),
+        "plan": dataclasses.asdict(analysis.plan),
         "first": analysis.first,
         "last": analysis.last,
         "labels": list(analysis.labels),
         "models": [_model(dataclasses.asdict(model)) for model in analysis.models],
-        "duels": [_duel(analysis, duel) for duel in analysis.duels],
+        "comparisons": [_comparison(analysis, comparison) for comparison in analysis.comparisons],
         "split": {**dataclasses.asdict(analysis.split), "mismatch": analysis.split.mismatch},
         "kept": {**dataclasses.asdict(analysis.kept), "mismatch": analysis.kept.mismatch},
-        "account": dataclasses.asdict(analysis.account),
+        "totals": dataclasses.asdict(analysis.totals),
         "warnings": warnings(analysis),
     }
 
@@ -40,9 +41,9 @@ def _model(figures: dict[str, Any]) -> dict[str, Any]:
     return {**figures, "latency_s": {f"p{k}": v for k, v in figures["latency_s"].items()}}
 
 
-def _duel(analysis: Analysis, duel: Duel) -> dict[str, Any]:
-    """A duel with its verdict; of the looks only the last one, which all others led to."""
-    figures = dataclasses.asdict(duel)
+def _comparison(analysis: Analysis, comparison: Comparison) -> dict[str, Any]:
+    """A comparison with its verdict; of the looks only the last one, which all others led to."""
+    figures = dataclasses.asdict(comparison)
     del figures["sequential"]["looks"]
-    figures["sequential"]["now"] = dataclasses.asdict(duel.sequential.now)
-    return {**figures, "verdict": dataclasses.asdict(judge(analysis, duel))}
+    figures["sequential"]["now"] = dataclasses.asdict(comparison.sequential.now)
+    return {**figures, "verdict": dataclasses.asdict(judge(analysis, comparison))}

@@ -8,7 +8,8 @@ from pathlib import Path
 from ab import html
 from ab.report import picture, rows
 from ab.report.analysis import Analysis
-from ab.report.verdict import judge, warnings
+from ab.report.totals import totals_rows, warnings
+from ab.report.verdict import judge
 
 
 def render(analysis: Analysis, record: Mapping[str, str]) -> str:
@@ -18,18 +19,21 @@ def render(analysis: Analysis, record: Mapping[str, str]) -> str:
         analysis: of the record.
         record: its `name` and `sha256`.
     """
+    margin = analysis.plan.margin
     return html.render(
         Path(__file__).parent,
         analysis=analysis,
         record=record,
         names=[model.name for model in analysis.models],
-        verdicts=[judge(analysis, duel) for duel in analysis.duels],
+        verdicts=[judge(analysis, comparison) for comparison in analysis.comparisons],
         warnings=warnings(analysis),
-        duels=[(duel, picture.sequence(duel, analysis.terms.margin)) for duel in analysis.duels],
-        duel_rows=[rows.of_duel(duel, analysis.terms.margin) for duel in analysis.duels],
-        model_rows=rows.of_models(analysis),
-        split_rows=rows.of_split(analysis),
-        account_rows=rows.of_account(analysis),
+        comparisons=[
+            (each, picture.sequence(each, margin), rows.comparison_rows(each, margin))
+            for each in analysis.comparisons
+        ],
+        model_rows=rows.model_rows(analysis),
+        split_rows=rows.split_rows(analysis),
+        totals_rows=totals_rows(analysis),
         pictures={
             "accuracy": picture.accuracy(analysis),
             "latency": picture.latency(analysis),

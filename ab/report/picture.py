@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ab import plot
 from ab.plot import COLOURS, bar, svg
-from ab.report.analysis import Analysis, Duel, ModelFigures
+from ab.report.analysis import Analysis, Comparison, ModelFigures
 from ab.stats.interval import Interval
 
 _LINEAR_UP_TO = 5.0
@@ -28,9 +28,9 @@ def accuracy(analysis: Analysis) -> str:
     )
 
 
-def sequence(duel: Duel, margin: float) -> str:
+def sequence(comparison: Comparison, margin: float) -> str:
     """The confidence sequence of a difference, over the answers."""
-    looks = [look for look in duel.sequential.looks if look.low <= look.high]
+    looks = [look for look in comparison.sequential.looks if look.low <= look.high]
     n = [look.n for look in looks]
     low, high = [100 * look.low for look in looks], [100 * look.high for look in looks]
 
@@ -40,17 +40,17 @@ def sequence(duel: Duel, margin: float) -> str:
         axes.fill_between(n, low, high, color=COLOURS[0], alpha=0.3, label="can be the truth")
         axes.plot(n, low, color=COLOURS[0])
         axes.plot(n, high, color=COLOURS[0])
-        if duel.sequential.decided_at is not None:
+        if comparison.sequential.decided_at is not None:
             axes.axvline(
-                duel.sequential.decided_at, color=COLOURS[1], linestyle="--", label="decided"
+                comparison.sequential.decided_at, color=COLOURS[1], linestyle="--", label="decided"
             )
         edge = _readable_edge(low, high)
         axes.set_ylim(-edge, edge)
         axes.set_xlabel("answers with a truth")
-        axes.set_ylabel(f"{duel.b} minus {duel.a},\npercentage points")
+        axes.set_ylabel(f"{comparison.b} minus {comparison.a},\npercentage points")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
 
-    return svg(f"sequence {duel.b}", draw, height=3.4)
+    return svg(f"sequence {comparison.b}", draw, height=3.4)
 
 
 def reliability(analysis: Analysis) -> str:

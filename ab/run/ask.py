@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from ab.attribution import Model, attribute, blame
+from ab.attribution import Graph
 from ab.clock import Clock
 from ab.data import Review, fingerprint
-from ab.events import BAD_ANSWER, Request
+from ab.events import BAD_ANSWER, FailedTry, Request
 from ab.run.retry import Retries
-from ab.transport import Outcome, Reply, Transport
+from ab.transport.reply import Outcome, Reply, Transport
 from ab.wire import Answer, BadAnswer, build_request, read_answer
 
 
@@ -22,42 +21,36 @@ class _Tries:
     reply: Reply
     answer: Answer | None
     puid: str
-    failed: Sequence[Mapping[str, str | None]]
-    count: int
+    failed: Sequence[FailedTry]
+    tries: int
     repeated: int
     latency_s: float
     waited_s: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Asker:
     """Sends reviews and reads the answers.
 
     Attributes:
-        transport: way to the endpoint.
-        clock: tells the time.
-        stop: ends the tries of a request.
+        transport: to the endpoint.
+        clock: whose stop ends the tries of a request.
+        graph: behind the endpoint.
         run: name of the run, part of every puid.
         labels: that an answer must name.
-        models: under test.
-        router: node whose choice counts, or None.
         retries: how often to try.
         timeout_s: after which an answer is late.
         keep_texts: whether the line holds the text.
-        ports: model by the port of its node, where they are known.
     """
 
     transport: Transport
     clock: Clock
-    stop: threading.Event
+    graph: Graph
     run: str
     labels: Sequence[str]
-    models: Sequence[Model]
-    router: str | None
     retries: Retries
     timeout_s: float
     keep_texts: bool
-    ports: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def ask(self, review: Review, lag_s: float, rounds: int = 0) -> Request | None:
         """Send a review until it is answered or given up.
@@ -71,10 +64,10 @@ class Asker:
             What to record; None when the run was stopped before any try reached the endpoint.
         """
         tries = self._try(review, rounds)
-        if tries.answer is None and not tries.failed and self.stop.is_set():
-            return None
         reply, answer = tries.reply, tries.answer
-        found = attribute(answer, self.models, self.router) if answer else None
+        if answer is None and not tries.failed and self.clock.stop.is_set():
+            return None
+        found = self.graph.attribute(answer) if answer else None
         return Request(
             time=self.clock.now(),
             id=review.id,
@@ -85,7 +78,7 @@ class Asker:
             outcome=_outcome(reply, answer),
             status=reply.status,
             detail=reply.detail,
-            tries=tries.count,
+            tries=tries.tries,
             repeated=tries.repeated,
             late=answer is not None and tries.waited_s > self.timeout_s,
             lag_s=round(lag_s, 6),
@@ -94,44 +87,48 @@ class Asker:
             model=found.model if found else None,
             by=found.by if found else "",
             failed=tries.failed,
-            **(_said(answer) if answer else {}),  # type: ignore[arg-type]
+            predicted=answer.predicted if answer else None,
+            scores=dict(zip(answer.names, answer.scores, strict=True)) if answer else {},
+            routing=answer.routing if answer else {},
+            path=answer.path if answer else {},
+            tags=answer.tags if answer else {},
         )
 
     def _try(self, review: Review, rounds: int) -> _Tries:
-        began, count, repeated = self.clock.monotonic(), 0, 0
-        failed: list[Mapping[str, str | None]] = []
+        began, tries, repeated = self.clock.monotonic(), 0, 0
+        failed: list[FailedTry] = []
         while True:
-            puid = self._puid(review, rounds, count)
+            puid = self._puid(review, rounds, tries)
             start = self.clock.monotonic()
             sent = self.transport.predict(build_request(review.text, puid))
-            reply, answer = self._judge(sent, puid)
+            reply, answer = self._read(sent, puid)
             end = self.clock.monotonic()
-            count += 1
+            tries += 1
             if answer is None and reply.may_have_drawn:
-                failed.append(self._failure(reply, puid))
-            pause = self.retries.pause_s(count, reply) if answer is None else None
+                failed.append(self._failed(reply, puid))
+            pause = self.retries.pause_s(tries, reply) if answer is None else None
             if pause is not None:
                 self.clock.sleep(pause)
-            if pause is None or self.stop.is_set():
+            if pause is None or self.clock.stop.is_set():
                 return _Tries(
-                    reply, answer, puid, failed, count, repeated, end - start, end - began
+                    reply, answer, puid, failed, tries, repeated, end - start, end - began
                 )
             repeated += reply.may_have_run
 
-    def _puid(self, review: Review, rounds: int, tried: int) -> str:
-        """A name for each try, so that a log tells them apart."""
+    def _puid(self, review: Review, rounds: int, tries: int) -> str:
+        """A name for each try, so that a log can distinguish them."""
         name = f"{self.run}-{review.id}"
-        return f"{name}.{rounds + 1}.{tried + 1}" if rounds or tried else name
+        return f"{name}.{rounds + 1}.{tries + 1}" if rounds or tries else name
 
-    def _failure(self, reply: Reply, puid: str) -> Mapping[str, str | None]:
+    def _failed(self, reply: Reply, puid: str) -> FailedTry:
         return {
             "outcome": _outcome(reply, None),
             "status": reply.status,
             "detail": reply.detail,
-            "model": blame(reply, self.models, self.router, self.ports, puid),
+            "model": self.graph.model_of_failure(reply, puid),
         }
 
-    def _judge(self, reply: Reply, puid: str) -> tuple[Reply, Answer | None]:
+    def _read(self, reply: Reply, puid: str) -> tuple[Reply, Answer | None]:
         """The answer in a reply. One that can't be counted is as if the connection had broken."""
         if reply.outcome is not Outcome.ANSWERED:
             return reply, None
@@ -145,13 +142,3 @@ class Asker:
 def _outcome(reply: Reply, answer: Answer | None) -> str:
     damaged = answer is None and reply.outcome is Outcome.CUT and bool(reply.message)
     return BAD_ANSWER if damaged else str(reply.outcome)
-
-
-def _said(answer: Answer) -> dict[str, object]:
-    return {
-        "predicted": answer.predicted,
-        "scores": dict(zip(answer.names, answer.scores, strict=True)),
-        "routing": dict(answer.routing),
-        "path": dict(answer.path),
-        "tags": dict(answer.tags),
-    }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +14,25 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ab.attribution import Model, parse_models
+from ab.attribution import Graph, parse_models
 from ab.errors import DataError
 from ab.manifest import read_ab_test
+from ab.options import (
+    LABELS,
+    Concurrency,
+    Labels,
+    Limit,
+    RewardRight,
+    RewardWrong,
+    Seed,
+    Timeout,
+    Tries,
+    parse_labels,
+)
 from ab.run.feedback import Reward
-from ab.run.runner import RETRIED, Pace
-from ab.run.runner import Progress as OnProgress
+from ab.run.runner import RETRIED, OnProgress, Pace
 from ab.run.session import Options, Result, Session
-from ab.transport import Outcome
+from ab.transport.reply import Outcome
 from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
 
 STOPPED = 3
@@ -49,20 +61,20 @@ def command(
     router: Annotated[
         str | None, typer.Option(help="Graph node that chooses, where several do or none tells.")
     ] = None,
-    labels: Annotated[
-        str, typer.Option(help="Names of the classes, in the order of their indices.")
-    ] = "negative,positive",
+    labels: Labels = LABELS,
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
-    rate: Annotated[float, typer.Option(help="Requests a second; 0: as fast as possible.")] = 0.0,
-    concurrency: Annotated[int, typer.Option(help="Requests at once.", min=1, max=1024)] = 4,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", min=0.1)] = 10.0,
-    tries: Annotated[int, typer.Option(help="Tries for one answer.", min=1, max=20)] = 4,
-    seed: Annotated[int, typer.Option(help="Of the order of the reviews.")] = 13,
-    limit: Annotated[int | None, typer.Option(help="Reviews at most.", min=1)] = None,
+    rate: Annotated[
+        float, typer.Option(help="Requests a second; 0: as fast as possible.")
+    ] = Pace.rate,
+    concurrency: Concurrency = Pace.concurrency,
+    timeout: Timeout = Options.timeout_s,
+    tries: Tries = Options.tries,
+    seed: Seed = Options.seed,
+    limit: Limit = None,
     feedback: Annotated[bool, typer.Option(help="Send truths back.")] = True,
-    reward_right: Annotated[float, typer.Option(help="Reward of a right answer.")] = 1.0,
-    reward_wrong: Annotated[float, typer.Option(help="Reward of a wrong answer.")] = 0.0,
+    reward_right: RewardRight = Reward.right,
+    reward_wrong: RewardWrong = Reward.wrong,
     keep_texts: Annotated[
         bool, typer.Option(help="Keep the reviews in the record; else only a checksum.")
     ] = False,
@@ -72,72 +84,78 @@ def command(
     ] = False,
     give_up_after: Annotated[
         int, typer.Option(help="Stop after so many lost requests in a row; 0: never.", min=0)
-    ] = 20,
+    ] = Pace.give_up_after,
 ) -> None:
     """Send reviews through a Seldon endpoint, and their truths back along the route."""
     if rate < 0:
         raise DataError("the rate is a number of requests a second, or 0")
-    known, chosen, ports = _models(models or [], manifest, router)
     options = Options(
-        reviews=reviews, text_column=text_column, label_column=label_column,
-        record=record, endpoint=endpoint, models=known, router=chosen,
-        labels=_labels(labels), pace=Pace(rate, concurrency, give_up_after), timeout_s=timeout,
-        tries=tries, seed=seed, limit=limit, feedback=feedback,
-        reward=Reward(reward_right, reward_wrong), keep_texts=keep_texts, resume=resume,
-        retry_lost=retry_lost, ports=ports,
-    )  # fmt: skip
-    console = Console(stderr=True, highlight=False)
-    session = Session(options)
-    with progress_bar(console, len(session.tasks)) as progress:
-        result = session.execute(progress)
-    console.print(summary(result, record), markup=False)
-    if not result.done:
+        reviews=reviews,
+        text_column=text_column,
+        label_column=label_column,
+        record=record,
+        endpoint=endpoint,
+        graph=_graph(models or [], manifest, router),
+        labels=parse_labels(labels),
+        pace=Pace(rate, concurrency, give_up_after),
+        timeout_s=timeout,
+        tries=tries,
+        seed=seed,
+        limit=limit,
+        feedback=feedback,
+        reward=Reward(reward_right, reward_wrong),
+        keep_texts=keep_texts,
+        resume=resume,
+        retry_lost=retry_lost,
+    )
+    if not execute(options).done:
         sys.exit(STOPPED)
 
 
-def summary(result: Result, record: Path) -> str:
+def execute(options: Options) -> Result:
+    """Do a run with a progress bar, and say how it ended."""
+    console = Console(stderr=True, highlight=False)
+    session = Session(options)
+    with _progress_bar(console, len(session.tasks)) as on_progress:
+        result = session.execute(on_progress)
+    console.print(_summary(result, options.record), markup=False)
+    return result
+
+
+def _summary(result: Result, record: Path) -> str:
     """What happened, and how to go on."""
-    told = ", ".join(f"{count} {name}" for name, count in sorted(result.counts.items()))
+    sent = ", ".join(f"{count} {name}" for name, count in sorted(result.counts.items()))
     if result.done:
-        return f"done: {told or 'nothing was left to do'}"
+        return f"done: {sent or 'nothing was left to do'}"
     why = f"stopped: {result.gave_up}" if result.gave_up else "stopped"
-    return f"{why}\n{told or 'nothing was sent'}\ngo on with --resume; {record.name} holds the rest"
+    return f"{why}\n{sent or 'nothing was sent'}\ngo on with --resume; {record.name} holds the rest"
 
 
-def _models(
-    given: Sequence[str], manifest: Path | None, router: str | None
-) -> tuple[tuple[Model, ...], str | None, Mapping[int, str]]:
+def _graph(given: Sequence[str], manifest: Path | None, router: str | None) -> Graph:
     if manifest is None:
         if not given:
             raise DataError("name the models with --models, or give the --manifest")
-        return parse_models(given), router, {}
+        return Graph(parse_models(given), router)
     if given:
         raise DataError("give --models or --manifest, not both")
-    test = read_ab_test(manifest)
-    return test.models, router or test.router, test.ports
-
-
-def _labels(given: str) -> tuple[str, ...]:
-    labels = tuple(label.strip() for label in given.split(","))
-    if len(labels) < 2 or not all(labels) or len(set(labels)) < len(labels):
-        raise DataError(f"--labels is {given!r}; two or more different names are needed")
-    return labels
+    graph = read_ab_test(manifest).graph
+    return dataclasses.replace(graph, router=router or graph.router)
 
 
 @contextlib.contextmanager
-def progress_bar(console: Console, total: int) -> Iterator[OnProgress]:
+def _progress_bar(console: Console, total: int) -> Iterator[OnProgress]:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TimeRemainingColumn(), TextColumn("{task.fields[told]}"),
+        TimeRemainingColumn(), TextColumn("{task.fields[lost]}"),
     )  # fmt: skip
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("reviews", total=total, told="")
+        task = bar.add_task("reviews", total=total, lost="")
 
-        def progress(counts: Counter[str]) -> None:
+        def on_progress(counts: Counter[str]) -> None:
             lost = sum(n for name, n in counts.items() if _is_loss(name))
-            bar.update(task, advance=1, told=f"{lost} lost" if lost else "")
+            bar.update(task, advance=1, lost=f"{lost} lost" if lost else "")
 
-        yield progress
+        yield on_progress
 
 
 def _is_loss(name: str) -> bool:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Mapping, Sequence
 
-from ab.attribution import Model
+from ab.attribution import Graph
 from ab.clock import Clock
 from ab.events import Feedback, FeedbackState
 from ab.record import Event, Journal
 from ab.run.retry import Retries
-from ab.transport import Outcome, Reply, Transport
+from ab.transport.reply import Outcome, Reply, Transport
 from ab.wire import Answer, build_feedback
+
+_NO_ROUTING = (
+    "the answer has no meta.routing, so the feedback would go to every model; give the executor "
+    "SELDON_ENABLE_ROUTING_INJECTION, or name the router"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Reward:
     wrong: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FeedbackSender:
     """Sends truths back.
 
@@ -31,12 +34,10 @@ class FeedbackSender:
     never sent a second time. It is tried again only after an end that says it was not executed.
 
     Attributes:
-        transport: way to the endpoint.
+        transport: to the endpoint.
         journal: the record.
-        clock: tells the time.
-        stop: ends the tries of a feedback.
-        models: under test, in the order of the graph's children.
-        router: node that chooses, or None.
+        clock: whose stop ends the tries of a feedback.
+        graph: behind the endpoint.
         retries: how often to try.
         reward: sent with it.
     """
@@ -44,9 +45,7 @@ class FeedbackSender:
     transport: Transport
     journal: Journal
     clock: Clock
-    stop: threading.Event
-    models: Sequence[Model]
-    router: str | None
+    graph: Graph
     retries: Retries
     reward: Reward
 
@@ -68,52 +67,43 @@ class FeedbackSender:
             predicted=line["predicted"],
             reward=self.reward.right if right else self.reward.wrong,
         )
-        routing = find_route(line, self.models, self.router)
-        if isinstance(routing, str):
-            return self._end(entry, FeedbackState.WITHHELD, Reply(Outcome.REJECTED, detail=routing))
-        message = build_feedback(answer_in(line), truth, entry.reward, text, routing, line["puid"])
+        if line["model"] not in self.graph.names:
+            detail = f"no model is known to have answered: {line['by']}"
+            return self._end(entry, FeedbackState.WITHHELD, detail=detail)
+        routing = self.graph.route_to(line["model"], line["routing"])
+        if routing is None:
+            return self._end(entry, FeedbackState.WITHHELD, detail=_NO_ROUTING)
         self.journal.append(entry.event(), durable=True)
-        tried = 0
+        state, reply = self._try(
+            build_feedback(_answer_in(line), truth, entry.reward, text, routing, line["puid"])
+        )
+        return self._end(entry, state, reply.status, reply.detail)
+
+    def _try(self, message: dict[str, object]) -> tuple[FeedbackState, Reply]:
+        tries = 0
         while True:
             reply = self.transport.feedback(message)
-            tried += 1
+            tries += 1
             if reply.outcome is Outcome.ANSWERED:
-                return self._end(entry, FeedbackState.ANSWERED, reply)
+                return FeedbackState.ANSWERED, reply
             if reply.may_have_run:
-                return self._end(entry, FeedbackState.UNKNOWN, reply)
-            pause = self.retries.pause_s(tried, reply)
-            if pause is None or self.stop.is_set():
-                return self._end(entry, FeedbackState.REFUSED, reply)
+                return FeedbackState.UNKNOWN, reply
+            pause = self.retries.pause_s(tries, reply)
+            if pause is None or self.clock.stop.is_set():
+                return FeedbackState.REFUSED, reply
             self.clock.sleep(pause)
 
-    def _end(self, entry: Feedback, state: FeedbackState, reply: Reply) -> FeedbackState:
+    def _end(
+        self, entry: Feedback, state: FeedbackState, status: str = "", detail: str = ""
+    ) -> FeedbackState:
         ended = dataclasses.replace(
-            entry, time=self.clock.now(), state=state, status=reply.status, detail=reply.detail
+            entry, time=self.clock.now(), state=state, status=status, detail=detail
         )
         self.journal.append(ended.event(), durable=True)
         return state
 
 
-def find_route(line: Event, models: Sequence[Model], router: str | None) -> Mapping[str, int] | str:
-    """The routing that leads feedback to the model that answered, or why there is none.
-
-    Without a routing Seldon's executor gives feedback to every child of a router.
-    """
-    names = [model.name for model in models]
-    if line["model"] not in names:
-        return f"no model is known to have answered: {line['by']}"
-    routing: dict[str, int] = dict(line["routing"])
-    if router is not None:
-        return {**routing, router: names.index(line["model"])}
-    if len(models) == 1 or any(index >= 0 for index in routing.values()):
-        return routing
-    return (
-        "the answer has no meta.routing, so the feedback would go to every model; give the "
-        "executor SELDON_ENABLE_ROUTING_INJECTION, or name the router"
-    )
-
-
-def answer_in(line: Event) -> Answer:
+def _answer_in(line: Event) -> Answer:
     """The answer that a request line holds."""
     return Answer(
         names=tuple(line["scores"]),

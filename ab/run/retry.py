@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 
-from ab.transport import Reply
+from ab.transport.reply import Reply
 
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ab.clock import Clock
 from ab.events import mark
 from ab.record import Event, Journal
 from ab.run.ask import Asker
 from ab.run.feedback import FeedbackSender
-from ab.run.plan import Task
-from ab.transport import Outcome
+from ab.run.tasks import Task
+from ab.transport.reply import Outcome
 
 RETRIED = "answered at a later try"
 """Counted apart from `answered`."""
 
-Progress = Callable[[Counter[str]], None]
+OnProgress = Callable[[Counter[str]], None]
 """Called after each task with the counts so far."""
 
 
@@ -34,39 +32,41 @@ class Pace:
         give_up_after: requests lost in a row, at which the run stops; 0 never stops.
     """
 
-    rate: float
-    concurrency: int
-    give_up_after: int
+    rate: float = 0.0
+    concurrency: int = 4
+    give_up_after: int = 20
 
 
 class Runner:
-    """One session of a run.
+    """Works through tasks.
 
     Args:
         tasks: what is left to do.
-        asker: sends predictions.
+        asker: sends predictions; the stop of its clock ends the session early.
         feedback: sends truths; None sends none.
         journal: the record.
-        clock: tells the time.
-        stop: set from outside to end the session early.
         pace: how fast.
-        progress: told after each task.
+        on_progress: called after each task.
+
+    Attributes:
+        counts: requests by outcome, feedbacks by `feedback STATE`.
+        gave_up: why the session stopped by itself; empty if it did not.
     """
 
     def __init__(
         self,
         tasks: Sequence[Task],
+        *,
         asker: Asker,
         feedback: FeedbackSender | None,
         journal: Journal,
-        clock: Clock,
-        stop: threading.Event,
         pace: Pace,
-        progress: Progress = lambda counts: None,
+        on_progress: OnProgress,
     ) -> None:
         self._tasks = iter(enumerate(tasks))
         self._asker, self._feedback, self._journal = asker, feedback, journal
-        self._clock, self._stop, self._pace, self._progress = clock, stop, pace, progress
+        self._clock, self._stop = asker.clock, asker.clock.stop
+        self._pace, self._on_progress = pace, on_progress
         self._lock = threading.Lock()
         self._lost_in_a_row = 0
         self.counts: Counter[str] = Counter()
@@ -99,10 +99,10 @@ class Runner:
             raise
 
     def _remaining(self) -> Iterator[tuple[int, Task]]:
-        for _ in itertools.count():
+        while not self._stop.is_set():
             with self._lock:
                 item = next(self._tasks, None)
-            if item is None or self._stop.is_set():
+            if item is None:
                 return
             yield item
 
@@ -115,18 +115,16 @@ class Runner:
         return max(0.0, self._clock.monotonic() - due)
 
     def _do(self, task: Task, lag_s: float) -> None:
-        line = task.line
+        line = task.line or self._ask(task, lag_s)
         if line is None:
-            line = self._ask(task, lag_s)
-            if line is None:
-                return
+            return
         truth = task.review.label
         if self._feedback and truth and line["outcome"] == Outcome.ANSWERED:
             state = self._feedback.send(line, truth, task.review.text)
             with self._lock:
                 self.counts[f"feedback {state}"] += 1
         with self._lock:
-            self._progress(self.counts)
+            self._on_progress(self.counts)
 
     def _ask(self, task: Task, lag_s: float) -> Event | None:
         """Send a review, with a line before and one behind it."""

@@ -8,11 +8,11 @@ import signal
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ab.attribution import Model
-from ab.clock import SystemClock
+from ab.attribution import Graph
+from ab.clock import Clock
 from ab.data import file_fingerprint, read_reviews, shuffled
 from ab.endpoint import Endpoint, parse_endpoint
 from ab.errors import RecordError
@@ -22,10 +22,11 @@ from ab.observations import run_of
 from ab.record import Content, Event, Journal, read_record
 from ab.run.ask import Asker
 from ab.run.feedback import FeedbackSender, Reward
-from ab.run.plan import Task, check_same, plan
 from ab.run.retry import Retries
-from ab.run.runner import Pace, Progress, Runner
-from ab.transport import Transport, connect
+from ab.run.runner import OnProgress, Pace, Runner
+from ab.run.tasks import check_same, tasks_left
+from ab.transport.connect import connect
+from ab.transport.reply import Transport
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,7 @@ class Options:
         text_column, label_column: of that file; empty: found by their usual names.
         record: file of the record.
         endpoint: address.
-        models: under test, in the order of the graph's children.
-        router: node that chooses, or None.
+        graph: behind it.
         labels: names of the classes.
         pace: how fast to send.
         timeout_s: after which a try is given up.
@@ -50,7 +50,6 @@ class Options:
         keep_texts: whether the record holds the texts.
         resume: go on with the record.
         retry_lost: when resuming, send again what had no answer.
-        ports: model by the port of its node, where they are known.
     """
 
     reviews: Path
@@ -58,20 +57,18 @@ class Options:
     label_column: str = ""
     record: Path
     endpoint: str
-    models: Sequence[Model]
-    router: str | None
+    graph: Graph
     labels: Sequence[str]
-    pace: Pace
-    timeout_s: float
-    tries: int
-    seed: int
-    limit: int | None
-    feedback: bool
-    reward: Reward
-    keep_texts: bool
-    resume: bool
-    retry_lost: bool
-    ports: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    pace: Pace = Pace()
+    timeout_s: float = 10.0
+    tries: int = 4
+    seed: int = 13
+    limit: int | None = None
+    feedback: bool = True
+    reward: Reward = Reward()
+    keep_texts: bool = False
+    resume: bool = False
+    retry_lost: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,49 +107,58 @@ class Session:
         )
         self._reviews = shuffled(reviews, options.seed, options.limit)
         content = self._earlier()
-        self._events: list[Event] = list(content.events) if content else []
-        self._clock_stop = threading.Event()
-        self._clock = SystemClock(self._clock_stop)
-        run = self._line(uuid.uuid4().hex[:12])
+        self._events: Sequence[Event] = content.events if content else ()
+        self._clock = Clock()
+        self.run = self._line(uuid.uuid4().hex[:12])
         if content:
             recorded = run_of(content)
-            check_same(recorded, run.event())
-            run = dataclasses.replace(run, run=str(recorded["run"]))
-        self.run = run
-        self.tasks: list[Task] = plan(
-            self._reviews,
-            self._events,
-            feedback=options.feedback,
-            retry_lost=options.retry_lost,
+            check_same(recorded, self.run.event())
+            self.run = dataclasses.replace(self.run, run=str(recorded["run"]))
+        self.tasks = tasks_left(
+            self._reviews, self._events, feedback=options.feedback, retry_lost=options.retry_lost
         )
 
-    def execute(self, progress: Progress) -> Result:
+    def execute(self, on_progress: OnProgress) -> Result:
         """Do what is left; Ctrl-C and SIGTERM end it after the requests that are on their way."""
-        transport = connect(self.endpoint, self._options.timeout_s)
-        with Journal(self._options.record) as journal, stopping(self._clock_stop):
-            try:
-                self._begin(journal)
-                runner = self._runner(journal, transport, progress)
-                done = runner.run()
-            finally:
-                transport.close()
+        options = self._options
+        with (
+            Journal(options.record) as journal,
+            stopping(self._clock.stop),
+            contextlib.closing(connect(self.endpoint, options.timeout_s)) as transport,
+        ):
+            self._begin(journal)
+            runner = self._runner(journal, transport, on_progress)
+            done = runner.run()
         return Result(done, runner.counts, runner.gave_up)
 
-    def _runner(self, journal: Journal, transport: Transport, progress: Progress) -> Runner:
+    def _runner(self, journal: Journal, transport: Transport, on_progress: OnProgress) -> Runner:
         options, retries = self._options, Retries(self._options.tries)
         asker = Asker(
-            transport, self._clock, self._clock_stop, self.run.run, options.labels,
-            options.models, options.router, retries, options.timeout_s, options.keep_texts,
-            options.ports,
-        )  # fmt: skip
+            transport=transport,
+            clock=self._clock,
+            graph=options.graph,
+            run=self.run.run,
+            labels=options.labels,
+            retries=retries,
+            timeout_s=options.timeout_s,
+            keep_texts=options.keep_texts,
+        )
         feedback = FeedbackSender(
-            transport, journal, self._clock, self._clock_stop, options.models, options.router,
-            retries, options.reward,
-        )  # fmt: skip
+            transport=transport,
+            journal=journal,
+            clock=self._clock,
+            graph=options.graph,
+            retries=retries,
+            reward=options.reward,
+        )
         return Runner(
-            self.tasks, asker, feedback if options.feedback else None, journal, self._clock,
-            self._clock_stop, options.pace, progress,
-        )  # fmt: skip
+            self.tasks,
+            asker=asker,
+            feedback=feedback if options.feedback else None,
+            journal=journal,
+            pace=options.pace,
+            on_progress=on_progress,
+        )
 
     def _earlier(self) -> Content | None:
         """The record so far; None for a new one."""
@@ -177,8 +183,8 @@ class Session:
                 "reviews": len(self._reviews),
             },
             labels=list(options.labels),
-            models=[dataclasses.asdict(model) for model in options.models],
-            router=options.router,
+            models=[dataclasses.asdict(model) for model in options.graph.models],
+            router=options.graph.router,
             seed=options.seed,
             rate=options.pace.rate,
             concurrency=options.pace.concurrency,
@@ -198,7 +204,7 @@ class Session:
 
 
 def close_open_feedback(events: Sequence[Event], time: str) -> Iterator[Event]:
-    """An `unknown` for each feedback that was on its way when the run ended."""
+    """An `unknown` for each feedback whose answer was still due when the run ended."""
     last = {event["id"]: event for event in events if event["event"] == "feedback"}
     for event in last.values():
         if event["state"] == FeedbackState.SENDING:
@@ -209,7 +215,7 @@ def close_open_feedback(events: Sequence[Event], time: str) -> Iterator[Event]:
 
 @contextlib.contextmanager
 def stopping(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM end the run in good order; a second one acts as ever."""
+    """Let the first Ctrl-C or SIGTERM end the run in good order; a second one acts as usual."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

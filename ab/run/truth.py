@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -11,10 +10,10 @@ from ab.clock import Clock
 from ab.data import Truth
 from ab.errors import DataError
 from ab.events import FeedbackState, truth
-from ab.observations import feedback_states
+from ab.observations import feedback_states, truths_of
 from ab.record import Event, Journal
 from ab.run.feedback import FeedbackSender
-from ab.transport import Outcome
+from ab.transport.reply import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +54,15 @@ def match(truths: Sequence[Truth], events: Sequence[Event]) -> tuple[list[Matche
     by_text: Mapping[str, list[str]] = defaultdict(list)
     for identity, line in lines.items():
         by_text[line["sha256"]].append(identity)
-    known, states = _known(events), feedback_states(events)
+    known, states = truths_of(events)[0], feedback_states(events)
     recorded = frozenset(known)
     matched: dict[str, Matched] = {}
-    strangers = []
+    unmatched = []
     for item in truths:
         found = [item.id] if item.id is not None else by_text.get(item.sha256 or "", [])
         found = [identity for identity in found if identity in lines]
         if not found:
-            strangers.append(item)
+            unmatched.append(item)
         for identity in found:
             _agree(identity, item.label, known)
             line = lines[identity]
@@ -74,7 +73,7 @@ def match(truths: Sequence[Truth], events: Sequence[Event]) -> tuple[list[Matche
                 is_new=identity not in recorded,
                 is_due=states.get(identity) in (None, FeedbackState.REFUSED),
             )
-    return list(matched.values()), strangers
+    return list(matched.values()), unmatched
 
 
 def deliver(
@@ -82,7 +81,6 @@ def deliver(
     journal: Journal,
     clock: Clock,
     sender: FeedbackSender | None,
-    stop: threading.Event,
 ) -> Counter[str]:
     """Record the truths, and send what is due.
 
@@ -91,7 +89,7 @@ def deliver(
     """
     counts: Counter[str] = Counter()
     for item in matched:
-        if stop.is_set():
+        if clock.stop.is_set():
             break
         if item.is_new:
             journal.append(truth(clock.now(), item.line["id"], item.label))
@@ -99,15 +97,6 @@ def deliver(
         if sender is not None and item.is_due:
             counts[f"feedback {sender.send(item.line, item.label, item.text)}"] += 1
     return counts
-
-
-def _known(events: Sequence[Event]) -> dict[str, str]:
-    known = {}
-    for event in events:
-        label = {"request": event.get("truth"), "truth": event.get("label")}.get(event["event"])
-        if label is not None:
-            known[event["id"]] = label
-    return known
 
 
 def _agree(identity: str, label: str, known: dict[str, str]) -> None:

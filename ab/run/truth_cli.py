@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ab.attribution import Model
-from ab.clock import SystemClock
+from ab.attribution import Graph, Model
+from ab.clock import Clock
 from ab.data import read_truths
 from ab.endpoint import parse_endpoint
 from ab.errors import RecordError
 from ab.observations import run_of
+from ab.options import RewardRight, RewardWrong, Timeout, Tries
 from ab.record import Journal, read_record
 from ab.run.feedback import FeedbackSender, Reward
 from ab.run.retry import Retries
 from ab.run.session import close_open_feedback, stopping
 from ab.run.truth import deliver, match
-from ab.transport import connect
+from ab.transport.connect import connect
 from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
 
 
@@ -34,37 +35,40 @@ def command(
     ] = None,
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.", min=0.1)] = 10.0,
-    tries: Annotated[int, typer.Option(help="Tries of one feedback.", min=1, max=20)] = 4,
+    timeout: Timeout = 10.0,
+    tries: Tries = 4,
     feedback: Annotated[bool, typer.Option(help="Send the truths back.")] = True,
-    reward_right: Annotated[float, typer.Option(help="Reward of a right answer.")] = 1.0,
-    reward_wrong: Annotated[float, typer.Option(help="Reward of a wrong answer.")] = 0.0,
+    reward_right: RewardRight = 1.0,
+    reward_wrong: RewardWrong = 0.0,
 ) -> None:
     """Add truths that came later to a record, and send them back along the route."""
     if not record.exists():
         raise RecordError(f"{record.name} does not exist")
-    stop = threading.Event()
-    clock = SystemClock(stop)
-    with Journal(record) as journal, stopping(stop):
+    clock = Clock()
+    with contextlib.ExitStack() as stack:
+        journal = stack.enter_context(Journal(record))
+        stack.enter_context(stopping(clock.stop))
         content = read_record(record)
         run = run_of(content)
         given = read_truths(
             truths, run["labels"], text_column=text_column, label_column=label_column
         )
-        matched, strangers = match(given, content.events)
+        matched, unmatched = match(given, content.events)
         for line in close_open_feedback(content.events, clock.now()):
             journal.append(line)
         transport = connect(parse_endpoint(endpoint or run["endpoint"]), timeout)
+        stack.callback(transport.close)
         sender = FeedbackSender(
-            transport, journal, clock, stop, [Model(**m) for m in run["models"]], run["router"],
-            Retries(tries), Reward(reward_right, reward_wrong),
-        )  # fmt: skip
-        try:
-            counts = deliver(matched, journal, clock, sender if feedback else None, stop)
-        finally:
-            transport.close()
-    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+            transport=transport,
+            journal=journal,
+            clock=clock,
+            graph=Graph(tuple(Model(**m) for m in run["models"]), run["router"]),
+            retries=Retries(tries),
+            reward=Reward(reward_right, reward_wrong),
+        )
+        counts = deliver(matched, journal, clock, sender if feedback else None)
+    sent = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     Console(stderr=True, highlight=False).print(
-        f"{len(matched)} truths matched, {len(strangers)} fit no answer: {told or 'nothing to do'}",
+        f"{len(matched)} truths matched, {len(unmatched)} fit no answer: {sent or 'nothing to do'}",
         markup=False,
     )

@@ -28,22 +28,24 @@ _MAX_FACTOR = 200
 
 
 @dataclasses.dataclass(frozen=True)
-class Goal:
-    """What counts as a verdict.
+class TestPlan:
+    """What is decided before anybody looks.
 
     Attributes:
-        margin: differences within it count as equivalence.
-        power: probability of a verdict.
-        alpha: false alarm rate over all looks together.
+        margin: smallest difference in accuracy that matters; within it models are equivalent.
+        alpha: false alarm rate over all looks and all comparisons together.
+        power: probability of a verdict for which further samples are counted.
     """
 
-    margin: float
-    power: float = 0.8
+    __test__ = False  # pytest takes a class of this name for tests
+
+    margin: float = 0.01
     alpha: float = ALPHA
+    power: float = 0.8
 
 
 def remaining_independent(
-    from_b: Sequence[bool], right: Sequence[bool], share_b: float, goal: Goal, seed: int = 0
+    from_b: Sequence[bool], right: Sequence[bool], share_b: float, plan: TestPlan, seed: int = 0
 ) -> int | None:
     """Further answers, of both models together, that a verdict needs.
 
@@ -51,40 +53,42 @@ def remaining_independent(
 
     Args:
         from_b, right, share_b: as for `ab.stats.sequential.independent`.
-        goal: what counts as a verdict.
+        plan: what counts as a verdict.
         seed: of the simulation.
 
     Returns:
-        0 when the verdict is there; None when even 200 times as many hardly suffice.
+        0 when it is decided; None when even 200 times as many hardly suffice.
     """
     kinds = independent_kinds(from_b, right)
     counts = np.bincount(kinds, minlength=4)
     a, b = predicted_accuracies(counts)
     shares = np.stack([(1 - share_b) * a, (1 - share_b) * (1 - a), share_b * b, share_b * (1 - b)])
-    return _remaining(kinds, shares, independent_gains(share_b), goal, seed)
+    return _remaining(kinds, shares, independent_gains(share_b), plan, seed)
 
 
 def remaining_paired(
-    only_a: Sequence[bool], only_b: Sequence[bool], goal: Goal, seed: int = 0
+    only_a: Sequence[bool], only_b: Sequence[bool], plan: TestPlan, seed: int = 0
 ) -> int | None:
     """Further texts that a verdict needs when both models judge every text."""
     kinds = paired_kinds(only_a, only_b)
     shares = predicted_outcomes(np.bincount(kinds, minlength=3))
-    return _remaining(kinds, shares, paired_gains, goal, seed)
+    return _remaining(kinds, shares, paired_gains, plan, seed)
 
 
-def _remaining(kinds: Counts, shares: Floats, gains: Gains, goal: Goal, seed: int) -> int | None:
+def _remaining(
+    kinds: Counts, shares: Floats, gains: Gains, plan: TestPlan, seed: int
+) -> int | None:
     if not len(kinds):
         return None
     rng = np.random.default_rng(seed)
-    limit = -np.log(goal.alpha)
-    differences = np.array([0.0, goal.margin, -goal.margin])
+    limit = -np.log(plan.alpha)
+    differences = np.array([0.0, plan.margin, -plan.margin])
     evidence = follow(kinds, len(shares), gains, differences)
     log_e = np.tile(evidence.log_e, (EXPERIMENTS, 1))
     rejected = np.tile(evidence.largest[-1] >= limit, (EXPERIMENTS, 1))
     counts = np.tile(np.bincount(kinds, minlength=len(shares)), (EXPERIMENTS, 1))
     n, end = len(kinds), _MAX_FACTOR * max(len(kinds), 100)
-    while np.mean(_decided(rejected)) < goal.power:
+    while np.mean(_decided(rejected)) < plan.power:
         if n >= end:
             return None
         step = max(1, int(n * _GROWTH))

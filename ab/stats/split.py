@@ -31,6 +31,11 @@ class Split:
     always_valid_p_value: float
 
     @property
+    def expected(self) -> list[float]:
+        """Answers by model if the shares were exact."""
+        return [share * sum(self.observed) for share in self.declared]
+
+    @property
     def mismatch(self) -> bool:
         """Whether the split is not the declared one."""
         return self.p_value is not None and self.p_value < ALARM

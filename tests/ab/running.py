@@ -6,14 +6,14 @@ import contextlib
 import dataclasses
 import io
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ab.__main__ import main
-from ab.attribution import parse_models
+from ab.attribution import Graph, parse_models
 from ab.observations import Observations, observe
 from ab.record import Event, read_record
-from ab.run.feedback import Reward
 from ab.run.runner import Pace
 from ab.run.session import Options, Result, Session
 
@@ -29,25 +29,24 @@ def write_reviews(path: Path, n: int, *, labelled: bool = True) -> Path:
     return path
 
 
-def options(reviews: Path, url: str, **changed: Any) -> Options:
-    """A run of two models with quick retries."""
+def options(
+    reviews: Path,
+    url: str,
+    models: Sequence[str] = ("a", "b"),
+    router: str | None = None,
+    ports: Mapping[int, str] | None = None,
+    **changed: Any,
+) -> Options:
+    """A run of these models with quick retries."""
     fields: dict[str, Any] = {
         "reviews": reviews,
         "record": reviews.with_name("record.jsonl"),
         "endpoint": url,
-        "models": parse_models(["a", "b"]),
-        "router": None,
+        "graph": Graph(parse_models(models), router, ports or {}),
         "labels": LABELS,
         "pace": Pace(0.0, 3, 0),
-        "timeout_s": 10.0,
         "tries": 3,
         "seed": 1,
-        "limit": None,
-        "feedback": True,
-        "reward": Reward(),
-        "keep_texts": False,
-        "resume": False,
-        "retry_lost": False,
     }
     return Options(**{**fields, **changed})
 

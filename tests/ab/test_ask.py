@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from ab.attribution import Model
+from ab.attribution import Graph, Model
+from ab.clock import Clock
 from ab.data import Review
 from ab.run.ask import Asker
 from ab.run.retry import Retries
-from ab.transport import Outcome, Reply
+from ab.transport.reply import Outcome, Reply
 
 MODELS = (Model("a", 0.5), Model("b", 0.5))
 REVIEW = Review("7", "a text", "positive")
@@ -20,11 +20,12 @@ UNREACHABLE = Reply(Outcome.UNREACHABLE, detail="nobody")
 FAILED = Reply(Outcome.FAILED, "500", detail="no")
 
 
-class FakeClock:
+class FakeClock(Clock):
     """A second passes in every sleep; the run is stopped in the one of that number."""
 
-    def __init__(self, stop: threading.Event, stop_in: int) -> None:
-        self._stop, self._stop_in, self._now = stop, stop_in, 0.0
+    def __init__(self, stop_in: int) -> None:
+        super().__init__()
+        self._stop_in, self._now = stop_in, 0.0
 
     def monotonic(self) -> float:
         return self._now
@@ -36,7 +37,7 @@ class FakeClock:
         self._now += 1
         self._stop_in -= 1
         if self._stop_in == 0:
-            self._stop.set()
+            self.stop.set()
 
 
 class FakeTransport:
@@ -65,11 +66,16 @@ class FakeTransport:
 
 
 def asker(transport: FakeTransport, stop_in: int = 0, ports: dict[int, str] | None = None) -> Asker:
-    stop = threading.Event()
     return Asker(
-        transport, FakeClock(stop, stop_in), stop, "r", ("negative", "positive"), MODELS, None,
-        Retries(3), 10.0, False, ports or {},
-    )  # fmt: skip
+        transport=transport,
+        clock=FakeClock(stop_in),
+        graph=Graph(MODELS, None, ports or {}),
+        run="r",
+        labels=("negative", "positive"),
+        retries=Retries(3),
+        timeout_s=10.0,
+        keep_texts=False,
+    )
 
 
 def test_a_try_that_reached_nobody_draws_nothing() -> None:

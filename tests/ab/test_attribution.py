@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ab.attribution import Model, attribute, parse_models
+from ab.attribution import Graph, Model, parse_models
 from ab.errors import DataError
 from ab.wire import Answer
 
 MODELS = parse_models(["roberta", "lexicon"])
+GRAPH = Graph(MODELS)
 
 
 def answer(**meta: Any) -> Answer:
@@ -31,7 +32,7 @@ def answer(**meta: Any) -> Answer:
 )
 def test_each_sign_is_read(meta: dict[str, Any], model: str, by: str) -> None:
     """The path needs no flag of the executor, so it comes first."""
-    found = attribute(answer(**meta), MODELS)
+    found = GRAPH.attribute(answer(**meta))
     assert (model, by) == (found.model, found.by)
 
 
@@ -48,14 +49,14 @@ def test_each_sign_is_read(meta: dict[str, Any], model: str, by: str) -> None:
 )
 def test_what_does_not_tell_is_no_model(meta: dict[str, Any], told: str) -> None:
     """An answer of an unknown model counts for none."""
-    found = attribute(answer(**meta), MODELS)
+    found = GRAPH.attribute(answer(**meta))
     assert found.model is None
     assert told in found.by
 
 
 def test_the_router_settles_several_choices() -> None:
     """A graph may have more than one node that chooses."""
-    found = attribute(answer(routing={"ab": 0, "cd": 1}), MODELS, router="cd")
+    found = Graph(MODELS, "cd").attribute(answer(routing={"ab": 0, "cd": 1}))
     assert "lexicon" == found.model
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ab.compare.analysis import Comparison, compare
+from ab.compare.analysis import PairedComparison, compare
+from ab.compare.answers import ModelAnswers, read_answers
 from ab.compare.page import render
 from ab.compare.show import verdict
-from ab.compare.side import Side, of_record
 from ab.errors import AnalysisError
 from ab.record import Event
 from ab.stats.paired import Pairs
@@ -36,14 +36,14 @@ REVIEWS = [
 ]
 
 
-def side(path: Path, name: str, wrong: Sequence[int], n: int = 30, **changed: Any) -> Side:
+def side(path: Path, name: str, wrong: Sequence[int], n: int = 30, **changed: Any) -> ModelAnswers:
     """A record of one model that errs on these reviews."""
     events: list[Event] = [records.run_line(n, {name: 1.0})]
     events += [records.answer(i, name, right=i not in wrong, **changed) for i in range(n)]
-    return of_record(records.write(path / f"{name}.jsonl", events))
+    return read_answers(records.write(path / f"{name}.jsonl", events))
 
 
-def compared(a: Side, b: Side, **texts: str) -> Comparison:
+def compared(a: ModelAnswers, b: ModelAnswers, **texts: str) -> PairedComparison:
     """With the usual terms."""
     return compare(a, b, texts, alpha=0.05, margin=0.01)
 
@@ -109,7 +109,7 @@ def test_a_record_of_a_split_is_refused(tmp_path: Path) -> None:
     """Its models saw different texts; that is what `ab report` is for."""
     path = records.write(tmp_path / "split.jsonl", records.simulated(20, {"a": 0.5, "b": 0.5}))
     with pytest.raises(AnalysisError, match=r"answers of 2 models \(a, b\)"):
-        of_record(path)
+        read_answers(path)
 
 
 @pytest.fixture

@@ -15,13 +15,14 @@ import pytest
 from google.protobuf import json_format
 from seldon_core.proto import prediction_pb2
 
-from ab.attribution import parse_models
 from ab.record import read_record
 from ab.rehearsal.gateway import Executor
 from ab.rehearsal.graph import Node, Predictor
-from ab.report.analysis import Analysis, Terms, analyse
-from ab.report.verdict import Finding, judge, warnings
+from ab.report.analysis import Analysis, analyse
+from ab.report.totals import warnings
+from ab.report.verdict import Finding, judge
 from ab.run.runner import Pace
+from ab.stats.power import TestPlan
 from tests.ab.nodes import GrpcAnswer, RestAnswer, Script, serving
 from tests.ab.running import execute, lines, options, write_reviews
 from tests.service import free_ports
@@ -120,26 +121,26 @@ def test_a_failing_model_keeps_its_texts(
         given = options(
             write_reviews(tmp_path / "reviews.tsv", N),
             executor.url if scheme == "rest" else f"grpc://{executor.target}",
-            models=parse_models(["roberta", "lexicon"]), router="ab", pace=Pace(0.0, 1, 0),
+            models=["roberta", "lexicon"], router="ab", pace=Pace(0.0, 1, 0),
             tries=2, ports={bad.http_port: "lexicon", bad.grpc_port: "lexicon"},
         )  # fmt: skip
         execute(given)
     tries = [line["tries"] for line in lines(given, "request").values()]
     firsts = draws.firsts(tries)
-    analysis = analyse(read_record(given.record), Terms())
-    assert N == firsts.total() == analysis.account.requests
+    analysis = analyse(read_record(given.record), TestPlan())
+    assert N == firsts.total() == analysis.totals.requests
     assert firsts["lexicon"] > 12
     assert (firsts["roberta"], 0) == tuple(m.answers for m in analysis.models)
     assert firsts["lexicon"] == failures(analysis, known)
-    assert firsts["lexicon"] == len(analysis.account.retried) + len(analysis.account.lost)
+    assert firsts["lexicon"] == len(analysis.totals.retried) + len(analysis.totals.lost)
     assert (firsts["roberta"], firsts["lexicon"] if known else 0) == analysis.split.observed
-    assert Finding.INVALID == judge(analysis, analysis.duels[0]).finding
+    assert Finding.INVALID == judge(analysis, analysis.comparisons[0]).finding
     assert any("first tries" in warning for warning in warnings(analysis))
 
 
 def failures(analysis: Analysis, known: bool) -> int:
     """First tries that failed, of the failing model or of an unknown one."""
-    return sum((analysis.models[1].errors if known else analysis.account.unknown_errors).values())
+    return sum((analysis.models[1].errors if known else analysis.totals.unknown_errors).values())
 
 
 def test_a_dead_endpoint_draws_nothing(tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_feedback_carries_its_puid_through_the_executor(tmp_path: Path, scheme: 
         executor = stack.enter_context(Executor(Predictor("default", node)).serve())
         address = executor.url if scheme == "rest" else f"grpc://{executor.target}"
         reviews = write_reviews(tmp_path / "reviews.tsv", 5)
-        given = options(reviews, address, models=parse_models(["roberta"]))
+        given = options(reviews, address, models=["roberta"])
         execute(given)
     name = "Seldon-Puid" if scheme == "rest" else "seldon-puid"
     asked = sorted(headers[name] for path, headers in script.calls if "redict" in path)

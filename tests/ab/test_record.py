@@ -31,14 +31,14 @@ def test_a_duplicated_answer_counts_once(tmp_path: Path) -> None:
     lines = [answer(1, "a"), answer(2, "b"), answer(1, "b", right=False)]
     found = observe(read_record(write(tmp_path / "r", run_line(2, SHARES), *lines)))
     assert [("000001", "a"), ("000002", "b")] == [(o.id, o.model) for o in found.answered]
-    assert ("000001",) == found.duplicated
+    assert ("000001",) == found.totals.duplicated
 
 
 def test_a_lost_review_that_is_answered_later_is_not_lost(tmp_path: Path) -> None:
     """A resumed run may ask again; the answer counts, once."""
     lost = {**answer(1, None), "outcome": "timeout"}
     found = observe(read_record(write(tmp_path / "r", run_line(2, SHARES), lost, answer(1, "a"))))
-    assert ((), 1, 1) == (found.lost, len(found.answered), found.unsent)
+    assert ((), 1, 1) == (found.totals.lost, len(found.answered), found.totals.unsent)
 
 
 def test_two_truths_count_as_none(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_two_truths_count_as_none(tmp_path: Path) -> None:
     late = [truth("t", "000001", "negative"), truth("t", "000002", "negative")]
     lines = [run_line(2, SHARES), answer(1, "a"), answer(2, "b"), *late]
     found = observe(read_record(write(tmp_path / "r", *lines)))
-    assert ("000001",) == found.contradicted
+    assert ("000001",) == found.totals.contradicted
     assert [None, "negative"] == [o.truth for o in found.answered]
 
 

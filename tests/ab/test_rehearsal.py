@@ -24,7 +24,7 @@ def test_models_and_shares_come_from_the_manifest() -> None:
     """The rehearsal tests what would be deployed."""
     test = read_ab_test(MANIFEST)
     assert ("ab", 0.5) == (test.router, test.ratio_a)
-    assert [("roberta", 0.5), ("lexicon", 0.5)] == [(m.name, m.share) for m in test.models]
+    assert [("roberta", 0.5), ("lexicon", 0.5)] == [(m.name, m.share) for m in test.graph.models]
     assert "roberta-sentiment-lexicon:0.1.0" == test.children[1].image
     assert {9000: "roberta", 9500: "roberta", 9001: "lexicon", 9501: "lexicon"} == test.ports
 

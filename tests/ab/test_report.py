@@ -15,9 +15,11 @@ from ab.attribution import Model
 from ab.errors import AnalysisError, RecordError
 from ab.events import truth
 from ab.record import Content, Event, read_record
-from ab.report.analysis import Analysis, Terms, analyse
-from ab.report.rows import of_split
-from ab.report.verdict import Finding, judge, warnings
+from ab.report.analysis import Analysis, analyse
+from ab.report.rows import split_rows
+from ab.report.totals import warnings
+from ab.report.verdict import Finding, judge
+from ab.stats.power import TestPlan
 from tests.ab import records
 from tests.ab.running import run_ab
 
@@ -28,9 +30,9 @@ MODELS = {"lexicon": 0.5, "roberta": 0.5}
 def analysed(tmp_path: Path) -> Callable[..., Analysis]:
     """Writes a record and analyses it."""
 
-    def run(events: list[Event], terms: Terms | None = None, *models: Model) -> Analysis:
+    def run(events: list[Event], plan: TestPlan | None = None, *models: Model) -> Analysis:
         path = records.write(tmp_path / "record.jsonl", events)
-        return analyse(read_record(path), terms or Terms(), models)
+        return analyse(read_record(path), plan or TestPlan(), models)
 
     return run
 
@@ -65,11 +67,11 @@ def test_a_duplicate_is_counted_once_and_the_first_answer_counts(
     events = plain()
     again = records.answer(7, "lexicon", right=False)
     analysis = analysed([*events, again, events[3], events[3]])
-    assert 40 == analysis.account.requests == analysis.account.answered
-    assert ("000002", "000007") == tuple(sorted(analysis.account.duplicated))
+    assert 40 == analysis.totals.requests == analysis.totals.answered
+    assert ("000002", "000007") == tuple(sorted(analysis.totals.duplicated))
     assert (20, 20) == tuple(m.answers for m in analysis.models)
     assert 20 == analysis.models[1].right
-    assert 40 == analysis.duels[0].sequential.now.n
+    assert 40 == analysis.comparisons[0].sequential.now.n
     (warning,) = warnings(analysis)
     assert "each: is recorded with more than one answer; the first one counts, once" in warning
 
@@ -78,10 +80,10 @@ def test_a_lost_answer_counts_for_no_model(analysed: Callable[..., Analysis]) ->
     """A request without an answer says nothing about accuracy, but it must not vanish."""
     lost = [records.failure(40, "timeout", tries=3, repeated=2), records.failure(41, "failed")]
     analysis = analysed(plain() + lost)
-    account = analysis.account
-    assert (42, 40, ("000040", "000041")) == (account.requests, account.answered, account.lost)
-    assert {"timeout": 1, "failed": 1} == account.errors
-    assert ("000040",) == account.repeated
+    totals = analysis.totals
+    assert (42, 40, ("000040", "000041")) == (totals.requests, totals.answered, totals.lost)
+    assert {"timeout": 1, "failed": 1} == totals.errors
+    assert ("000040",) == totals.repeated
     assert (20, 20) == analysis.split.observed
     assert "2 reviews (000040, 000041), each: got no answer and counts for no model." in warnings(
         analysis
@@ -92,7 +94,7 @@ def test_a_late_answer_is_counted_once_and_named(analysed: Callable[..., Analysi
     """Leaving slow answers out would flatter the slow model."""
     late = records.answer(41, "roberta", late=True, latency_s=3.0, waited_s=3.0)
     analysis = analysed([*plain(), late])
-    assert ("000041",) == analysis.account.late
+    assert ("000041",) == analysis.totals.late
     assert (0, 1) == tuple(m.late for m in analysis.models)
     assert (20, 21) == tuple(m.answers for m in analysis.models)
     slowest = analysis.models[1].latency_s[99].value
@@ -104,10 +106,10 @@ def test_a_late_answer_is_counted_once_and_named(analysed: Callable[..., Analysi
 def test_a_lost_and_then_answered_request_is_not_lost(analysed: Callable[..., Analysis]) -> None:
     """A run resumed with --retry-lost draws again, so the answer counts for no model."""
     events = [*plain(), records.failure(40, "cut"), records.answer(40, "lexicon")]
-    account = analysed(events).account
-    assert (41, 40, ()) == (account.requests, account.answered, account.lost)
-    assert (("000040",), {}) == (account.retried, account.errors)
-    assert {"cut": 1} == account.unknown_errors
+    totals = analysed(events).totals
+    assert (41, 40, ()) == (totals.requests, totals.answered, totals.lost)
+    assert (("000040",), {}) == (totals.retried, totals.errors)
+    assert {"cut": 1} == totals.unknown_errors
 
 
 def failing(n: int, model: str | None, *, answered_by: str | None = None) -> list[Event]:
@@ -132,14 +134,14 @@ def test_texts_do_not_move_from_a_failing_model_to_the_healthy_one(
     analysis = analysed(failing(100, None, answered_by=answered_by))
     assert (50, 3) == tuple(m.answers for m in analysis.models)
     assert (50, 3) == analysis.split.observed
-    assert {"cut": 47} == analysis.account.unknown_errors
-    assert 47 == len(analysis.account.retried if answered_by else analysis.account.lost)
-    verdict = judge(analysis, analysis.duels[0])
+    assert {"cut": 47} == analysis.totals.unknown_errors
+    assert 47 == len(analysis.totals.retried if answered_by else analysis.totals.lost)
+    verdict = judge(analysis, analysis.comparisons[0])
     assert Finding.INVALID == verdict.finding
     assert "were all of roberta, the split would fit" in verdict.reasons[0]
-    assert "no" == dict(of_split(analysis))["does the split fit"]
+    assert "no" == dict(split_rows(analysis))["does the split fit"]
     (told,) = [w for w in warnings(analysis) if "first tries failed" in w]
-    assert told.startswith("47 first tries failed (cut 47), and nothing tells of which model")
+    assert told.startswith("47 first tries failed (cut 47) at a model that nothing names")
 
 
 def test_failures_count_for_the_model_that_failed(analysed: Callable[..., Analysis]) -> None:
@@ -150,12 +152,12 @@ def test_failures_count_for_the_model_that_failed(analysed: Callable[..., Analys
     assert analysis.kept.mismatch
     assert ({}, {"cut": 47}) == tuple(m.errors for m in analysis.models)
     assert (50, 3) == tuple(m.answers for m in analysis.models)
-    verdict = judge(analysis, analysis.duels[0])
+    verdict = judge(analysis, analysis.comparisons[0])
     assert Finding.INVALID == verdict.finding
     assert "One model fails far more often (lexicon on 0, roberta on 47" in verdict.reasons[0]
     assert (
         "that of the first tries, not that of their answers"
-        == (dict(of_split(analysis))["does the split fit"])
+        == (dict(split_rows(analysis))["does the split fit"])
     )
     assert (
         "roberta failed on 47 of its 50 first tries (cut 47); its figures are those of the other "
@@ -168,10 +170,10 @@ def test_few_failures_are_told_and_forbid_nothing(analysed: Callable[..., Analys
     events = records.simulated(600, {"lexicon": 0.65, "roberta": 0.85})
     events[4]["failed"] = [records.failed_try("timeout")]
     analysis = analysed(events)
-    assert Finding.B_WINS == judge(analysis, analysis.duels[0]).finding
-    fits = dict(of_split(analysis))["does the split fit"]
+    assert Finding.B_WINS == judge(analysis, analysis.comparisons[0]).finding
+    fits = dict(split_rows(analysis))["does the split fit"]
     assert "yes, as far as known; 1 tries have no known model" == fits
-    assert ("000003",) == analysis.account.retried
+    assert ("000003",) == analysis.totals.retried
     assert any("000003 was answered only after a failed try" in w for w in warnings(analysis))
 
 
@@ -181,11 +183,11 @@ def test_a_record_of_the_first_format_is_read(analysed: Callable[..., Analysis])
     for event in events[1:]:
         del event["failed"]
     events[3].update(tries=3, repeated=0)
-    account = analysed(events).account
+    totals = analysed(events).totals
     assert (39, ("000002",), {"failed": 1}) == (
-        account.answered,
-        account.retried,
-        account.unknown_errors,
+        totals.answered,
+        totals.retried,
+        totals.unknown_errors,
     )
 
 
@@ -194,7 +196,7 @@ def test_an_answer_of_an_unknown_model_counts_for_none(
 ) -> None:
     """It is neither thrown away silently nor guessed."""
     analysis = analysed([*plain(), records.answer(40, None)])
-    assert ("000040",) == analysis.account.unattributed
+    assert ("000040",) == analysis.totals.unattributed
     assert 40 == sum(m.answers for m in analysis.models)
 
 
@@ -209,8 +211,8 @@ def test_a_truth_that_comes_later_counts_and_a_contradicted_one_does_not(
     events += [truth(records.moment(99), "000001", "negative")]
     analysis = analysed(events)
     assert (22, 20) == (analysis.models[1].answers, analysis.models[1].judged)
-    assert ("000001",) == analysis.account.contradicted
-    assert 2 == analysis.account.without_truth
+    assert ("000001",) == analysis.totals.contradicted
+    assert 2 == analysis.totals.without_truth
 
 
 def test_torn_and_damaged_lines_are_told(tmp_path: Path) -> None:
@@ -219,9 +221,9 @@ def test_torn_and_damaged_lines_are_told(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"event": "request", "id": "0000')
     records.write(path, [])
-    analysis = analyse(read_record(path), Terms())
-    assert 1 == analysis.account.unreadable
-    assert 40 == analysis.account.answered
+    analysis = analyse(read_record(path), TestPlan())
+    assert 1 == analysis.totals.unreadable
+    assert 40 == analysis.totals.answered
 
 
 def test_a_clear_winner_is_named_with_the_size_of_its_lead(
@@ -229,17 +231,17 @@ def test_a_clear_winner_is_named_with_the_size_of_its_lead(
 ) -> None:
     """The verdict is what people read."""
     analysis = analysed(records.simulated(600, {"lexicon": 0.65, "roberta": 0.85}))
-    verdict = judge(analysis, analysis.duels[0])
+    verdict = judge(analysis, analysis.comparisons[0])
     assert Finding.B_WINS == verdict.finding
     assert verdict.headline.startswith("roberta beats lexicon, by ")
     assert "more than the 1.0 percentage points that matter" in verdict.headline
-    assert 0 == analysis.duels[0].needed
+    assert 0 == analysis.comparisons[0].needed
 
 
 def test_the_control_may_win(analysed: Callable[..., Analysis]) -> None:
     """Signs are easily lost."""
     analysis = analysed(records.simulated(600, {"old": 0.9, "new": 0.6}))
-    verdict = judge(analysis, analysis.duels[0])
+    verdict = judge(analysis, analysis.comparisons[0])
     assert Finding.A_WINS == verdict.finding
     assert verdict.headline.startswith("old beats new, by ")
     assert "right" in verdict.reasons[0]
@@ -251,9 +253,9 @@ def test_too_few_answers_leave_it_open_and_say_how_many_more(
 ) -> None:
     """An open test must not look like a tie."""
     analysis = analysed(records.simulated(200, {"a": 0.7, "b": 0.8}))
-    verdict = judge(analysis, analysis.duels[0])
+    verdict = judge(analysis, analysis.comparisons[0])
     assert Finding.OPEN == verdict.finding
-    needed = analysis.duels[0].needed
+    needed = analysis.comparisons[0].needed
     assert needed
     assert f"About {needed:,} more answers" in verdict.headline
 
@@ -263,9 +265,9 @@ def test_equal_models_are_called_equal_once_the_margin_is_excluded(
 ) -> None:
     """Two precisions of one model should come out like this."""
     analysis = analysed(
-        records.simulated(4000, {"fp32": 0.9, "int8": 0.9}, seed=3), Terms(margin=0.06)
+        records.simulated(4000, {"fp32": 0.9, "int8": 0.9}, seed=3), TestPlan(margin=0.06)
     )
-    assert Finding.EQUIVALENT == judge(analysis, analysis.duels[0]).finding
+    assert Finding.EQUIVALENT == judge(analysis, analysis.comparisons[0]).finding
 
 
 def test_a_split_that_does_not_fit_forbids_a_verdict(analysed: Callable[..., Analysis]) -> None:
@@ -273,12 +275,12 @@ def test_a_split_that_does_not_fit_forbids_a_verdict(analysed: Callable[..., Ana
     events = records.simulated(900, {"lexicon": 0.6, "roberta": 0.9}, share_b=0.35)
     events[0] = records.run_line(900, MODELS)
     analysis = analysed(events)
-    verdict = judge(analysis, analysis.duels[0])
+    verdict = judge(analysis, analysis.comparisons[0])
     assert Finding.INVALID == verdict.finding
     assert analysis.split.mismatch
     assert "not split as declared (lexicon 5" in verdict.reasons[0]
-    restated = analysed([], Terms(), Model("lexicon", 0.65), Model("roberta", 0.35))
-    assert Finding.B_WINS == judge(restated, restated.duels[0]).finding
+    restated = analysed([], TestPlan(), Model("lexicon", 0.65), Model("roberta", 0.35))
+    assert Finding.B_WINS == judge(restated, restated.comparisons[0]).finding
 
 
 def test_a_difference_that_changes_during_the_test_forbids_a_verdict(
@@ -290,9 +292,9 @@ def test_a_difference_that_changes_during_the_test_forbids_a_verdict(
     for i, event in enumerate(later):
         event.update(id=f"later-{i}", time=records.moment(2000 + i))
     analysis = analysed([*events, *later])
-    verdict = judge(analysis, analysis.duels[0])
+    verdict = judge(analysis, analysis.comparisons[0])
     assert Finding.INVALID == verdict.finding
-    assert "changed on the way" in verdict.reasons[0]
+    assert "changed during the test" in verdict.reasons[0]
 
 
 def test_without_truths_there_is_no_verdict(analysed: Callable[..., Analysis]) -> None:
@@ -301,8 +303,8 @@ def test_without_truths_there_is_no_verdict(analysed: Callable[..., Analysis]) -
     for event in events[1:]:
         event["truth"] = None
     analysis = analysed(events)
-    assert Finding.INVALID == judge(analysis, analysis.duels[0]).finding
-    assert 40 == analysis.account.without_truth
+    assert Finding.INVALID == judge(analysis, analysis.comparisons[0]).finding
+    assert 40 == analysis.totals.without_truth
 
 
 def test_three_models_share_the_false_alarm_rate(analysed: Callable[..., Analysis]) -> None:
@@ -312,15 +314,15 @@ def test_three_models_share_the_false_alarm_rate(analysed: Callable[..., Analysi
     events += [records.answer(i, "abc"[i % 3]) for i in range(90)]
     analysis = analysed(events)
     assert [("a", "b", 0.025), ("a", "c", 0.025)] == [
-        (d.a, d.b, d.sequential.alpha) for d in analysis.duels
+        (d.a, d.b, d.sequential.alpha) for d in analysis.comparisons
     ]
-    assert [60, 60] == [d.sequential.now.n for d in analysis.duels]
+    assert [60, 60] == [d.sequential.now.n for d in analysis.comparisons]
 
 
 def test_answers_are_judged_in_the_order_of_sending(analysed: Callable[..., Analysis]) -> None:
     """The faster model's answers are recorded first; the test must not see them all first."""
     events = records.simulated(400, {"lexicon": 0.6, "roberta": 0.9})
-    expected = analysed(events).duels[0].sequential
+    expected = analysed(events).comparisons[0].sequential
     slow = [
         {**e, "time": records.moment(i + 1000), "waited_s": 1000 + e["waited_s"]}
         if e.get("model") == "roberta"
@@ -329,7 +331,7 @@ def test_answers_are_judged_in_the_order_of_sending(analysed: Callable[..., Anal
     ]
     run, *answers = slow
     content = Content((run, *sorted(answers, key=lambda e: str(e["time"]))), 0, ())
-    assert expected == analyse(content, Terms()).duels[0].sequential
+    assert expected == analyse(content, TestPlan()).comparisons[0].sequential
 
 
 def test_a_model_that_the_record_does_not_know_is_refused(
@@ -378,10 +380,10 @@ def test_the_command_prints_and_leaves_json_and_a_page(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "r.json").read_text())
     html = (tmp_path / "r.html").read_text()
 
-    duel = document["duels"][0]
-    assert "b_wins" == duel["verdict"]["finding"]
-    assert duel["verdict"]["headline"] in result.out
-    assert duel["verdict"]["headline"].replace("<", "&lt;").replace(">", "&gt;") in html
+    comparison = document["comparisons"][0]
+    assert "b_wins" == comparison["verdict"]["finding"]
+    assert comparison["verdict"]["headline"] in result.out
+    assert comparison["verdict"]["headline"].replace("<", "&lt;").replace(">", "&gt;") in html
     assert {"p50", "p90", "p95", "p99"} == document["models"][0]["latency_s"].keys()
     assert 600 == sum(sum(map(sum, m["confusion"])) for m in document["models"])
 

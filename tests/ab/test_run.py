@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from ab.attribution import parse_models
 from ab.errors import DataError, EndpointError, RecordError
 from ab.events import BAD_ANSWER, FeedbackState
 from ab.observations import confusion_of_feedback
@@ -42,8 +41,9 @@ def test_a_run_without_trouble(reviews: Path) -> None:
     assert (once(N), once(N)) == (endpoint.predictions, endpoint.feedbacks)
     assert {str(i): "ab"[i % 2] for i in range(N)} == {o.id: o.model for o in found.answered}
     assert all(o.truth == o.predicted for o in found.answered)
+    totals = found.totals
     assert ((), (), (), (), 0) == (
-        found.lost, found.late, found.duplicated, found.repeated, found.unsent,
+        totals.lost, totals.late, totals.duplicated, totals.repeated, totals.unsent,
     )  # fmt: skip
     expected = {"a": {("negative", "negative"): N // 2}, "b": {("positive", "positive"): N // 2}}
     assert expected == confusion_of_feedback(read_record(given.record).events)
@@ -78,13 +78,13 @@ def test_only_the_first_draw_counts(
         result = execute(given)
     found = seen(given)
     assert N - retried == len({o.id for o in found.answered}) == len(found.answered)
-    assert (("5",) if retried else ()) == found.retried
+    assert (("5",) if retried else ()) == found.totals.retried
     assert (retried, N - retried) == (result.counts[RETRIED], result.counts["answered"])
     assert [("5", None)] * retried == [(f.id, f.model) for f in found.failures]
     assert once(N) | Counter({"review 5": asked}) == endpoint.predictions
-    assert (("5",) if repeated else ()) == found.repeated
+    assert (("5",) if repeated else ()) == found.totals.repeated
     assert once(N) == endpoint.feedbacks
-    assert ((), ()) == (found.duplicated, found.lost)
+    assert ((), ()) == (found.totals.duplicated, found.totals.lost)
 
 
 def test_every_try_has_a_puid_of_its_own(reviews: Path) -> None:
@@ -120,8 +120,8 @@ def test_an_answer_after_a_timeout_is_left_out(reviews: Path) -> None:
         given = options(reviews, endpoint.url, timeout_s=0.5)
         execute(given)
     found = seen(given)
-    assert "3" in found.retried
-    assert "3" in found.repeated
+    assert "3" in found.totals.retried
+    assert "3" in found.totals.repeated
     assert ("3", "timeout") in [(f.id, f.outcome) for f in found.failures]
     assert "3" not in [o.id for o in found.answered]
     assert once(N) == endpoint.feedbacks
@@ -133,10 +133,10 @@ def test_an_answer_after_a_timeout_is_left_out(reviews: Path) -> None:
 def test_a_single_model_keeps_retried_answers(reviews: Path) -> None:
     """There is nothing to draw, so the text stays where it was; the failures are the model's."""
     with FakeEndpoint({"review 4": Script(predict=("error",))}) as endpoint:
-        given = options(reviews, endpoint.url, models=parse_models(["a"]))
+        given = options(reviews, endpoint.url, models=["a"])
         execute(given)
     found = seen(given)
-    assert (N, ()) == (len(found.answered), found.retried)
+    assert (N, ()) == (len(found.answered), found.totals.retried)
     assert [("4", "a", "failed")] == [(f.id, f.model, f.outcome) for f in found.failures]
 
 
@@ -147,7 +147,7 @@ def test_a_lost_answer_is_reported_and_not_counted(reviews: Path) -> None:
         given = options(reviews, endpoint.url)
         assert execute(given).done
     found = seen(given)
-    assert {"2", "3"} == set(found.lost)
+    assert {"2", "3"} == set(found.totals.lost)
     assert N - 2 == len(found.answered)
     assert ("cut", 3) == tuple(lines(given, "request")["2"][key] for key in ("outcome", "tries"))
     assert ("rejected", 1, "400") == tuple(
@@ -190,7 +190,9 @@ def test_feedback_is_never_counted_twice(
         if state is not FeedbackState.REFUSED:
             assert executed == endpoint.feedbacks["review 4"]
     assert all(count == 1 for text, count in endpoint.feedbacks.items() if text != "review 4")
-    assert (("4",) if state is FeedbackState.UNKNOWN else ()) == seen(given).uncertain_feedback
+    assert (("4",) if state is FeedbackState.UNKNOWN else ()) == seen(
+        given
+    ).totals.uncertain_feedback
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ def test_feedback_without_a_route_is_withheld(reviews: Path, step: str, reason: 
     assert "withheld" == line["state"]
     assert reason in line["detail"]
     assert 0 == endpoint.feedbacks["review 4"]
-    assert (("4",) if step == "stray" else ()) == seen(given).unattributed
+    assert (("4",) if step == "stray" else ()) == seen(given).totals.unattributed
 
 
 def test_a_named_router_gives_the_route(reviews: Path) -> None:
@@ -227,12 +229,16 @@ def test_a_run_gives_up_on_a_dead_endpoint_and_resumes(reviews: Path) -> None:
     result = execute(given)
     assert not result.done
     assert "3 requests in a row had no answer" in result.gave_up
-    assert (3, N - 3) == (len(seen(given).lost), seen(given).unsent)
+    assert (3, N - 3) == (len(seen(given).totals.lost), seen(given).totals.unsent)
     text = given.record.read_text(encoding="utf-8")
     with FakeEndpoint() as endpoint:
         given.record.write_text(text.replace(f"127.0.0.1:{port}", endpoint.url[7:]))
         execute(options(reviews, endpoint.url, resume=True, retry_lost=True))
-    assert ((), 0, N) == (seen(given).lost, seen(given).unsent, len(seen(given).answered))
+    assert ((), 0, N) == (
+        seen(given).totals.lost,
+        seen(given).totals.unsent,
+        len(seen(given).answered),
+    )
     assert once(N) == endpoint.feedbacks
 
 
@@ -258,16 +264,16 @@ def test_an_interrupted_run_resumes(reviews: Path, number: signal.Signals) -> No
         again = run_ab(*command[3:], "--resume")
     assert 0 == again.code, again.err
     found = seen(given)
-    assert first.unsent > 0
-    assert (0, N) == (found.unsent, len(found.answered))
+    assert first.totals.unsent > 0
+    assert (0, N) == (found.totals.unsent, len(found.answered))
     assert once(N) == endpoint.feedbacks
-    assert () == found.duplicated
+    assert () == found.totals.duplicated
     if number is signal.SIGKILL:
-        assert ("6",) == found.uncertain_feedback
+        assert ("6",) == found.totals.uncertain_feedback
         assert "unknown" == lines(given, "feedback")["6"]["state"]
     else:
         assert "go on with --resume" in said
-        assert () == found.uncertain_feedback
+        assert () == found.totals.uncertain_feedback
 
 
 def test_what_was_on_its_way_at_a_kill_is_left_out(reviews: Path) -> None:
@@ -286,7 +292,7 @@ def test_what_was_on_its_way_at_a_kill_is_left_out(reviews: Path) -> None:
         endpoint.release.set()
         execute(options(reviews, endpoint.url, resume=True))
     found = seen(given)
-    assert (N - 1, ("6",)) == (len(found.answered), found.retried)
+    assert (N - 1, ("6",)) == (len(found.answered), found.totals.retried)
     assert [("6", None, "interrupted")] == [(f.id, f.model, f.outcome) for f in found.failures]
     assert once(N) == endpoint.feedbacks
 
@@ -301,8 +307,8 @@ def test_a_torn_line_is_survived(reviews: Path) -> None:
         given.record.write_bytes(b"".join(whole[:-2]) + requests[-1][:40])
         execute(options(reviews, endpoint.url, feedback=False, resume=True))
     found = seen(given)
-    assert (1, N - 1, 0) == (found.torn, len(found.answered), found.unsent)
-    (lost_line,) = found.retried
+    assert (1, N - 1, 0) == (found.totals.unreadable, len(found.answered), found.totals.unsent)
+    (lost_line,) = found.totals.retried
     assert [(lost_line, "interrupted")] == [(f.id, f.outcome) for f in found.failures]
 
 
@@ -357,10 +363,10 @@ def test_against_a_real_microservice(lexicon_service: Service, tmp_path: Path, s
     reviews.write_text("\n".join(rows[:31]) + "\n", encoding="utf-8")
     before = counted(lexicon_service)
     port = lexicon_service.http if scheme == "http" else lexicon_service.grpc
-    given = options(reviews, f"{scheme}://127.0.0.1:{port}", models=parse_models(["lexicon"]))
+    given = options(reviews, f"{scheme}://127.0.0.1:{port}", models=["lexicon"])
     assert execute(given).done
     found = seen(given)
-    assert (30, ()) == (len(found.answered), found.uncertain_feedback)
+    assert (30, ()) == (len(found.answered), found.totals.uncertain_feedback)
     assert {"requestPath"} == {o.line["by"] for o in found.answered}
     table = confusion_of_feedback(read_record(given.record).events)["lexicon"]
     assert table == counted(lexicon_service) - before

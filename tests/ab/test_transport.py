@@ -10,8 +10,9 @@ import pytest
 
 from ab.endpoint import parse_endpoint
 from ab.errors import EndpointError
-from ab.transport import Outcome, connect
-from ab.transport_rest import retry_after
+from ab.transport.connect import connect
+from ab.transport.reply import Outcome
+from ab.transport.rest import retry_after
 from ab.wire import build_request
 from tests.service import Service, free_ports
 

@@ -57,7 +57,7 @@ def test_a_lost_feedback_stays_uncertain(reviews: Path) -> None:
         tell(given.record, truths)
     assert "1 truths matched, 1 fit no answer: 1 feedback unknown, 1 recorded" in first.err
     assert 1 == endpoint.feedbacks["review 3"]
-    assert ("3",) == seen(given).uncertain_feedback
+    assert ("3",) == seen(given).totals.uncertain_feedback
 
 
 def test_a_contradicting_truth_is_refused(reviews: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ab.stats.power import Goal, remaining_independent, remaining_paired
+from ab.stats.power import TestPlan, remaining_independent, remaining_paired
 from ab.stats.sequential import (
     follow,
     independent_gains,
@@ -24,7 +24,7 @@ def answers(n: int, accuracies: tuple[float, float], seed: int) -> tuple[list[bo
 def test_as_many_as_it_says_bring_a_verdict_with_the_stated_power() -> None:
     """100 continuations with the accuracies seen so far: about 80 % are decided."""
     from_b, right = answers(300, (0.7, 0.8), 1)
-    more = remaining_independent(from_b, right, 0.5, Goal(0.01))
+    more = remaining_independent(from_b, right, 0.5, TestPlan(0.01))
     assert more
     kinds = independent_kinds(from_b, right)
     a, b = predicted_accuracies(np.bincount(kinds, minlength=4))
@@ -45,14 +45,14 @@ def test_as_many_as_it_says_bring_a_verdict_with_the_stated_power() -> None:
 def test_a_decided_test_needs_no_more() -> None:
     """Zero is the sign to stop."""
     from_b, right = answers(600, (0.6, 0.9), 3)
-    assert 0 == remaining_independent(from_b, right, 0.5, Goal(0.01))
+    assert 0 == remaining_independent(from_b, right, 0.5, TestPlan(0.01))
 
 
 def test_models_too_alike_for_the_margin_get_no_number() -> None:
     """A number beyond any budget would read like a plan."""
     from_b = [i % 2 == 1 for i in range(200)]
     right = [i % 10 > 1 for i in range(200)]
-    assert remaining_independent(from_b, right, 0.5, Goal(0.002)) is None
+    assert remaining_independent(from_b, right, 0.5, TestPlan(0.002)) is None
 
 
 def test_a_wide_margin_is_reached_earlier() -> None:
@@ -60,7 +60,7 @@ def test_a_wide_margin_is_reached_earlier() -> None:
     from_b = [i % 2 == 1 for i in range(400)]
     right = [i % 10 > 1 for i in range(400)]
     wide, narrow = (
-        remaining_independent(from_b, right, 0.5, Goal(margin)) for margin in (0.10, 0.05)
+        remaining_independent(from_b, right, 0.5, TestPlan(margin)) for margin in (0.10, 0.05)
     )
     assert wide is not None
     assert narrow is not None
@@ -71,11 +71,11 @@ def test_pairs_need_fewer_answers_than_a_split() -> None:
     """What both models get right or wrong together is no noise any more. Both ways A is right on
     85 % and B on 90 %; in a tenth of the pairs only B is, in a twentieth only A."""
     pairs = remaining_paired(
-        [i % 20 == 0 for i in range(200)], [i % 10 == 1 for i in range(200)], Goal(0.01)
+        [i % 20 == 0 for i in range(200)], [i % 10 == 1 for i in range(200)], TestPlan(0.01)
     )
     from_b = [i % 2 == 1 for i in range(400)]
     right = [i % 40 >= (4 if i % 2 else 6) for i in range(400)]
-    split = remaining_independent(from_b, right, 0.5, Goal(0.01))
+    split = remaining_independent(from_b, right, 0.5, TestPlan(0.01))
     assert pairs
     assert split
     assert 2 * pairs < split
@@ -83,4 +83,4 @@ def test_pairs_need_fewer_answers_than_a_split() -> None:
 
 def test_nothing_sent_gives_no_forecast() -> None:
     """There is nothing to extrapolate from."""
-    assert remaining_independent([], [], 0.5, Goal(0.01)) is None
+    assert remaining_independent([], [], 0.5, TestPlan(0.01)) is None

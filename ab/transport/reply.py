@@ -1,4 +1,4 @@
-"""What can come of a call, over REST and gRPC alike."""
+"""How a call ended, over REST and gRPC alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import enum
 from collections.abc import Mapping
 from typing import Protocol
 
-from ab.endpoint import Endpoint
 from ab.wire import Message
 
 
@@ -81,19 +80,3 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close all connections."""
-
-
-def connect(endpoint: Endpoint, timeout: float) -> Transport:
-    """A transport for the endpoint.
-
-    Args:
-        endpoint: REST or gRPC.
-        timeout: seconds after which a call is given up.
-    """
-    if endpoint.grpc:
-        from ab.transport_grpc import GrpcTransport
-
-        return GrpcTransport(endpoint, timeout)
-    from ab.transport_rest import RestTransport
-
-    return RestTransport(endpoint, timeout)

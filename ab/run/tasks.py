@@ -12,7 +12,7 @@ from ab.errors import RecordError
 from ab.events import FeedbackState
 from ab.observations import feedback_states
 from ab.record import Event
-from ab.transport import Outcome
+from ab.transport.reply import Outcome
 
 _FIXED = ("endpoint", "data", "labels", "models", "router", "seed", "feedback")
 
@@ -32,7 +32,7 @@ class Task:
     rounds: int = 0
 
 
-def plan(
+def tasks_left(
     reviews: Sequence[Review], events: Sequence[Event], *, feedback: bool, retry_lost: bool = False
 ) -> list[Task]:
     """The tasks left, in the order of the reviews.
@@ -68,8 +68,8 @@ def check_same(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """
     differing = [name for name in _FIXED if recorded[name] != given[name]]
     if differing:
-        told = "; ".join(f"{n} was {recorded[n]!r}, now {given[n]!r}" for n in differing)
-        raise RecordError(f"the record is of another run: {told}")
+        changes = "; ".join(f"{n} was {recorded[n]!r}, now {given[n]!r}" for n in differing)
+        raise RecordError(f"the record is of another run: {changes}")
 
 
 def _answered(event: Event) -> bool:

@@ -10,7 +10,7 @@ import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from ab.endpoint import Endpoint
-from ab.transport import Outcome, Reply
+from ab.transport.reply import Outcome, Reply
 from ab.wire import Message, puid_of
 
 CONNECT_TIMEOUT_S = 5.0

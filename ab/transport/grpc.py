@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
 from ab.endpoint import Endpoint
-from ab.transport import Outcome, Reply
+from ab.transport.reply import Outcome, Reply
 from ab.wire import Message, puid_of
 
 _OPTIONS = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
@@ -56,13 +56,11 @@ class GrpcTransport:
 
     def predict(self, message: Message) -> Reply:
         """Send a request."""
-        request = json_format.ParseDict(message, prediction_pb2.SeldonMessage())
-        return self._call(self._stub.Predict, request, puid_of(message))
+        return self._call(self._stub.Predict, message, prediction_pb2.SeldonMessage())
 
     def feedback(self, message: Message) -> Reply:
         """Send feedback."""
-        request = json_format.ParseDict(message, prediction_pb2.Feedback())
-        return self._call(self._stub.SendFeedback, request, puid_of(message))
+        return self._call(self._stub.SendFeedback, message, prediction_pb2.Feedback())
 
     def forget(self) -> None:
         """Nothing to do: HTTP/2 numbers its streams, so no answer can reach another call."""
@@ -71,8 +69,10 @@ class GrpcTransport:
         """Close the channel."""
         self._channel.close()
 
-    def _call(self, call: Callable[..., Any], request: object, puid: str) -> Reply:
+    def _call(self, call: Callable[..., Any], message: Message, empty: Any) -> Reply:
+        puid = puid_of(message)
         metadata = (*self._metadata, *((("seldon-puid", puid),) if puid else ()))
+        request = json_format.ParseDict(message, empty)
         try:
             answer = call(request, timeout=self._timeout, metadata=metadata)
         except grpc.RpcError as error:

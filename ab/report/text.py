@@ -1,0 +1,66 @@
+"""Figures as text, for the terminal and the pages alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ab.stats.interval import Interval
+
+Rows = list[tuple[str, str]]
+"""Names and figures."""
+
+NONE = "-"
+
+
+def percent(value: float | None) -> str:
+    """A share."""
+    return NONE if value is None else f"{value:.1%}"
+
+
+def points(value: float | None) -> str:
+    """A difference of shares, in percentage points."""
+    return NONE if value is None else f"{100 * value:+.1f} points"
+
+
+def number(value: float | None) -> str:
+    """A figure without a unit."""
+    return NONE if value is None else f"{value:.3f}"
+
+
+def millis(seconds: float | None) -> str:
+    """A time in ms."""
+    return NONE if seconds is None else f"{1000 * seconds:,.1f}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value; tiny ones by their bound."""
+    if value is None:
+        return NONE
+    return f"{value:.2g}" if value >= 1e-12 else "below 1e-12"
+
+
+def ends(interval: Interval, show: Callable[[float | None], str]) -> str:
+    """Both ends of an interval; an end that the data can't bound is left open."""
+    low, high = interval.low, interval.high
+    if low is not None and high is not None:
+        return f"{show(low)} to {show(high)}"
+    if low is None and high is None:
+        return NONE
+    return f"below {show(high)}" if low is None else f"above {show(low)}"
+
+
+def with_ends(interval: Interval, show: Callable[[float | None], str]) -> str:
+    """An estimate and its interval."""
+    return f"{show(interval.value)}, {ends(interval, show)}"
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """Numbers by name."""
+    return ", ".join(f"{name} {n:,}" for name, n in numbers.items()) or "0"
+
+
+def needed(answers: int | None) -> str:
+    """Further answers until a verdict."""
+    if answers == 0:
+        return "decided"
+    return "over 200 times as many" if answers is None else f"about {answers:,}"

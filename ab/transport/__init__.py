@@ -1,0 +1,1 @@
+"""Calls to an endpoint over REST or gRPC, and how they end."""
