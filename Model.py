@@ -10,7 +10,7 @@ from roberta_sentiment.container import keep_thread_on, serving_cpus
 from roberta_sentiment.errors import SentimentError, StartError, first_line
 from roberta_sentiment.model.artifact import locate
 from roberta_sentiment.model.child import run_in_child
-from roberta_sentiment.model.prepared import check
+from roberta_sentiment.model.derived import check
 from roberta_sentiment.settings import Settings, warn_of_misspelt
 from seldon_node import metadata, repairs
 from seldon_node.node import SentimentNode

@@ -35,8 +35,8 @@ from roberta_sentiment.errors import (
     StartError,
 )
 from roberta_sentiment.model.artifact import Artifact, locate
+from roberta_sentiment.model.derived import check
 from roberta_sentiment.model.layout import CONFIG
-from roberta_sentiment.model.prepared import check
 from roberta_sentiment.settings import Settings, warn_of_misspelt
 from seldon_node import metadata
 

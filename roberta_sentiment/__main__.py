@@ -16,8 +16,7 @@ from rich.text import Text
 from roberta_sentiment import settings as settings_module
 from roberta_sentiment.errors import SentimentError
 from roberta_sentiment.model.artifact import locate, open_artifact
-from roberta_sentiment.model.heads import HeadSetting
-from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.settings import HeadSetting, Settings, Truncation
 from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
 

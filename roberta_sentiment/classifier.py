@@ -16,15 +16,14 @@ from roberta_sentiment.caller import current
 from roberta_sentiment.errors import GraphError, TokenIdError
 from roberta_sentiment.graph.saturation import saturates
 from roberta_sentiment.model.artifact import Artifact
-from roberta_sentiment.model.cache import Entry
+from roberta_sentiment.model.derived import Entry, Prepared, open_prepared
 from roberta_sentiment.model.heads import Head
-from roberta_sentiment.model.prepared import Prepared, open_prepared
-from roberta_sentiment.model.trial import Trial, refuse_wrong_head, try_out
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
 from roberta_sentiment.run.scheduler import Scheduler
 from roberta_sentiment.settings import Settings, Truncation
 from roberta_sentiment.text.check import check_text
 from roberta_sentiment.text.tokenizer import RobertaTokenizer, TokenizedText, load_tokenizer
+from roberta_sentiment.trial import Trial, refuse_wrong_head, try_out
 
 __all__ = [
     "Classifier",
@@ -67,7 +66,7 @@ class Classifier:
         self.trial = trial
         self._scheduler = Scheduler(
             prepared.session,
-            parallel_session=prepared.single,
+            parallel_session=prepared.parallel_session,
             max_parallel_runs=available_threads(settings),
             classes=len(artifact.labels),
             pad_id=artifact.pad_id,

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from roberta_sentiment.errors import SettingsError
-from roberta_sentiment.model.heads import HeadSetting
 
 Truncation = Literal["end", "start", "middle", "error", "windows"]
 SpecialTokens = Literal["as_transformers", "as_text"]
+HeadSetting = Literal["auto", "softmax", "sigmoid", "identity", "probabilities"]
 Output = Literal["probabilities", "logits", "label"]
 
 ENVIRONMENT_PREFIX = "SENTIMENT_"

@@ -16,8 +16,7 @@ from pathlib import Path
 from roberta_sentiment.container import CGROUP, memory_limit
 from roberta_sentiment.errors import ArtifactError, SentimentError
 from roberta_sentiment.model.artifact import Artifact, locate, open_artifact
-from roberta_sentiment.model.cache import Cache, default_roots
-from roberta_sentiment.model.prepared import optimized_key
+from roberta_sentiment.model.derived import Cache, default_roots, optimized_key
 from roberta_sentiment.settings import Settings
 from seldon_node.preflight import parameters
 

@@ -20,8 +20,7 @@ import onnxruntime
 from lab.benchmarks import machine, models
 from roberta_sentiment.container import available_cpus
 from roberta_sentiment.model.artifact import Artifact, open_artifact
-from roberta_sentiment.model.cache import Cache, default_roots
-from roberta_sentiment.model.prepared import FILE, open_prepared, optimized_key
+from roberta_sentiment.model.derived import FILE, Cache, default_roots, open_prepared, optimized_key
 
 LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

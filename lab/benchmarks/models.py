@@ -85,8 +85,7 @@ def default() -> Path:
 
 def _optimize(model: Path) -> None:
     """Make the optimised file, unless there is one that fits this code and this machine."""
-    from roberta_sentiment.model.cache import default_roots
-    from roberta_sentiment.model.prepared import check
+    from roberta_sentiment.model.derived import check, default_roots
     from roberta_sentiment.tools.optimize import optimize
 
     artifact, found = check(model)

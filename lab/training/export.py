@@ -16,7 +16,7 @@ from lab.training.corpus import Guard, read_tsv
 from lab.training.glue import Gluer
 from lab.training.stages import Figures
 from lab.training.texts import surface
-from roberta_sentiment.model.artifact import sha256_of
+from roberta_sentiment.model.integrity import sha256_of
 
 SENTENCES, LONG = 376, 24
 """Calibration texts: sentences in their surface forms, and glued ones of 100 to 400 words."""

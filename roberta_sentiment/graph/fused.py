@@ -15,8 +15,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from roberta_sentiment.graph.signature import PACKED
 from roberta_sentiment.graph.weights import PRODUCER, Array, Weights
-from roberta_sentiment.run.session import PACKED
 
 OPSET = 18
 MICROSOFT = "com.microsoft"

@@ -11,6 +11,9 @@ import numpy as np
 
 from roberta_sentiment.errors import GraphError
 
+PACKED = "roberta_sentiment.packed"
+"""Entry in the metadata of a graph that leaves padding out of everything but the attention."""
+
 _IDS_NAMES = ("input_ids", "input", "input_word_ids", "ids")
 _MASK_NAMES = ("attention_mask", "input_mask", "mask")
 _TYPE_NAMES = ("token_type_ids", "segment_ids", "input_type_ids", "type_ids")

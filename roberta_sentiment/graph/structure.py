@@ -7,14 +7,16 @@ import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 from google.protobuf.message import Message
 from onnx import TensorProto
 
 from roberta_sentiment.errors import ArtifactError
-from roberta_sentiment.model.heads import Activation
+
+Ending = Literal["softmax", "sigmoid"]
+"""Activations that a graph may end in."""
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _LARGE = 1024
@@ -47,7 +49,7 @@ _SCALED_BY_THE_BATCH = {
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _PASSING = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "DequantizeLinear",
             "QuantizeLinear", "Dropout"}  # fmt: skip
-_ACTIVATIONS: Mapping[str, Activation] = {
+_ACTIVATIONS: Mapping[str, Ending] = {
     "Softmax": "softmax",
     "QLinearSoftmax": "softmax",
     "Sigmoid": "sigmoid",
@@ -116,7 +118,7 @@ class Structure:
         read = (self._tensors.get(name) for name in node.input)
         return any(tensor is not None and tensor.data_type in _HALF for tensor in read)
 
-    def ends_in(self, output: str) -> Activation | None:
+    def ends_in(self, output: str) -> Ending | None:
         """The activation that makes an output, if there is one."""
         node = self._producer(output)
         if node is None:
@@ -125,7 +127,7 @@ class Structure:
             return self._in_pieces(node)
         return _ACTIVATIONS.get(node.op_type)
 
-    def _in_pieces(self, node: onnx.NodeProto) -> Activation | None:
+    def _in_pieces(self, node: onnx.NodeProto) -> Ending | None:
         """Softmax as exp(x) / sum(exp(x)), sigmoid as 1 / (1 + exp(-x))."""
         *divided, by = (self._producer(name) for name in node.input)
         if by is None:

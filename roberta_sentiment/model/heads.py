@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from roberta_sentiment.errors import ArtifactError, SettingsError
+from roberta_sentiment.settings import HeadSetting
 
 Scores = npt.NDArray[np.float64]
-HeadSetting = Literal["auto", "softmax", "sigmoid", "identity", "probabilities"]
 Activation = Literal["softmax", "sigmoid", "identity"]
 
 THRESHOLD = 0.5

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from roberta_sentiment.errors import ArtifactError
 from roberta_sentiment.graph.structure import external_files, refuse_placeholder
@@ -38,6 +40,7 @@ _WHOLE_TOKENIZERS = (
 _MAIN = "model.onnx"
 _CHECKPOINTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 _MOST_SHOWN = 6
+_MOST_JSON_BYTES = 2**26
 
 
 def choose_graph(names: Iterable[str]) -> tuple[str | None, list[str]]:
@@ -129,6 +132,27 @@ def deciding_files(directory: Path, graph: Path) -> dict[str, Path]:
     for file in files.values():
         refuse_placeholder(file)
     return files
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ArtifactError: it can't be read, is too large or is no object.
+    """
+    try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise ArtifactError(f"{path} is larger than {_MOST_JSON_BYTES} bytes")
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ArtifactError(f"{path} can't be read: {error.strerror}") from error
+    except RecursionError:
+        raise ArtifactError(f"{path} is not valid JSON: it is nested too deeply") from None
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} must hold a JSON object")
+    return content
 
 
 def is_inner_path(name: str) -> bool:

@@ -14,7 +14,7 @@ import onnxruntime
 
 from roberta_sentiment.errors import GraphError, InferenceError, first_line
 from roberta_sentiment.graph.saturation import exact_products, shifted
-from roberta_sentiment.graph.signature import read_signature
+from roberta_sentiment.graph.signature import PACKED, read_signature
 from roberta_sentiment.run.batching import Padding
 
 Logits = npt.NDArray[np.float32]
@@ -28,9 +28,6 @@ CONFIGURATION: Mapping[str, str] = {
     "optimization.disable_specified_optimizers": "SkipLayerNormFusion",
 }
 """Entries of every session, by ONNX Runtime's keys."""
-
-PACKED = "roberta_sentiment.packed"
-"""Entry in the metadata of a graph that leaves padding out of everything but the attention."""
 
 
 class InferenceSession(Protocol):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from roberta_sentiment.graph.structure import external_files
-from roberta_sentiment.model.artifact import sha256_of
+from roberta_sentiment.model.integrity import sha256_of
 from roberta_sentiment.model.layout import MANIFEST
 
 FORMAT = 1

@@ -21,8 +21,7 @@ from roberta_sentiment.graph.norms import split_skip_norms
 from roberta_sentiment.graph.saturation import exact_products, shifted
 from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.model.artifact import Artifact, open_artifact
-from roberta_sentiment.model.cache import Cache, default_roots
-from roberta_sentiment.model.prepared import FILE, optimized_key
+from roberta_sentiment.model.derived import FILE, Cache, default_roots, optimized_key
 from roberta_sentiment.run import batching
 from roberta_sentiment.run.session import CONFIGURATION, Session, open_session
 

@@ -12,7 +12,7 @@ import pytest
 
 from roberta_sentiment.errors import ArtifactError
 from roberta_sentiment.model.artifact import DEFAULT_MODEL, open_artifact
-from roberta_sentiment.model.prepared import open_prepared
+from roberta_sentiment.model.derived import open_prepared
 from seldon_node.prepare import model_to_serve, prepare
 from tests import ROOT, toy
 from tests.rehearsal.kubelet import recorded
@@ -40,7 +40,7 @@ def test_the_server_finds_what_the_hook_made(
     """A file in a place where nobody looks would cost time and give nothing."""
     model = toy.write(tmp_path / "model")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert "as it is" == open_prepared(open_artifact(model), threads=1).kind
+    assert "original" == open_prepared(open_artifact(model), threads=1).kind
     done = run(tmp_path, MODEL_URI=str(model), SENTIMENT_WINDOW_OVERLAP="8")
     assert 0 == done.returncode, done.stderr
     assert "optimized" == open_prepared(open_artifact(model), threads=1).kind

@@ -10,13 +10,13 @@ from typing import Any
 
 from lab.benchmarks.contenders.loop import serve
 from roberta_sentiment.classifier import Classifier, load_classifier
-from roberta_sentiment.model import prepared as _prepared
+from roberta_sentiment.model import derived as _derived
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.run import batching
 from roberta_sentiment.run.session import CONFIGURATION
 from roberta_sentiment.settings import Settings
 
-prepared: Any = _prepared
+derived: Any = _derived
 """As a value, whose names may be replaced."""
 
 DEFAULTS = Settings()
@@ -32,17 +32,17 @@ def main() -> None:
         batch_tokens: int, threads: int, optimized: bool, side_by_side: bool, entries: Entries
     ) -> Classifier:
         settings = dataclasses.replace(DEFAULTS, batch_tokens=batch_tokens, threads=threads)
-        roots, opened, shipped = prepared.default_roots, prepared.open_session, prepared.Prepared
+        roots, opened, shipped = derived.default_roots, derived.open_session, derived.Prepared
         if not optimized:
-            prepared.default_roots = list
-        prepared.open_session = _opened(opened, dict(entries))
+            derived.default_roots = list
+        derived.open_session = _opened(opened, dict(entries))
         if not side_by_side:
-            prepared.Prepared = lambda session, kind, single=None: shipped(session, kind)
+            derived.Prepared = lambda session, kind, parallel_session=None: shipped(session, kind)
         try:
             return load_classifier(artifact, settings)
         finally:
-            prepared.default_roots, prepared.open_session = roots, opened
-            prepared.Prepared = shipped
+            derived.default_roots, derived.open_session = roots, opened
+            derived.Prepared = shipped
 
     def classify(
         texts: list[str],

@@ -8,21 +8,21 @@ from types import SimpleNamespace
 from typing import Any
 
 from Model import Model
-from roberta_sentiment.model import prepared as _prepared
+from roberta_sentiment.model import derived as _derived
 from roberta_sentiment.run import batching as _batching
 from roberta_sentiment.run import scheduler as _scheduler
 from seldon_node import node as _node
 
 batching: Any = _batching
-prepared: Any = _prepared
+derived: Any = _derived
 scheduler: Any = _scheduler
 node: Any = _node
 """As values, whose names may be replaced."""
 
 
 def _one_run_at_a_time() -> None:
-    shipped = prepared.Prepared
-    prepared.Prepared = lambda session, kind, single=None: shipped(session, kind)
+    shipped = derived.Prepared
+    derived.Prepared = lambda session, kind, parallel_session=None: shipped(session, kind)
 
 
 def _one_text_a_run() -> None:

@@ -16,8 +16,7 @@ from rich.text import Text
 
 from roberta_sentiment.errors import DataError
 from roberta_sentiment.model.artifact import locate, open_artifact
-from roberta_sentiment.model.heads import HeadSetting
-from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.settings import HeadSetting, Settings, Truncation
 from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools.extras import need
 from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption

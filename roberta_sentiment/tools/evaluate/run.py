@@ -15,9 +15,9 @@ import numpy as np
 from roberta_sentiment import __version__, container
 from roberta_sentiment.classifier import Probabilities, load_classifier
 from roberta_sentiment.errors import DataError
-from roberta_sentiment.model.artifact import Artifact, sha256_of
-from roberta_sentiment.model.heads import HeadSetting
-from roberta_sentiment.settings import Settings
+from roberta_sentiment.model.artifact import Artifact
+from roberta_sentiment.model.integrity import sha256_of
+from roberta_sentiment.settings import HeadSetting, Settings
 from roberta_sentiment.tools.evaluate.measure import Answers, Latency, Track, answer, latency
 from roberta_sentiment.tools.extras import need
 from roberta_sentiment.tools.labelled import Labelled, read_labelled

@@ -23,7 +23,7 @@ from rich.progress import Progress, TaskID
 from urllib3.util import Retry
 
 from roberta_sentiment.errors import ArtifactError, ChecksumError
-from roberta_sentiment.model.artifact import sha256_of
+from roberta_sentiment.model.integrity import sha256_of
 
 MAX_BYTES = 2**31
 """Of a file whose size nobody has announced."""

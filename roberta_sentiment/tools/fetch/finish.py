@@ -10,7 +10,8 @@ from typing import Any
 from roberta_sentiment.classifier import check_model, try_model
 from roberta_sentiment.errors import ArtifactError, SentimentError
 from roberta_sentiment.graph.structure import Structure, read_structure
-from roberta_sentiment.model.artifact import Artifact, open_artifact, sha256_of
+from roberta_sentiment.model.artifact import Artifact, open_artifact
+from roberta_sentiment.model.integrity import sha256_of
 from roberta_sentiment.model.layout import CONFIG, MANIFEST, TOKENIZER_FILES, has_tokenizer
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.text.tokenizer import load_tokenizer

@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from roberta_sentiment.errors import ArtifactError, ChecksumError
 from roberta_sentiment.graph.structure import external_files
-from roberta_sentiment.model.artifact import sha256_of
+from roberta_sentiment.model.integrity import sha256_of
 from roberta_sentiment.tools.fetch import sources, zoo
 from roberta_sentiment.tools.fetch.choose import PICKLES, Selection, choose, external
 from roberta_sentiment.tools.fetch.download import MAX_BYTES, Downloader, Item, redact_url

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from roberta_sentiment.model.artifact import locate, open_artifact
-from roberta_sentiment.model.heads import HeadSetting
-from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.settings import HeadSetting, Settings, Truncation
 from roberta_sentiment.tools.labelled import TextColumnOption
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from roberta_sentiment.errors import DataError
-from roberta_sentiment.model.heads import HeadSetting
-from roberta_sentiment.settings import Settings
+from roberta_sentiment.settings import HeadSetting, Settings
 from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools.verify.result import Result, Status
 from roberta_sentiment.tools.verify.run import CHECKS, verify

@@ -22,8 +22,8 @@ from roberta_sentiment.__main__ import app
 from roberta_sentiment.classifier import load_classifier
 from roberta_sentiment.errors import StartError
 from roberta_sentiment.model.artifact import open_artifact
-from roberta_sentiment.model.heads import Activation, Head, HeadSetting, decide_head, sigmoid
-from roberta_sentiment.settings import Settings
+from roberta_sentiment.model.heads import Activation, Head, decide_head, sigmoid, softmax
+from roberta_sentiment.settings import HeadSetting, Settings
 from roberta_sentiment.tools.score.run import score
 from tests import families, toy
 
@@ -117,6 +117,17 @@ def test_sigmoid_is_stable(row: list[float]) -> None:
     """Logits of 10,000 must not overflow, and the two sides of 0 mirror each other."""
     logits = np.array([row], dtype=np.float32)
     np.testing.assert_allclose(1 - sigmoid(logits), sigmoid(-logits), atol=1e-15)
+
+
+@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=5))
+def test_softmax_is_stable(row: list[float]) -> None:
+    """Logits of 10,000 must not overflow."""
+    logits = np.array([row], dtype=np.float64)
+    scores = softmax(logits.astype(np.float32))
+    assert 1 == pytest.approx(scores.sum(), abs=1e-12)
+    assert scores.argmax() == logits.argmax()
+    exact = np.exp(logits - logits.max())
+    np.testing.assert_allclose(exact / exact.sum(), scores, atol=1e-12)
 
 
 def change(

@@ -18,7 +18,8 @@ import pytest
 from onnx import numpy_helper
 
 from roberta_sentiment.errors import DataError, StartError
-from roberta_sentiment.model.artifact import Artifact, open_artifact, sha256_of
+from roberta_sentiment.model.artifact import Artifact, open_artifact
+from roberta_sentiment.model.integrity import sha256_of
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.evaluate.cli import command
 from roberta_sentiment.tools.evaluate.run import evaluate

@@ -10,8 +10,14 @@ import pytest
 
 from roberta_sentiment.errors import ArtifactError
 from roberta_sentiment.model.artifact import open_artifact
-from roberta_sentiment.model.cache import checksums_of, default_roots
-from roberta_sentiment.model.prepared import FILE, check, open_prepared, optimized_key
+from roberta_sentiment.model.derived import (
+    FILE,
+    check,
+    checksums_of,
+    default_roots,
+    open_prepared,
+    optimized_key,
+)
 from roberta_sentiment.run.batching import Padding
 from roberta_sentiment.tools.optimize import optimize
 from tests import toy, zoo
@@ -32,14 +38,14 @@ def test_the_saved_graph_says_that_it_leaves_padding_out(tmp_path: Path) -> None
     artifact = open_artifact(zoo.write(tmp_path / "model"))
     optimize(artifact, [tmp_path / "cache"])
     prepared = open_prepared(artifact, threads=2, roots=[tmp_path / "cache"])
-    assert prepared.single is not None
-    assert [Padding.ATTENTION] * 2 == [prepared.session.padding, prepared.single.padding]
+    assert prepared.parallel_session is not None
+    assert [Padding.ATTENTION] * 2 == [prepared.session.padding, prepared.parallel_session.padding]
 
 
 def test_a_file_without_shared_pages_is_opened_once(tmp_path: Path) -> None:
     """A second session would hold the weights again."""
     artifact = open_artifact(zoo.write(tmp_path / "model"))
-    assert open_prepared(artifact, threads=2, roots=[tmp_path / "cache"]).single is None
+    assert open_prepared(artifact, threads=2, roots=[tmp_path / "cache"]).parallel_session is None
 
 
 def test_what_was_checked_before_the_fork_is_not_read_again(
@@ -56,7 +62,7 @@ def test_what_was_checked_before_the_fork_is_not_read_again(
         read.append(file)
         return checksums_of(file)
 
-    monkeypatch.setattr("roberta_sentiment.model.cache.checksums_of", watched)
+    monkeypatch.setattr("roberta_sentiment.model.derived.checksums_of", watched)
     assert "optimized" == open_prepared(artifact, threads=1, optimized=found).kind
     assert [] == read
     (found.path / "model.data").write_bytes(b"damaged")
@@ -92,8 +98,8 @@ def test_a_file_made_elsewhere_is_not_used(
     artifact = open_artifact(toy.write(tmp_path / "model"))
     optimize(artifact, [tmp_path / "cache"])
     key = {**optimized_key(artifact.digest), stale: "another"}
-    monkeypatch.setattr("roberta_sentiment.model.prepared.optimized_key", lambda _: key)
-    assert "as it is" == open_prepared(artifact, threads=1, roots=[tmp_path / "cache"]).kind
+    monkeypatch.setattr("roberta_sentiment.model.derived.optimized_key", lambda _: key)
+    assert "original" == open_prepared(artifact, threads=1, roots=[tmp_path / "cache"]).kind
 
 
 def test_no_place_to_write_is_said(tmp_path: Path) -> None:

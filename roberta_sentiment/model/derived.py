@@ -1,8 +1,8 @@
-"""Files derived from a model, in a directory that only this process's user can write.
+"""Files derived from a model: where they are kept, how they are found, and which is opened.
 
-An entry is found again only for exactly what it was made from and with, and only if each of its
-files still has the checksum it had when it was made. What lies beside a model came from elsewhere
-with it, and is never taken for one.
+They lie in a directory that only this process's user can write. An entry is found again only for
+exactly what it was made from and with, and only if each of its files still has the checksum it had
+when it was made. What lies beside a model came from elsewhere with it, and is never taken for one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import logging
@@ -21,15 +22,147 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import onnxruntime
+
 from roberta_sentiment import container
-from roberta_sentiment.model.artifact import Stamp, stamp_of
+from roberta_sentiment.errors import GraphError
+from roberta_sentiment.model.artifact import Artifact, claimed_digest, open_artifact
+from roberta_sentiment.model.integrity import Stamp, stamp_of
+from roberta_sentiment.run.session import Session, open_session
 
 logger = logging.getLogger(__name__)
 
+ORIGINAL, MASKED, OPTIMIZED = "original", "masked", "optimized"
+FILE = "model.onnx"
 INDEX = "entry.json"
+_MASK_FORMAT = "2"
+_OPTIMIZED_FORMAT = "4"
 _DIGITS = 16
 _PIECE, _BLOCK = 2**26, 2**20
 """Bytes that share a checksum, and bytes that are read at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A session and the file it came from.
+
+    Attributes:
+        session: all threads work on one run.
+        kind: "original", "masked" or "optimized".
+        parallel_session: the same model with one thread a run, for runs side by side. None where it
+            would need the memory of the weights again, or where there is one thread only.
+    """
+
+    session: Session
+    kind: str
+    parallel_session: Session | None = None
+
+
+def check(path: Path, source: str = "given path") -> tuple[Artifact, Entry | None]:
+    """Check a model directory and, at the same time, the optimised file made from it.
+
+    Returns:
+        The model, and its optimised file if there is an intact one.
+
+    Raises:
+        ArtifactError, ChecksumError: as `open_artifact`.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        claimed = claimed_digest(path)
+        found = pool.submit(_find_optimized, claimed) if claimed else None
+        artifact = open_artifact(path, source)
+        return artifact, found.result() if found else _find_optimized(artifact.digest)
+
+
+def open_prepared(
+    artifact: Artifact,
+    *,
+    threads: int,
+    roots: Sequence[Path] | None = None,
+    optimized: Entry | None = None,
+    serving_cpu: int | None = None,
+) -> Prepared:
+    """Open the best file there is for a model.
+
+    An optimised file from the cache comes first. A graph without a mask gets one, and the changed
+    file is kept where it may be written. Where no mask can be put in, the original graph is opened;
+    its batches must then hold texts of one length only.
+
+    Args:
+        artifact: the model.
+        threads: that work on the model.
+        roots: directories with derived files; by default this user's own temporary one.
+        optimized: an optimised file that was found before, to spare a second check.
+        serving_cpu: CPU of the threads that serve requests, if they stay on one.
+
+    Raises:
+        GraphError: the model can't be loaded.
+    """
+    cache = Cache(default_roots() if roots is None else roots)
+    key = optimized_key(artifact.digest)
+    known = optimized if optimized and optimized.key == key and optimized.unchanged() else None
+    found = known or cache.find(key)
+    open_one = functools.partial(open_session, first_position=artifact.first_position)
+    open_whole = functools.partial(open_one, threads=threads, caller_cpu=serving_cpu)
+    if found:
+        file = found.path / FILE
+        whole = open_whole(file, optimized=True)
+        parallel = open_one(file, threads=1, optimized=True) if threads > 1 else None
+        return Prepared(whole, OPTIMIZED, parallel)
+    found = cache.find(_masked_key(artifact.digest))
+    if found:
+        logger.info("an attention mask was put into the graph; kept in %s", found.path)
+        return Prepared(open_whole(found.path / FILE), MASKED)
+    session = open_whole(artifact.onnx_path)
+    if session.has_mask:
+        return Prepared(session, ORIGINAL)
+    masked = _open_masked(artifact, cache, open_whole)
+    return Prepared(masked, MASKED) if masked else Prepared(session, ORIGINAL)
+
+
+def optimized_key(digest: str) -> dict[str, str]:
+    """What an optimised file depends on, beginning with every file of the model."""
+    return {
+        "kind": OPTIMIZED,
+        "format": _OPTIMIZED_FORMAT,
+        "model": digest,
+        "onnxruntime": onnxruntime.__version__,
+        "cpu": " ".join(container.features()),
+    }
+
+
+def _find_optimized(digest: str) -> Entry | None:
+    return Cache(default_roots()).find(optimized_key(digest))
+
+
+def _masked_key(digest: str) -> dict[str, str]:
+    return {"kind": MASKED, "format": _MASK_FORMAT, "model": digest}
+
+
+def _open_masked(
+    artifact: Artifact, cache: Cache, open_whole: Callable[[Path | bytes], Session]
+) -> Session | None:
+    import onnx
+
+    from roberta_sentiment.graph.mask import add_mask
+
+    def masked() -> onnx.ModelProto:
+        return add_mask(onnx.load(str(artifact.onnx_path)))
+
+    def write(directory: Path) -> None:
+        onnx.save(masked(), str(directory / FILE))
+
+    try:
+        kept = cache.store(_masked_key(artifact.digest), write)
+        source = kept / FILE if kept else masked().SerializeToString()
+    except GraphError as error:
+        logger.warning("%s; only texts of one length share a batch", error.message)
+        return None
+    except Exception as error:  # whatever the file holds, ONNX Runtime could load it
+        logger.warning("%s can't be edited (%s)", artifact.onnx_path, type(error).__name__)
+        return None
+    logger.info("an attention mask was put into the graph; kept in %s", kept or "memory")
+    return open_whole(source)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,13 +6,15 @@ import shutil
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from roberta_sentiment.classifier import load_classifier
 from roberta_sentiment.model.artifact import open_artifact
-from roberta_sentiment.model.cache import INDEX, Cache
-from roberta_sentiment.model.prepared import check, open_prepared
+from roberta_sentiment.model.derived import INDEX, Cache, check, open_prepared
+from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.optimize import optimize
-from tests import toy
+from tests import toy, zoo
 
 KEY = {"kind": "masked", "model": "a" * 64, "format": "1"}
 
@@ -62,7 +64,7 @@ def test_every_piece_of_a_large_file_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     """Pieces are checked at once; none may be forgotten, nor a byte between or after them."""
-    monkeypatch.setattr("roberta_sentiment.model.cache._PIECE", 2**21)
+    monkeypatch.setattr("roberta_sentiment.model.derived._PIECE", 2**21)
     content = bytearray(3 * 2**21)
     stored = Cache([tmp_path]).store(KEY, lambda made: _write(made / "model.data", content))
     assert stored is not None
@@ -110,7 +112,7 @@ def test_an_entry_that_is_taken_away_meanwhile_is_no_crash(
         raise error
 
     Cache([tmp_path]).store(KEY, fill)
-    monkeypatch.setattr("roberta_sentiment.model.cache.stamp_of", gone)
+    monkeypatch.setattr("roberta_sentiment.model.derived.stamp_of", gone)
     assert Cache([tmp_path]).find(KEY) is None
 
 
@@ -144,7 +146,7 @@ def test_nothing_beside_a_model_is_taken_for_a_derived_file(tmp_path: Path) -> N
     optimize(artifact, [artifact.path / ".cache"])
     assert (artifact.path / ".cache").is_dir()
     assert check(artifact.path)[1] is None
-    assert "as it is" == open_prepared(artifact, threads=1).kind
+    assert "original" == open_prepared(artifact, threads=1).kind
 
 
 def test_a_new_entry_takes_the_place_of_a_stale_one(tmp_path: Path) -> None:
@@ -199,3 +201,42 @@ def test_why_an_entry_is_not_used_is_logged_once(
     (stored / "model.onnx").write_bytes(b"other")
     Cache([tmp_path]).find(KEY)
     assert [f"{stored} is not used: model.onnx has changed since"] == caplog.messages
+
+
+# Which file is opened ----------------------------------------------------------------------
+
+
+def test_the_published_file_gets_a_mask_once(tmp_path: Path) -> None:
+    """The second start reads the edited file; both have a mask."""
+    artifact = open_artifact(zoo.write(tmp_path / "model"))
+    roots = [tmp_path / "cache"]
+    first = open_prepared(artifact, threads=1, roots=roots)
+    assert ("masked", True) == (first.kind, first.session.has_mask)
+    (entry,) = roots[0].iterdir()
+    stamp = entry.stat().st_mtime_ns
+    assert "masked" == open_prepared(artifact, threads=1, roots=roots).kind
+    assert stamp == entry.stat().st_mtime_ns
+
+
+def test_a_mask_is_put_in_without_a_place_to_write(tmp_path: Path) -> None:
+    """A read-only file system must not cost the answer."""
+    artifact = open_artifact(zoo.write(tmp_path / "model"))
+    prepared = open_prepared(artifact, threads=1, roots=[])
+    assert ("masked", True) == (prepared.kind, prepared.session.has_mask)
+
+
+def test_a_graph_with_another_pattern_stays_as_it_is(tmp_path: Path) -> None:
+    """It is served in batches of equal length, which is exact."""
+    artifact = open_artifact(toy.write(tmp_path / "model", mask=False))
+    prepared = open_prepared(artifact, threads=1, roots=[tmp_path / "cache"])
+    assert ("original", False) == (prepared.kind, prepared.session.has_mask)
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_the_published_graph_answers_as_pytorch(tmp_path: Path, order: slice) -> None:
+    """18 reference sequences through the whole way, alone and in one request."""
+    classifier = load_classifier(open_artifact(zoo.write(tmp_path / "model")), Settings())
+    together = classifier.classify_ids(zoo.IDS[order]).logits
+    np.testing.assert_allclose(zoo.LOGITS[order], together, atol=1e-4)
+    alone = np.concatenate([classifier.classify_ids([ids]).logits for ids in zoo.IDS[order]])
+    np.testing.assert_allclose(alone, together, atol=1e-5)
