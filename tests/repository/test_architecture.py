@@ -1,0 +1,44 @@
+"""Which product of the repository knows which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from scripts import house
+
+GRAPH = house.import_graph(house.working_tree())
+SERVER = ("Model", "sitecustomize", "roberta_sentiment", "seldon_node", "oip_node")
+FORBIDDEN: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(SERVER, ("ab", "baselines", "lab", "scripts", "tests")),
+    "ab": ("baselines", "lab", "tests"),
+    "baselines.lexicon": ("ab", "lab", "scripts", "tests"),
+    "baselines.linear": ("ab", "lab", "scripts", "tests"),
+    "lab": ("ab", "tests"),
+    "tests": ("lab.benchmarks",),
+}
+"""What no module below a name may import, in a function or at its top."""
+
+
+def within(module: str, name: str) -> bool:
+    """Whether a module is the named one, or lies in it."""
+    return f"{module}.".startswith(f"{name}.")
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_a_product_does_not_import_what_is_built_on_it(name: str) -> None:
+    """Laboratory and A/B tool know the server; the server is read and shipped without them."""
+    found = [
+        f"{module} imports {imported}"
+        for module, imports in GRAPH.items()
+        for imported in sorted(imports)
+        if within(module, name) and any(within(imported, other) for other in FORBIDDEN[name])
+    ]
+    assert [] == found
+
+
+def test_every_rule_is_about_a_module_that_exists() -> None:
+    """A rule for what was renamed would hold for ever."""
+    named = {*FORBIDDEN, *(name for names in FORBIDDEN.values() for name in names)}
+    assert set() == {name for name in named if not any(within(m, name) for m in GRAPH)}
