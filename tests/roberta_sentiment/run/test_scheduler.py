@@ -177,7 +177,7 @@ def busy(**options: Any) -> Iterator[tuple[Scheduler, Callable[..., Any]]]:
 
     def call(sequences: Any, caller: Caller | None = None, queued: int = 1) -> Any:
         future = pool.submit(shared.run, sequences, caller)
-        until_equal(lambda: len(shared._waiting) + future.done(), queued)
+        until_equal(lambda: len(shared._queue.jobs) + future.done(), queued)
         return future
 
     try:
@@ -191,7 +191,7 @@ def busy(**options: Any) -> Iterator[tuple[Scheduler, Callable[..., Any]]]:
 
 def queued(scheduler: Scheduler, count: int) -> None:
     """Wait until so many callers wait."""
-    until_equal(lambda: len(scheduler._waiting), count)
+    until_equal(lambda: len(scheduler._queue.jobs), count)
 
 
 def test_what_waits_together_runs_together() -> None:
@@ -306,7 +306,7 @@ def test_a_full_queue_takes_what_fills_it_exactly() -> None:
         first, second = call(rows([5, 5])), call(rows([5, 5]), queued=2)
     for future in (first, second):
         np.testing.assert_array_equal([[5, 10]] * 2, future.result(30)[0])
-    assert 0 == shared._tokens
+    assert 0 == shared._queue.tokens
 
 
 def test_a_small_caller_has_a_place_beside_a_huge_one() -> None:
@@ -404,10 +404,10 @@ def test_many_callers_get_their_own_answers(places: int) -> None:
     pool, calls = start(16, caller)
     for call in calls:
         call.result(timeout=60)
-    assert not shared._items
-    assert not shared._rotation
+    assert not shared._queue
+    assert not shared._queue._rotation
     pool.shutdown()
-    assert not shared._waiting
+    assert not shared._queue.jobs
     until_equal(lambda: shared._free_slots, places)
 
 
@@ -574,7 +574,7 @@ def test_a_caller_that_does_not_say_so_is_dropped_too(
         late.set()
         with pytest.raises(error):
             future.result(30)
-        assert 0 == shared._tokens
+        assert 0 == shared._queue.tokens
     assert [[1]] == shared._session.batches  # type: ignore[attr-defined]
 
 
