@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -14,24 +13,27 @@ from rich.table import Table
 from rich.text import Text
 
 from roberta_sentiment import settings as settings_module
-from roberta_sentiment.errors import SentimentError
 from roberta_sentiment.model.artifact import locate, open_artifact
 from roberta_sentiment.settings import HeadSetting, Settings, Truncation
 from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
+from roberta_sentiment.tools.command_line import interrupted, new_app, one_sentence
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="RoBERTa sentiment, offline.")
+app = new_app("roberta-sentiment", "RoBERTa sentiment, offline.")
 
-_INTERRUPTED = 130
-_RESUMABLE = ("fetch", "score")
-_RESUMED = "run the same command again, and it goes on from there"
+_AFTER_INTERRUPT = {
+    "fetch": "run the same command again to resume",
+    "score": "run the same command again to resume",
+    "verify": "not all checks were run",
+    "predict": "no text was scored",
+}
+"""What an interrupted command leaves behind; the others write all or nothing."""
 
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="Model directory; by default the embedded model.")
 ]
 
 
-@app.command()
 def predict(
     texts: Annotated[list[str], typer.Argument(help="One or more texts.")],
     model: ModelOption = None,
@@ -69,15 +71,12 @@ def _interruptible(command: Callable[..., None], name: str) -> Callable[..., Non
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
-            rest = _RESUMED if name in _RESUMABLE else "nothing was written"
-            Console(stderr=True, soft_wrap=True).print(
-                f"interrupted; {rest}", style="red", markup=False
-            )
-            raise typer.Exit(_INTERRUPTED) from None
+            raise interrupted(_AFTER_INTERRUPT.get(name, "nothing was written")) from None
 
     return run
 
 
+app.command()(_interruptible(predict, "predict"))
 for tool in (fetch, convert, verify, evaluate, quantize, optimize, score):
     tool_name = tool.__name__.rpartition(".")[2]
     app.command(tool_name)(_interruptible(tool.command, tool_name))
@@ -85,13 +84,8 @@ for tool in (fetch, convert, verify, evaluate, quantize, optimize, score):
 
 def main() -> None:
     """Run a command; an error of ours is one sentence and exit code 1."""
-    try:
+    with one_sentence():
         app()
-    except SentimentError as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"error: {printable(error.message)}", style="red", markup=False
-        )
-        sys.exit(1)
 
 
 if __name__ == "__main__":

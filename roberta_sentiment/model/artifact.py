@@ -38,7 +38,13 @@ from roberta_sentiment.model.layout import (
 )
 
 MOUNTED_MODEL = Path("/mnt/models")
-DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "models" / "default"
+_INSTALLED_MODEL = Path(__file__).resolve().parents[1] / "default_model"
+"""What an installed package carries; setup.py puts the checkout's `models/default` there."""
+DEFAULT_MODEL = (
+    _INSTALLED_MODEL
+    if _INSTALLED_MODEL.is_dir()
+    else Path(__file__).resolve().parents[2] / "models" / "default"
+)
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ASKED_FOR_MODEL = "MLSERVER_MODEL_URI"

@@ -338,6 +338,6 @@ def _torch() -> Any:
     except ImportError:
         raise ArtifactError(
             "convert needs PyTorch, which the server does not install: "
-            "pip install torch transformers, in an environment of its own"
+            "pip install '.[torch]', in an environment of its own"
         ) from None
     return torch

@@ -35,7 +35,7 @@ SENTENCE = "The first hour is slow and the second more than makes up for it. " *
     [
         pytest.param(
             ["score", "{0}/a.csv", "{0}/out.csv", "--prefix", "x_"],
-            "run the same command again", id="score"
+            "run the same command again to resume", id="score"
         ),
         pytest.param(
             ["evaluate", "{0}/a.csv", "--json", "{0}/out.json"],

@@ -391,7 +391,7 @@ def test_killed_in_the_middle_and_started_again_gives_the_same_bytes(
 
 def _start(path: Path, output: Path, model: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "roberta_sentiment.tools.score", path, output, "--model", model],
+        [sys.executable, "-m", "roberta_sentiment", "score", path, output, "--model", model],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
@@ -608,7 +608,7 @@ def test_the_command_says_what_it_did(
 def test_an_error_is_one_sentence_and_exit_code_1(tmp_path: Path, toy_path: Path) -> None:
     """As with every command: no stack trace."""
     done = subprocess.run(
-        [sys.executable, "-m", "roberta_sentiment.tools.score", "none.csv", "out.csv",
+        [sys.executable, "-m", "roberta_sentiment", "score", "none.csv", "out.csv",
          "--model", toy_path],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
