@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import requests
@@ -123,12 +122,7 @@ class LocalServer:
     def __enter__(self) -> Self:
         return self if hasattr(self, "process") else self.launch()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End it with all that it has started.
 
         Raises:

@@ -34,9 +34,9 @@ import yaml
 from werkzeug.serving import make_server
 
 from ab.errors import DataError
-from ab.rehearsal.gateway_grpc import SIZES, GrpcDoor
+from ab.rehearsal.gateway_grpc import SIZES, GrpcService
 from ab.rehearsal.gateway_metrics import ExecutorMetrics
-from ab.rehearsal.gateway_rest import QuietHandler, RestDoor
+from ab.rehearsal.gateway_rest import QuietHandler, RestApi
 from ab.rehearsal.graph import Predictor, read_graph
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -72,15 +72,15 @@ class Executor:
     ) -> None:
         self.panicked = threading.Event()
         metrics = ExecutorMetrics(predictor)
-        self._rest_door = RestDoor(predictor, draw, metrics)
+        self._rest_api = RestApi(predictor, draw, metrics)
         self._rest = make_server(
-            address, http_port, self._rest_door, threaded=True, request_handler=QuietHandler
+            address, http_port, self._rest_api, threaded=True, request_handler=QuietHandler
         )
-        self._door = GrpcDoor(predictor, draw, metrics, self._panic)
+        self._grpc_service = GrpcService(predictor, draw, metrics, self._panic)
         self._grpc = grpc.server(
             ThreadPoolExecutor(_GRPC_THREADS), options=[*SIZES, ("grpc.so_reuseport", 0)]
         )
-        self._grpc.add_generic_rpc_handlers((self._door,))
+        self._grpc.add_generic_rpc_handlers((self._grpc_service,))
         self.http_port = int(self._rest.server_port)
         self.grpc_port = self._grpc.add_insecure_port(f"{address}:{grpc_port}")
         self._stopped = threading.Event()
@@ -106,7 +106,7 @@ class Executor:
         finally:
             self.stop(0)
             thread.join()
-            self._door.close()
+            self._grpc_service.close()
 
     def stop(self, graceful_timeout_s: float) -> bool:
         """Refuse new connections, and wait for the running requests.
@@ -123,7 +123,7 @@ class Executor:
         ended = self._grpc.stop(graceful_timeout_s or None)
         self._rest.shutdown()
         self._rest.server_close()
-        is_idle = self._rest_door.wait_until_idle(graceful_timeout_s)
+        is_idle = self._rest_api.wait_until_idle(graceful_timeout_s)
         return ended.wait(graceful_timeout_s) and is_idle
 
     def _panic(self) -> None:

@@ -1,4 +1,4 @@
-"""The gRPC door of the stand-in executor: the service seldon.protos.Seldon.
+"""The gRPC service of the stand-in executor: the service seldon.protos.Seldon.
 
 Follows executor/api/grpc/seldon of Seldon Core 1.19: code and details of a node pass unchanged, its
 metadata does not.
@@ -25,7 +25,7 @@ from ab.rehearsal.graph import (
     Node,
     PanicError,
     Predictor,
-    Walk,
+    Traversal,
     choice_in,
 )
 
@@ -44,7 +44,7 @@ class NodeError(Exception):
         self.code, self.details = code, details
 
 
-class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stubs alone are generic
+class GrpcService(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stubs alone are generic
     """The service, and a refusal of all others.
 
     Args:
@@ -92,7 +92,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stubs a
             channel.close()
 
     def _handler(
-        self, name: str, handle: Callable[[_Call, Any], Any], request: Any, *, with_puid: bool
+        self, name: str, handle: Callable[[GrpcNodes, Any], Any], request: Any, *, with_puid: bool
     ) -> grpc.RpcMethodHandler[Any, Any]:
         service = f"{_SERVICE}/{name}"
 
@@ -101,7 +101,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stubs a
             if with_puid:
                 context.send_initial_metadata(((PUID, metadata[PUID]),))
             try:
-                answer = handle(_Call(self, metadata), message)
+                answer = handle(GrpcNodes(self, metadata), message)
             except GraphError as error:
                 self._metrics.served("Unknown", "unary", service, start)
                 context.abort(grpc.StatusCode.UNKNOWN, str(error))
@@ -118,19 +118,19 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stubs a
             run, request.FromString, lambda message: message.SerializeToString()
         )
 
-    def _predict(self, call: _Call, request: Any) -> Any:
-        return Walk(self._predictor, call, self._draw).predict(request)
+    def _predict(self, nodes: GrpcNodes, request: Any) -> Any:
+        return Traversal(self._predictor, nodes, self._draw).predict(request)
 
-    def _feedback(self, call: _Call, request: Any) -> Any:
-        answer = Walk(self._predictor, call, self._draw).feedback(request)
+    def _feedback(self, nodes: GrpcNodes, request: Any) -> Any:
+        answer = Traversal(self._predictor, nodes, self._draw).feedback(request)
         is_message = isinstance(answer, prediction_pb2.SeldonMessage)
         return answer if is_message else prediction_pb2.SeldonMessage()
 
-    def _metadata(self, call: _Call, request: Any) -> Any:
-        return call.metadata(self._predictor.find(request.name))
+    def _metadata(self, nodes: GrpcNodes, request: Any) -> Any:
+        return nodes.metadata(self._predictor.find(request.name))
 
-    def _graph_metadata(self, call: _Call, request: Any) -> Any:
-        models = {node.name: call.metadata(node) for node in self._predictor.graph.walk()}
+    def _graph_metadata(self, nodes: GrpcNodes, request: Any) -> Any:
+        models = {node.name: nodes.metadata(node) for node in self._predictor.graph.walk()}
         edge = models[self._predictor.edge.name]
         return prediction_pb2.SeldonGraphMetadata(
             name=self._predictor.name, models=models, inputs=edge.inputs, outputs=edge.outputs
@@ -170,11 +170,11 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stubs a
             return self._channels[target]
 
 
-class _Call:
-    """Calls of one request to nodes; see `ab.rehearsal.graph.NodeCalls`."""
+class GrpcNodes:
+    """Calls of one request to nodes; see `ab.rehearsal.graph.NodeClient`."""
 
-    def __init__(self, door: GrpcDoor, metadata: Mapping[str, str]) -> None:
-        self._door, self._metadata = door, metadata
+    def __init__(self, service: GrpcService, metadata: Mapping[str, str]) -> None:
+        self._service, self._metadata = service, metadata
 
     def predict(self, node: Node, message: Any) -> Any:
         return self._call(node, "Model/Predict", message, prediction_pb2.SeldonMessage)
@@ -207,7 +207,7 @@ class _Call:
         return self._call(node, "Model/Metadata", request, prediction_pb2.SeldonModelMetadata)
 
     def _call(self, node: Node, method: str, message: Message, answer: Any) -> Any:
-        return self._door.call_node(node, method, message, answer, self._metadata)
+        return self._service.call_node(node, method, message, answer, self._metadata)
 
 
 def code_name(code: grpc.StatusCode) -> str:

@@ -1,4 +1,4 @@
-"""The REST door of the stand-in executor.
+"""The REST API of the stand-in executor.
 
 Follows executor/api/rest of Seldon Core 1.19: bodies pass as bytes, every answer of a node but 200
 is an error that keeps its status and body and loses its headers.
@@ -13,15 +13,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from http import HTTPStatus
-from typing import Any
-from urllib.parse import urljoin
+from typing import Any, NamedTuple
 
 import urllib3
-from google.protobuf import json_format
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from seldon_core.proto import prediction_pb2
-from urllib3.exceptions import HTTPError, MaxRetryError
 from werkzeug.datastructures import Headers
 from werkzeug.serving import WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
@@ -29,15 +24,8 @@ from werkzeug.wsgi import ClosingIterator
 
 from ab.rehearsal import go
 from ab.rehearsal.gateway_metrics import ExecutorMetrics
-from ab.rehearsal.graph import (
-    ALL_CHILDREN,
-    GraphError,
-    Node,
-    PanicError,
-    Predictor,
-    Walk,
-    choice_in,
-)
+from ab.rehearsal.graph import GraphError, Node, PanicError, Predictor, Traversal
+from ab.rehearsal.nodes_rest import Payload, RestNodes, StatusError, error_body
 
 PUID = "Seldon-Puid"
 
@@ -52,32 +40,7 @@ _CONNECTION_ONLY = ("Host", "Content-Length", "Transfer-Encoding", "Connection")
 _REDIRECTS = urllib3.Retry(None, connect=0, read=0, status=0, other=0, redirect=9)
 
 
-class Payload:
-    """A body on its way.
-
-    Attributes:
-        body: as it came.
-        content_type: of it.
-    """
-
-    def __init__(self, body: bytes, content_type: str) -> None:
-        self.body, self.content_type = body, content_type
-
-
-class StatusError(Exception):
-    """A call that failed.
-
-    Attributes:
-        status: for the caller.
-        body: for the caller.
-    """
-
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__(status)
-        self.status, self.body = status, body
-
-
-class RestDoor:
+class RestApi:
     """A WSGI application.
 
     Args:
@@ -140,34 +103,34 @@ class RestDoor:
         return response
 
     def _handle(self, route: _Route, request: Request, puid: str) -> Response:
-        call = _Call(self._predictor, self._pool, self._metrics, _forwarded(request, puid))
+        nodes = RestNodes(self._pool, self._metrics, _forwarded(request, puid))
         try:
-            return route.handle(self, call, request)
+            return route.handle(self, nodes, request)
         except GraphError as error:
-            return _failed(500, _error_body(str(error)))
+            return _failed(500, error_body(str(error)))
         except StatusError as error:
             return _failed(error.status, error.body)
 
-    def predictions(self, call: _Call, request: Request) -> Response:
+    def predictions(self, nodes: RestNodes, request: Request) -> Response:
         """The answer of the graph."""
-        return _succeeded(Walk(self._predictor, call, self._draw).predict(_payload(request)))
+        return _succeeded(Traversal(self._predictor, nodes, self._draw).predict(_payload(request)))
 
-    def feedback(self, call: _Call, request: Request) -> Response:
+    def feedback(self, nodes: RestNodes, request: Request) -> Response:
         """The answer of the root node, or the request itself."""
-        return _succeeded(Walk(self._predictor, call, self._draw).feedback(_payload(request)))
+        return _succeeded(Traversal(self._predictor, nodes, self._draw).feedback(_payload(request)))
 
-    def status(self, call: _Call, request: Request) -> Response:
+    def status(self, nodes: RestNodes, request: Request) -> Response:
         """Health of one node."""
-        return _succeeded(call.get(self._predictor.find(_model(request)), "/health/status"))
+        return _succeeded(nodes.get(self._predictor.find(_model(request)), "/health/status"))
 
-    def metadata(self, call: _Call, request: Request) -> Response:
+    def metadata(self, nodes: RestNodes, request: Request) -> Response:
         """Metadata of one node."""
-        return _succeeded(call.get(self._predictor.find(_model(request)), "/metadata"))
+        return _succeeded(nodes.get(self._predictor.find(_model(request)), "/metadata"))
 
-    def graph_metadata(self, call: _Call, request: Request) -> Response:
+    def graph_metadata(self, nodes: RestNodes, request: Request) -> Response:
         """Metadata of all nodes."""
         models = {
-            node.name: json.loads(call.get(node, "/metadata").body)
+            node.name: json.loads(nodes.get(node, "/metadata").body)
             for node in self._predictor.graph.walk()
         }
         edge = models[self._predictor.edge.name]
@@ -180,20 +143,20 @@ class RestDoor:
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
         return _succeeded(Payload(text.encode(), "application/json"))
 
-    def ready(self, call: _Call, request: Request) -> Response:
+    def ready(self, nodes: RestNodes, request: Request) -> Response:
         """Whether every node takes connections."""
         return _response(200 if all(map(_listens, self._predictor.graph.walk())) else 503)
 
-    def live(self, call: _Call, request: Request) -> Response:
+    def live(self, nodes: RestNodes, request: Request) -> Response:
         """Always well."""
         return _response(200)
 
-    def prometheus(self, call: _Call, request: Request) -> Response:
+    def prometheus(self, nodes: RestNodes, request: Request) -> Response:
         """Series of requests and calls."""
         page = generate_latest(self._metrics.registry)
         return _response(200, page, {"Content-Type": CONTENT_TYPE_LATEST})
 
-    def doc(self, call: _Call, request: Request) -> Response:
+    def doc(self, nodes: RestNodes, request: Request) -> Response:
         """The files of the interface's description, which are not here."""
         return _response(404, b"404 page not found\n", {"Content-Type": _PLAIN})
 
@@ -210,119 +173,36 @@ class RestDoor:
         }
 
 
-class _Route:
+class _Route(NamedTuple):
     """One path.
 
-    Args:
+    Attributes:
         pattern: of the whole path.
         handle: what to do.
         methods: allowed; none for all.
         service: label of its metrics; empty for none.
     """
 
-    def __init__(
-        self,
-        pattern: str,
-        handle: Callable[[RestDoor, _Call, Request], Response],
-        methods: tuple[str, ...] = (),
-        service: str = "",
-    ) -> None:
-        self.pattern, self.handle = re.compile(pattern), handle
-        self.methods, self.service = methods, service
+    pattern: str
+    handle: Callable[[RestApi, RestNodes, Request], Response]
+    methods: tuple[str, ...] = ()
+    service: str = ""
 
 
 _POST, _GET = ("OPTIONS", "POST"), ("GET", "OPTIONS")
 _API = r"/api/v(0\.1|1\.0)"
 _ROUTES = (
-    _Route(f"{_API}/predictions", RestDoor.predictions, _POST, "predictions"),
-    _Route(f"{_API}/feedback", RestDoor.feedback, _POST, "feedback"),
-    _Route(r"/api/v1\.0/(health/)?status", RestDoor.ready, _GET, "status"),
-    _Route(f"{_API}/status/[^/]+", RestDoor.status, _GET, "status"),
-    _Route(r"/api/v1\.0/metadata", RestDoor.graph_metadata, _GET, "metadata"),
-    _Route(f"{_API}/metadata/[^/]+", RestDoor.metadata, _GET, "metadata"),
-    _Route(f"{_API}/doc/.*", RestDoor.doc),
-    _Route("/ready", RestDoor.ready),
-    _Route("/live", RestDoor.live),
-    _Route("/prometheus", RestDoor.prometheus),
+    _Route(f"{_API}/predictions", RestApi.predictions, _POST, "predictions"),
+    _Route(f"{_API}/feedback", RestApi.feedback, _POST, "feedback"),
+    _Route(r"/api/v1\.0/(health/)?status", RestApi.ready, _GET, "status"),
+    _Route(f"{_API}/status/[^/]+", RestApi.status, _GET, "status"),
+    _Route(r"/api/v1\.0/metadata", RestApi.graph_metadata, _GET, "metadata"),
+    _Route(f"{_API}/metadata/[^/]+", RestApi.metadata, _GET, "metadata"),
+    _Route(f"{_API}/doc/.*", RestApi.doc),
+    _Route("/ready", RestApi.ready),
+    _Route("/live", RestApi.live),
+    _Route("/prometheus", RestApi.prometheus),
 )
-
-
-class _Call:
-    """Calls of one request to nodes; see `ab.rehearsal.graph.NodeCalls`."""
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        pool: urllib3.PoolManager,
-        metrics: ExecutorMetrics,
-        headers: Headers,
-    ) -> None:
-        self._predictor, self._pool = predictor, pool
-        self._metrics, self._headers = metrics, headers
-
-    def predict(self, node: Node, message: Payload) -> Payload:
-        return self._post(node, "/predict", message)
-
-    def send_feedback(self, node: Node, message: Payload) -> Payload:
-        return self._post(node, "/send-feedback", message)
-
-    def route(self, node: Node, message: Payload) -> int:
-        try:
-            answer = self._post(node, "/route", message)
-        except StatusError as error:
-            if isinstance(error.__cause__, HTTPError):
-                raise
-            info = (
-                f"Internal service call from executor failed calling {_url(node, '/route')} "
-                f"status code {error.status}"
-            )
-            raise StatusError(error.status, _error_body(info)) from None
-        return read_choice(answer.body)
-
-    def feedback_route(self, node: Node, message: Payload) -> int:
-        try:
-            feedback = json_format.Parse(message.body, prediction_pb2.Feedback())
-        except (json_format.ParseError, UnicodeDecodeError):
-            return ALL_CHILDREN
-        return int(feedback.response.meta.routing.get(node.name, ALL_CHILDREN))
-
-    def with_routing(self, message: Payload, routing: Mapping[str, int]) -> Payload:
-        """Only JSON with a `meta` gets it, but all JSON is written anew."""
-        try:
-            value = go.loads(message.body)
-        except ValueError:
-            return message
-        if isinstance(value, dict) and isinstance(value.get("meta"), dict):
-            value["meta"]["routing"] = dict(routing)
-        return Payload(go.dumps(value).encode("utf-8", "replace"), message.content_type)
-
-    def get(self, node: Node, path: str) -> Payload:
-        """The answer of a node to GET."""
-        if not node.host:
-            raise PanicError(f"{node.name} has no endpoint")
-        return self._request(node, "GET", path, None, "application/json")
-
-    def _post(self, node: Node, path: str, message: Payload) -> Payload:
-        return self._request(node, "POST", path, message.body, message.content_type)
-
-    def _request(
-        self, node: Node, method: str, path: str, body: bytes | None, content_type: str
-    ) -> Payload:
-        headers = Headers(self._headers)
-        if content_type:
-            headers["Content-Type"] = content_type
-        url, start = _url(node, path), time.monotonic()
-        try:
-            answer = self._pool.request(
-                method, url, body=body, headers=urllib3.HTTPHeaderDict(headers.to_wsgi_list())
-            )
-        except HTTPError as error:
-            text = f'{method.capitalize()} "{_last_url(url, error)}": {_reason(error, node)}'
-            raise StatusError(500, _error_body(text)) from error
-        self._metrics.called(str(answer.status), method.lower(), path, node, start)
-        if answer.status != HTTPStatus.OK:
-            raise StatusError(answer.status, answer.data)
-        return Payload(answer.data, answer.headers.get("Content-Type", ""))
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -334,34 +214,8 @@ class QuietHandler(WSGIRequestHandler):
         """Nothing."""
 
 
-def read_choice(answer: bytes) -> int:
-    """The choice in a router's answer: a SeldonMessage, or a list of whole numbers.
-
-    Raises:
-        GraphError: it is neither.
-        PanicError: it holds no number where one must be.
-    """
-    try:
-        message = json_format.Parse(answer, prediction_pb2.SeldonMessage())
-    except (json_format.ParseError, UnicodeDecodeError):
-        return _first_of_list(answer)
-    return choice_in(message)
-
-
-def _first_of_list(answer: bytes) -> int:
-    try:
-        routes = json.loads(answer)
-    except ValueError as error:
-        raise GraphError(f"the router's answer is no JSON: {error}") from None
-    if not isinstance(routes, list) or not all(type(route) is int for route in routes):
-        raise GraphError("the router's answer is neither a SeldonMessage nor a list of integers")
-    if not routes:
-        raise PanicError("the router's answer is empty")
-    return int(routes[0])
-
-
 def _find_route(path: str) -> _Route | None:
-    return next((route for route in _ROUTES if route.pattern.fullmatch(path)), None)
+    return next((route for route in _ROUTES if re.fullmatch(route.pattern, path)), None)
 
 
 def _model(request: Request) -> str:
@@ -380,31 +234,6 @@ def _forwarded(request: Request, puid: str) -> Headers:
     headers[PUID] = puid
     headers.setdefault("User-Agent", "Go-http-client/1.1")
     return headers
-
-
-def _url(node: Node, path: str) -> str:
-    return f"http://{node.host}:{node.http_port}{path}"
-
-
-def _last_url(url: str, error: HTTPError) -> str:
-    """Where a chain of redirects ended."""
-    if isinstance(error, MaxRetryError) and "redirect" in str(error.reason):
-        return urljoin(url, error.url)
-    return url
-
-
-def _reason(error: HTTPError, node: Node) -> str:
-    text = str(error.reason if isinstance(error, MaxRetryError) else error)
-    if "redirect" in text:
-        return "stopped after 10 redirects"
-    if "Connection refused" in text:
-        return go.connection_refused(node.host, node.http_port)
-    return "EOF" if "Connection aborted" in text else text
-
-
-def _error_body(info: str) -> bytes:
-    status = {"code": 500, "info": info, "status": "FAILURE"}
-    return json.dumps({"status": status}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _succeeded(payload: Payload) -> Response:

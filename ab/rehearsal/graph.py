@@ -1,7 +1,7 @@
 """The graph of a predictor, and the way of a message through it.
 
 Follows executor/predictor/predictor_process.go of Seldon Core 1.19. REST and gRPC take the same
-way; what differs between them is in `NodeCalls`.
+way; what differs between them is in `NodeClient`.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _ratio(unit: Mapping[str, Any]) -> str:
     return _DEFAULT_RATIO
 
 
-class NodeCalls[Message](Protocol):
+class NodeClient[Message](Protocol):
     """What a walk through the graph needs of REST or gRPC; every error of a node is raised."""
 
     def predict(self, node: Node, message: Message) -> Message:
@@ -185,7 +185,7 @@ def choice_in(message: prediction_pb2.SeldonMessage) -> int:
     return ALL_CHILDREN
 
 
-class Walk[Message]:
+class Traversal[Message]:
     """The way of one message through the graph.
 
     Args:
@@ -195,7 +195,7 @@ class Walk[Message]:
     """
 
     def __init__(
-        self, predictor: Predictor, calls: NodeCalls[Message], draw: Callable[[], float]
+        self, predictor: Predictor, calls: NodeClient[Message], draw: Callable[[], float]
     ) -> None:
         self._predictor, self._calls, self._draw = predictor, calls, draw
         self._routing: dict[str, int] = {}

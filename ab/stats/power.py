@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ab.stats.sequential import (
-    ALPHA,
+from ab.stats.e_values import (
     Counts,
     Floats,
     Gains,
-    follow,
     independent_gains,
     independent_kinds,
     paired_gains,
@@ -21,6 +19,7 @@ from ab.stats.sequential import (
     predicted_accuracies,
     predicted_outcomes,
 )
+from ab.stats.sequential import ALPHA, follow
 
 EXPERIMENTS = 200
 _GROWTH = 0.05

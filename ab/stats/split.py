@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special, stats
 
 ALARM = 0.001
@@ -62,20 +63,28 @@ def check_split(observed: Sequence[int], declared: Sequence[float]) -> Split:
         tuple(int(count) for count in observed),
         tuple(float(share) for share in shares),
         p_value,
-        float(min(1.0, np.exp(-log_e_value(observed, shares)))),
+        min(1.0, float(np.exp(-log_e_value(observed, shares)))),
     )
 
 
-def log_e_value(observed: Sequence[int], shares: Sequence[float]) -> float:
+def log_e_value(observed: npt.ArrayLike, shares: Sequence[float]) -> npt.NDArray[np.float64]:
     """Evidence against the declared split so far, as the logarithm of an e-value.
 
     It falls when the data fit, so the always-valid p-value at one look is conservative.
+
+    Args:
+        observed: answers by model (..., k).
+        shares: k declared shares.
+
+    Returns:
+        Log e (...).
     """
     counts = np.asarray(observed, float)
     prior = _CONCENTRATION * np.asarray(shares, float)
     mixture = (
         special.gammaln(prior.sum())
-        - special.gammaln(prior.sum() + counts.sum())
-        + np.sum(special.gammaln(prior + counts) - special.gammaln(prior))
+        - special.gammaln(prior.sum() + counts.sum(axis=-1))
+        + np.sum(special.gammaln(prior + counts) - special.gammaln(prior), axis=-1)
     )
-    return float(mixture - np.sum(counts * np.log(shares)))
+    log_e: npt.NDArray[np.float64] = mixture - np.sum(counts * np.log(shares), axis=-1)
+    return log_e

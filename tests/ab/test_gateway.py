@@ -28,8 +28,8 @@ from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 from ab.errors import DataError
 from ab.rehearsal import go
 from ab.rehearsal.gateway import Executor, read_seconds
-from ab.rehearsal.gateway_rest import read_choice
 from ab.rehearsal.graph import GraphError, Node, PanicError, Predictor, read_graph
+from ab.rehearsal.nodes_rest import read_choice
 from tests import ROOT
 from tests.ab.nodes import GrpcAnswer, RestAnswer, Script, serving
 from tests.service import free_ports

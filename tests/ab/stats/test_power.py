@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ab.stats.power import TestPlan, remaining_independent, remaining_paired
-from ab.stats.sequential import (
-    follow,
+from ab.stats.e_values import (
     independent_gains,
     independent_kinds,
     predicted_accuracies,
 )
+from ab.stats.power import TestPlan, remaining_independent, remaining_paired
+from ab.stats.sequential import follow
 
 
 def answers(n: int, accuracies: tuple[float, float], seed: int) -> tuple[list[bool], list[bool]]:

@@ -8,18 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ab.stats.sequential import (
+from ab.stats.e_values import (
     Counts,
     Gains,
-    block_ends,
-    follow,
-    independent,
     independent_gains,
     independent_kinds,
-    paired,
     paired_gains,
     paired_kinds,
 )
+from ab.stats.sequential import block_ends, follow, independent, paired
 
 EXPERIMENTS, ANSWERS, LOOK_EVERY = 2000, 3000, 100
 LIMIT = -np.log(0.05)
