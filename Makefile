@@ -1,10 +1,11 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all test-without-vnni test-torch check ab model image manifests sbom requirements clean
+.PHONY: help serve serve-oip test test-oip test-all test-without-vnni test-torch check ab model image manifests sbom requirements clean
 
 PYTHON ?= python3.12
 TORCH_PYTHON ?= python3.11
 VENV := .venv
+OIP := .venv-oip
 TORCH := .venv-torch
 DATA ?= ../shared/data
 RUN := $(VENV)/bin/python
@@ -25,6 +26,18 @@ $(VENV)/dev: $(VENV)/server requirements-dev.txt
 serve: $(VENV)/server  ## start the model server
 	@$(RUN) -m scripts.serve
 
+# MLServer in an environment of its own, without the wrapper and its licence.
+$(OIP)/server: requirements-oip.txt scripts/make_venv.sh
+	@PYTHON="$(PYTHON)" scripts/make_venv.sh $(OIP) requirements-oip.txt
+	@touch $@
+
+$(OIP)/dev: $(OIP)/server requirements-oip-dev.txt
+	@umask 022; $(OIP)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-oip-dev.txt
+	@touch $@
+
+serve-oip: $(OIP)/server  ## start the model server of the Open Inference Protocol
+	@$(OIP)/bin/python -m scripts.serve oip
+
 PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 test: $(VENV)/dev  ## run the tests, but for those that take long
@@ -32,6 +45,9 @@ test: $(VENV)/dev  ## run the tests, but for those that take long
 
 test-all: $(VENV)/dev  ## run all tests
 	$(PYTEST) $(ARGS)
+
+test-oip: $(OIP)/dev  ## run the tests of the Open Inference Protocol, in its environment
+	$(OIP)/bin/python -m pytest --confcutdir=tests/oip_node tests/oip_node $(ARGS)
 
 # Training and conversion: PyTorch in an environment of its own, on the CPU.
 # The build of torch for CPUs where it is offered, else the index's, which pins the GPU libraries that it needs.
@@ -88,6 +104,8 @@ requirements:  ## renew the pins from the .in files; needs uv
 		--python-version 3.12 requirements.in -o requirements-serving.txt
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements-dev.in -o requirements-dev.txt
+	for name in requirements-oip requirements-oip-dev; do uv pip compile --quiet --upgrade --generate-hashes \
+		--no-header --no-emit-index-url --python-version 3.12 $$name.in -o $$name.txt; done
 	cd lab/training && uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 requirements.in -o requirements.txt
 	for name in lexicon linear; do (cd baselines/$$name && \
@@ -95,4 +113,4 @@ requirements:  ## renew the pins from the .in files; needs uv
 		--python-version 3.12 requirements.in -o requirements.txt); done
 
 clean:  ## remove what make has made
-	rm -rf $(VENV) $(TORCH) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OIP) $(TORCH) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -49,14 +49,25 @@ _SPDX = {
 """Licences by the names that packages give them. "BSD License" is not here: it names no text."""
 
 _BSL_NOTE = """\
-## Seldon Core and the Business Source Licence
+## Which door needs what
 
-`seldon-core` is under the **Business Source Licence 1.1** since 1.18.0 (2024-02-06); 1.17.1 was the
-last release under Apache-2.0. BUSL-1.1 is not an open-source licence: it allows production use only
-to non-profit educational institutions, each release turns into Apache-2.0 four years after it came
-out, and any other production use needs a licence from Seldon. That holds for the Python wrapper
-inside this image as much as for the operator and the executor in the cluster. The code of this
-project is Apache-2.0 and does not change that.
+| door | stands on | production use |
+|---|---|---|
+| Seldon protocol (`make serve`) | seldon-core 1.19.0, BUSL-1.1 | needs a licence from Seldon |
+| Open Inference Protocol (`make serve-oip`) | MLServer 1.7.1, Apache-2.0 | free |
+
+`seldon-core` is under the **Business Source Licence 1.1** since 1.18.0 (2024-02-06). BUSL-1.1 is
+no open-source licence: it allows production use only to non-profit educational institutions, each
+release turns into Apache-2.0 four years after it came out (1.18.0 on 2028-02-06), and any other
+production use needs a licence from Seldon; trying, testing and developing are free. That holds for
+the Python wrapper inside the image as much as for the operator and the executor in the cluster.
+1.17.1, the last release under Apache-2.0, is no way out: its wrapper needs protobuf < 4, which does
+not install beside the packages pinned here.
+
+The second door needs none of it: it does not import the wrapper, and `make test-oip` reads the
+licences of everything that requirements-oip.txt installs and fails on BUSL. KServe is under
+Apache-2.0, and so is Seldon Core 2 up to 2.6; a `SeldonDeployment` with `protocol: v2` runs on
+Seldon's operator and executor. The code of this project is Apache-2.0 whatever it runs on.
 """
 
 

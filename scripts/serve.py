@@ -1,4 +1,4 @@
-"""Start the microservice as the image does, and say when it is ready."""
+"""Start a server as the images do, and say when it is ready: `python -m scripts.serve [oip]`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ PORTS = {
     "PREDICTIVE_UNIT_GRPC_SERVICE_PORT": "5000",
     "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": "6000",
 }
+OIP_PORTS = {
+    "MLSERVER_HTTP_PORT": "8080",
+    "MLSERVER_GRPC_PORT": "8081",
+    "MLSERVER_METRICS_PORT": "8082",
+}
+OIP_MODEL = "oip_node/sentiment"
 
 
 def image_environment(source: Path = ROOT) -> dict[str, str]:
@@ -41,36 +47,65 @@ def microservice(environment: Mapping[str, str], python: str | Path = sys.execut
 
 
 def main() -> int:
-    """Run until the microservice ends; return its exit code."""
+    """Run until the server ends; return its exit code."""
+    arguments = sys.argv[1:]
+    if arguments == ["oip"]:
+        return _run_oip()
     environment = {**image_environment(), **PORTS, **os.environ, "PYTHONPATH": str(ROOT)}
-    command = microservice(environment)
-    process = subprocess.Popen([*command, *sys.argv[1:]], env=environment, cwd=ROOT)
+    command = [
+        str(Path(sys.executable).with_name("seldon-core-microservice")),
+        environment["MODEL_NAME"],
+        "--service-type",
+        environment["SERVICE_TYPE"],
+        *arguments,
+    ]
+    http, grpc, metrics = (environment[name] for name in PORTS)
+    hint = (
+        f"ready: REST on {http}, gRPC on {grpc}, metrics on {metrics}. Try\n\n"
+        f"curl -s localhost:{http}/api/v1.0/predictions -H 'Content-Type: application/json' "
+        '-d \'{"data":{"ndarray":["This film is so good","This film is so bad"]}}\''
+    )
+    return _run(command, environment, f"http://localhost:{http}/health/status", hint)
+
+
+def _run_oip() -> int:
+    """The same for the Open Inference Protocol, by MLServer."""
+    environment = {**image_environment(), **OIP_PORTS, **os.environ, "PYTHONPATH": str(ROOT)}
+    command = [str(Path(sys.executable).with_name("mlserver")), "start", OIP_MODEL]
+    http, grpc, metrics = (environment[name] for name in OIP_PORTS)
+    shown = f"{Path(command[0]).relative_to(ROOT, walk_up=True)} start {OIP_MODEL}"
+    print(f"starting: {shown}", flush=True)
+    hint = (
+        f"ready: REST on {http}, gRPC on {grpc}, metrics on {metrics}. Try\n\n"
+        f"curl -s localhost:{http}/v2/models/sentiment/infer -H 'Content-Type: application/json' "
+        '-d \'{"inputs":[{"name":"text","shape":[2],"datatype":"BYTES",'
+        '"data":["This film is so good","This film is so bad"]}]}\''
+    )
+    return _run(command, environment, f"http://localhost:{http}/v2/models/sentiment/ready", hint)
+
+
+def _run(command: list[str], environment: dict[str, str], health: str, hint: str) -> int:
+    process = subprocess.Popen(command, env=environment, cwd=ROOT)
 
     def forward(number: int, _: FrameType | None) -> None:
         process.send_signal(number)
 
     signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to the microservice too
-    threading.Thread(target=_announce, args=(process, environment), daemon=True).start()
+    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to the server too
+    threading.Thread(target=_announce, args=(process, health, hint), daemon=True).start()
     return process.wait()
 
 
-def _announce(process: subprocess.Popen[bytes], environment: dict[str, str]) -> None:
-    http, grpc, metrics = (environment[name] for name in PORTS)
-    while process.poll() is None and not _is_ready(http):
+def _announce(process: subprocess.Popen[bytes], health: str, hint: str) -> None:
+    while process.poll() is None and not _is_ready(health):
         time.sleep(0.05)
     if process.poll() is None:
-        print(
-            f"\nready: REST on {http}, gRPC on {grpc}, metrics on {metrics}. Try\n\n"
-            f"curl -s localhost:{http}/api/v1.0/predictions -H 'Content-Type: application/json' "
-            '-d \'{"data":{"ndarray":["This film is so good","This film is so bad"]}}\'\n',
-            flush=True,
-        )
+        print(f"\n{hint}\n", flush=True)
 
 
-def _is_ready(port: str) -> bool:
+def _is_ready(health: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://localhost:{port}/health/status", timeout=1) as answer:
+        with urllib.request.urlopen(health, timeout=1) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
