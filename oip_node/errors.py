@@ -45,15 +45,16 @@ def code_of(http_status: int) -> grpc.StatusCode:
     return _CODES.get(http_status, grpc.StatusCode.INTERNAL)
 
 
-class NoTraceOfCallers(logging.Filter):
-    """Leaves stack traces out of the log where a caller was refused.
+class OneSentence(logging.Filter):
+    """Logs an error of ours as its sentence, where MLServer would log its stack trace.
 
-    MLServer logs every error with its trace, so that whoever sends nonsense fills the log.
+    Whoever sends nonsense would fill the log; and of a failed inference the trace is there already.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the record, without a trace if it is about one of our refusals."""
+        """Keep the record, changed if it is about an error of ours."""
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, MLServerError) and error.status_code != 500:
+        if isinstance(error, MLServerError):
             record.exc_info = record.exc_text = None
+            record.msg, record.args = str(error), ()
         return True

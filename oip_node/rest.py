@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 from oip_node.errors import OWN_FAULT, ServingError
+from oip_node.stop import is_stopping
 from roberta_sentiment.errors import (
     BodyTooLargeError,
     OverloadedError,
@@ -109,6 +110,8 @@ class Guard:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "http" and is_stopping():
+            send = _closing(send)
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
@@ -186,6 +189,17 @@ def _unpack(packed: bytes, limit: int) -> bytes:
     if not unpacker.eof:
         raise PayloadError("the body ends before its gzip data do")
     return body
+
+
+def _closing(send: Send) -> Send:
+    """Ask the client to close its connection behind the answer."""
+
+    async def closing(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["connection"] = "close"
+        await send(message)
+
+    return closing
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

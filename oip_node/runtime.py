@@ -28,6 +28,7 @@ from oip_node.metrics import Recorder
 from roberta_sentiment import caller
 from roberta_sentiment.classifier import Classifier, check_model, load_classifier
 from roberta_sentiment.errors import (
+    DroppedError,
     InferenceError,
     OverloadedError,
     SentimentError,
@@ -43,6 +44,7 @@ from seldon_node import metadata
 logger = logging.getLogger(__name__)
 
 _WARM_UP = "This film is so good"
+_RETRY_S = 0.5
 _SPARE_THREADS = 32
 """Threads beside those that wait for the model: requests that are read, refused or answered."""
 
@@ -68,6 +70,8 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         super().__init__(settings)
         self._classifier: Classifier | None = None
         self._recorder: Recorder | None = None
+        self.is_healthy = True
+        self._check: asyncio.Task[None] | None = None
 
     def guard(self, app: FastAPI) -> None:
         """Put limits and error answers into MLServer's REST application, before the model loads."""
@@ -156,9 +160,8 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         waiting = caller.Caller(_deadline(payload))
         waiting.limit_time(self._options.request_timeout)
         self._running += 1
-        answer = asyncio.get_running_loop().run_in_executor(
-            self._pool, self._answer, payload, waiting
-        )
+        loop = asyncio.get_running_loop()
+        answer = loop.run_in_executor(self._pool, self._answer, payload, waiting, loop)
         answer.add_done_callback(self._end)
         try:
             return await asyncio.shield(answer)
@@ -169,7 +172,12 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
     def _end(self, _: object) -> None:
         self._running -= 1
 
-    def _answer(self, message: InferenceRequest, waiting: caller.Caller) -> InferenceResponse:
+    def _answer(
+        self,
+        message: InferenceRequest,
+        waiting: caller.Caller,
+        loop: asyncio.AbstractEventLoop,
+    ) -> InferenceResponse:
         """Answer a request, in a thread of its own."""
         classifier = self._classifier
         assert classifier is not None
@@ -195,6 +203,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         except SentimentError as error:
             if isinstance(error, InferenceError):
                 logger.exception("inference failed")
+                loop.call_soon_threadsafe(self._check_model)
             raise self._refusal(error) from None
         except Exception:
             logger.exception("a request failed for a reason of our own")
@@ -202,6 +211,26 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         if self._recorder:
             self._recorder.answered(predictions)
         return answer
+
+    def _check_model(self) -> None:
+        """Find out whether it is the model that fails, or one text alone."""
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._check_until_it_answers())
+
+    async def _check_until_it_answers(self) -> None:
+        """A server without traffic, because it is not ready, has to come back by itself."""
+        assert self._classifier is not None
+        while True:
+            try:
+                await asyncio.to_thread(self._classifier.classify, [_WARM_UP])
+            except (OverloadedError, DroppedError):
+                pass  # it has much to do, which says nothing about its health
+            except Exception:
+                self.is_healthy = False
+            else:
+                self.is_healthy = True
+                return
+            await asyncio.sleep(_RETRY_S)
 
     def _refusal(self, error: SentimentError) -> ServingError:
         """The error as MLServer answers it, counted."""

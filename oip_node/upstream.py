@@ -21,11 +21,13 @@ from mlserver.cloudevents import CloudEventsMiddleware
 from mlserver.errors import MLServerError
 from mlserver.grpc import converters
 from mlserver.grpc import utils as grpc_utils
+from mlserver.grpc.servicers import InferenceServicer
 from mlserver.handlers import dataplane
 from mlserver.rest.server import RESTServer
 from mlserver.server import MLServer
 
-from oip_node.errors import NoTraceOfCallers, ServingError, code_of
+from oip_node import stop
+from oip_node.errors import OneSentence, ServingError, code_of
 from roberta_sentiment.errors import NotReadyError, PayloadError, StartError
 
 logger = logging.getLogger(__name__)
@@ -74,9 +76,12 @@ def apply() -> None:
     patch(dataplane.DataPlane, "_infer_contextmanager", _known_model)
     patch(CloudEventsMiddleware, "_get_headers", _printable_headers)
     patch(RESTServer, "add_custom_handlers", _guarded)
+    patch(InferenceServicer, "_InsertHeaders", _noted)
+    patch(dataplane.DataPlane, "ready", _ready)
+    patch(dataplane.DataPlane, "model_ready", _model_ready)
     patch(MLServer, "stop", _stop)
     for name in _LOGGERS:
-        logging.getLogger(name).addFilter(NoTraceOfCallers())
+        logging.getLogger(name).addFilter(OneSentence())
 
 
 def _status_code(original: Any, error: MLServerError) -> grpc.StatusCode:
@@ -132,11 +137,41 @@ async def _guarded(original: Any, server: Any, model: Any) -> Any:
     guard = getattr(model, "guard", None)
     if guard is not None:
         guard(server._app)
+        stop.take_signals()
     return await original(server, model)
 
 
+def _noted(original: Any, servicer: Any, message: Any, context: Any) -> Any:
+    """The calls that run are known when the server stops."""
+    try:
+        stop.begin_call(context)
+    except NotReadyError as error:
+        raise ServingError(error) from None
+    return original(servicer, message, context)
+
+
+async def _ready(original: Any, plane: Any) -> bool:
+    """A model that fails is not ready, but still tries to answer."""
+    models = await plane._model_registry.get_models()
+    return await original(plane) and all(map(_is_healthy, models))
+
+
+async def _model_ready(original: Any, plane: Any, name: str, version: str | None = None) -> bool:
+    """The same for one model."""
+    model = await plane._model_registry.get_model(name, version)
+    return await original(plane, name, version) and _is_healthy(model)
+
+
+def _is_healthy(model: Any) -> bool:
+    return not stop.is_stopping() and getattr(model, "is_healthy", True)
+
+
 async def _stop(original: Any, server: Any, sig: int | None = None) -> None:
-    """A start that failed ends with exit code 1, not 0."""
+    """Lose no request when the server is told to stop; exit with 1 if it could not start."""
+    if not stop.begin():
+        return  # uvicorn raises the signal again when it ends
+    if sig is not None:
+        await stop.drain(server._rest_server._server, server._grpc_server._server)
     await original(server, sig)
     if sig is None:
         raise SystemExit(1)

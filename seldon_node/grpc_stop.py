@@ -44,13 +44,13 @@ class Calls:
 
         @functools.wraps(method)
         def answer(servicer: Any, request: Any, context: grpc.ServicerContext) -> Any:
-            if not self._begin(context):
+            if not self.begin(context):
                 context.abort(grpc.StatusCode.UNAVAILABLE, REFUSAL)
             return method(servicer, request, context)
 
         return answer
 
-    def _begin(self, context: grpc.ServicerContext) -> bool:
+    def begin(self, context: grpc.ServicerContext) -> bool:
         call = object()
         with self._changed:
             if self._stopping:

@@ -1,0 +1,88 @@
+"""How the server stops: what runs is answered, and each connection ends between two requests.
+
+MLServer 1.7.1 cancels gRPC calls on their way and resets REST connections (its issue 2292).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from roberta_sentiment.errors import NotReadyError
+from seldon_node import grpc_stop
+
+GRACE_S = 30.0
+"""Longest time for what runs when the server is told to stop, s."""
+DRAIN_S = 1.0
+"""Time in which REST answers ask their connections to close, s; it ends earlier without any."""
+_POLL_S = 0.05
+
+_calls = grpc_stop.Calls()
+_stopping = threading.Event()
+
+
+def is_stopping() -> bool:
+    """Whether the server has been told to stop; it still answers."""
+    return _stopping.is_set()
+
+
+def take_signals() -> None:
+    """Leave SIGTERM and SIGINT to MLServer, which uvicorn would take away.
+
+    MLServer overrides a method that uvicorn has not called since its 0.29.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+
+
+def begin_call(context: Any) -> None:
+    """Note a gRPC call until it ends.
+
+    Raises:
+        NotReadyError: the server has closed this connection.
+    """
+    if not _calls.begin(_Context(context)):  # type: ignore[arg-type]  # two methods are enough
+        raise NotReadyError(grpc_stop.REFUSAL)
+
+
+class _Context:
+    """A call of grpc.aio as the Seldon door's module wants it."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self.peer = context.peer
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        self._context.add_done_callback(lambda _: callback())
+        return True
+
+
+def begin() -> bool:
+    """Be stopping from now on; whether that is new."""
+    was_stopping = _stopping.is_set()
+    _stopping.set()
+    return not was_stopping
+
+
+async def drain(rest: Any, grpc_server: Any) -> None:
+    """Answer what runs and what still comes over open connections, then close them.
+
+    Args:
+        rest: MLServer's uvicorn server.
+        grpc_server: its grpc.aio server.
+    """
+    await _until(lambda: not rest.server_state.connections, DRAIN_S)
+    rest.should_exit = True
+    await _until(lambda: not rest.server_state.connections, GRACE_S)
+    await asyncio.to_thread(grpc_stop.stop, _calls, GRACE_S)
+    await grpc_server.stop(0)
+
+
+async def _until(condition: Callable[[], bool], limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition() and time.monotonic() < deadline:
+        await asyncio.sleep(_POLL_S)

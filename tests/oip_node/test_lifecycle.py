@@ -1,0 +1,217 @@
+"""Start, health and end of the server."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+pytest.importorskip("mlserver", reason="make test-oip runs these in an environment with MLServer")
+
+import grpc
+from mlserver.grpc import dataplane_pb2 as pb
+from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
+
+from tests.oip_node.server import GOOD, REPOSITORY, Server
+
+RETRY = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "0.5s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+TEXT = pb.ModelInferRequest.InferInputTensor(
+    name="x", datatype="BYTES", shape=[1], contents={"bytes_contents": [b"good"]}
+)
+MESSAGE = pb.ModelInferRequest(model_name="sentiment", inputs=[TEXT])
+
+
+def repository(folder: Path, **settings: Any) -> Path:
+    """A repository with other settings than ours, in a folder with the model's name."""
+    folder = folder / "sentiment"
+    folder.mkdir()
+    given = json.loads((REPOSITORY / "model-settings.json").read_text())
+    (folder / "model-settings.json").write_text(json.dumps({**given, **settings}))
+    (folder / "settings.json").write_text((REPOSITORY / "settings.json").read_text())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"parameters": {"extra": {"truncate": "end"}}}, "unknown parameter 'truncate'; did you"),
+        ({"parameters": {"extra": {"model_uri": "/nowhere"}}}, "model directory /nowhere does not"),
+        ({"parameters": {"uri": "gone"}}, "gone does not exist"),
+        ({"parameters": {"truncation": "end"}}, "put it into parameters.extra"),
+    ],
+    ids=["setting", "model_uri", "uri", "beside extra"],
+)
+def test_a_start_that_fails(tmp_path: Path, settings: dict[str, Any], sentence: str) -> None:
+    """One sentence and an exit code, where MLServer has a stack trace and exit code 0."""
+    with Server(repository(tmp_path, **settings)).launch() as server:
+        assert 1 == server.process.wait(120)
+        log = server.log()
+        said = [line for line in log.splitlines() if "cannot start: " in line]
+        assert 1 == len(said), log
+        assert sentence in said[0]
+        assert "Traceback" not in log
+
+
+def test_settings_of_the_model(tmp_path: Path) -> None:
+    """In parameters.extra, with a version; MLServer's batches and workers change nothing."""
+    parameters = {"extra": {"truncation": "error", "max_texts": 1}, "version": "7"}
+    folder = repository(tmp_path, parameters=parameters, max_batch_size=8, max_batch_time=0.1)
+    server_settings = json.loads((folder / "settings.json").read_text())
+    workers = {"parallel_workers": 2, "metrics_dir": str(tmp_path / "m"), "cache_enabled": True}
+    workers["environments_dir"] = str(tmp_path / "e")
+    (folder / "settings.json").write_text(json.dumps({**server_settings, **workers}))
+    with Server(folder).start() as server:
+        body = server.infer({"inputs": [GOOD]}, "/v2/models/sentiment/versions/7/infer").json()
+        assert "7" == body["model_version"]
+        answer = server.infer({"inputs": [{**GOOD, "shape": [2], "data": ["a", "b"]}]})
+        sentence = "the request holds 2 texts, the limit is 1 (setting max_texts); "
+        assert {"error": sentence + "send them in several requests"} == answer.json()
+        assert 1 == server.counter("sentiment_answered_requests_total")
+        assert 1 == server.counter("sentiment_refused_requests_total", reason="too_many_texts")
+        assert 0 == server.stop()
+
+
+def test_health(tmp_path: Path) -> None:
+    """Not ready while the model fails, ready when it answers; a bad text is not the model."""
+    fault = tmp_path / "fault"
+    folder = repository(tmp_path, implementation="tests.oip_node.flaky.FlakyRuntime")
+    with Server(folder, FLAKY=str(fault)).start() as server:
+        alone = server.infer({"inputs": [{**GOOD, "data": ["one alone"]}]})
+        assert (500, "the model failed") == (alone.status_code, alone.json()["error"])
+        assert 200 == server.status("/v2/health/ready")
+        fault.touch()
+        assert 500 == server.infer({"inputs": [GOOD]}).status_code
+        for path in ("/v2/health/ready", "/v2/models/sentiment/ready"):
+            server.wait_for(lambda path=path: server.status(path) == 400, "unreadiness")
+        assert 200 == server.status("/v2/health/live")
+        fault.unlink()
+        server.wait_for(lambda: server.status("/v2/health/ready") == 200, "readiness again")
+        assert 200 == server.infer({"inputs": [GOOD]}).status_code
+
+
+class Switch:
+    """A TCP forwarder: connections stay where they are, new ones go to the present target."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.target))
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+class Traffic:
+    """Callers over REST and gRPC that keep their connections, until they are stopped."""
+
+    def __init__(self, http: int, grpc_port: int, callers: int) -> None:
+        self.outcomes: collections.Counter[str] = collections.Counter()
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(make, port))
+            for make, port in ((self._rest, http), (self._grpc, grpc_port))
+            for _ in range(callers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, make: Any, port: int) -> None:
+        with make(port) as ask:
+            while not self._over.is_set():
+                self.outcomes[ask()] += 1
+
+    @contextlib.contextmanager
+    def _rest(self, port: int) -> Iterator[Any]:
+        with requests.Session() as session:
+
+            def ask() -> str:
+                url = f"http://127.0.0.1:{port}/v2/models/sentiment/infer"
+                try:
+                    answer = session.post(url, json={"inputs": [GOOD]}, timeout=60)
+                except requests.RequestException as error:
+                    return f"REST {error}"
+                return f"REST {answer.status_code}"
+
+            yield ask
+
+    @contextlib.contextmanager
+    def _grpc(self, port: int) -> Iterator[Any]:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.service_config", RETRY)]
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+            stub = GRPCInferenceServiceStub(channel)
+
+            def ask() -> str:
+                try:
+                    stub.ModelInfer(MESSAGE, timeout=60)
+                except grpc.RpcError as error:
+                    return f"gRPC {error.code().name} {error.details()}"
+                return "gRPC OK"
+
+            yield ask
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_a_rolling_update_loses_nothing(oip: Server) -> None:
+    """Callers keep their connections to a server that is told to stop, and new ones go elsewhere.
+
+    REST callers do not try again at all; gRPC callers try UNAVAILABLE again, as gRPC's own retries
+    do.
+    """
+    with Server().start() as old:
+        rest, rpc = Switch(old.http), Switch(old.grpc)
+        traffic = Traffic(rest.port, rpc.port, 4)
+        try:
+            answered = "sentiment_answered_requests_total"
+            old.wait_for(lambda: old.counter(answered) > 40, "traffic")
+            rest.target, rpc.target = oip.http, oip.grpc
+            before = oip.counter(answered)
+            assert 0 == old.stop()
+            oip.wait_for(lambda: oip.counter(answered) > before + 40, "traffic at the new one")
+        finally:
+            traffic.stop()
+            rest.close()
+            rpc.close()
+    assert {"REST 200", "gRPC OK"} == set(traffic.outcomes), traffic.outcomes
