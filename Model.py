@@ -1,4 +1,7 @@
-"""The Seldon node: RoBERTa sentiment on ONNX Runtime."""
+"""The class that Seldon loads: RoBERTa sentiment on ONNX Runtime.
+
+Start and loading are here; `predict`, feedback, health and metrics are in `seldon_node.node`.
+"""
 
 from __future__ import annotations
 
