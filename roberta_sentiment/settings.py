@@ -122,8 +122,8 @@ class Settings:
         minimum=10, maximum=100_000,
     )  # fmt: skip
     max_buffered_bytes: int = _setting(
-        64 * 2**20, "Bytes of REST bodies and unsent answers that a server process holds at once; "
-        "what is more is answered 503.", minimum=2**20,
+        64 * 2**20, "Bytes of REST bodies and unsent answers, or of gRPC messages, that a server "
+        "process holds at once; what is more is answered 503.", minimum=2**20,
     )  # fmt: skip
     arrival_timeout: int = _setting(
         20,

@@ -29,6 +29,8 @@ from roberta_sentiment import caller
 from roberta_sentiment.errors import shorten
 from roberta_sentiment.settings import Settings
 from seldon_node import host_limits
+from seldon_node.grpc_arrival import SLOW_S, Arrival, Arrivals
+from seldon_node.grpc_sockets import port_of
 from seldon_node.health import LIVES
 from seldon_node.node import SentimentNode
 from seldon_node.supervisor import BOOT_FAILED
@@ -46,6 +48,12 @@ _CODES = {
 }
 _LARGE = 2**20
 """Bytes of a message from which on messages are read one after another."""
+_SMALL = 2**16
+"""Bytes of a message that is refused for lack of room only when twice the room is taken."""
+_NO_ROOM = (
+    grpc.StatusCode.UNAVAILABLE,
+    "other large messages are being read (setting max_buffered_bytes); try again",
+)
 
 METHODS = (
     "Predict", "SendFeedback", "TransformInput", "TransformOutput", "Route", "Aggregate",
@@ -231,6 +239,7 @@ class Server:
         self._threads = threads
         self._ports: list[str] = []
         self._held = 0
+        self._arrivals = Arrivals(self._settings.max_buffered_bytes)
         self._endings: set[asyncio.Task[None]] = set()
         self._options = [*_OPTIONS, ("grpc.max_allowed_incoming_connections", 4000)]
         if message_bytes is not None:
@@ -301,6 +310,7 @@ class Server:
         for address in self._ports:
             self._server.add_insecure_port(address)
         await self._server.start()
+        self._watch = self._loop.create_task(self._watch_arrivals())
 
     def _handlers(self) -> Iterator[tuple[str, grpc.RpcMethodHandler[Any, Any]]]:
         """Every method of Seldon's services, by its path."""
@@ -335,26 +345,43 @@ class Server:
         """The message of a call, if it comes in time and there is room for it."""
         # The read itself is never cancelled: gRPC may still write into its memory.
         timer = self._loop.call_later(self._settings.arrival_timeout, self._expire, context)
-        content = await context.read()
-        timer.cancel()
-        if not isinstance(content, bytes):  # grpc.aio.EOF
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
-        held = self._held + len(content)
-        if len(content) > _LARGE and held > self._settings.max_buffered_bytes:
-            await context.abort(
-                grpc.StatusCode.UNAVAILABLE,
-                "other large messages are being read (setting max_buffered_bytes); try again",
-            )
+        arrival = Arrival(port_of(context.peer()), lambda: self._refuse(context))
+        self._arrivals.begin(arrival)
+        size = 0
+        try:
+            content = await context.read()
+            if not isinstance(content, bytes):  # grpc.aio.EOF
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+            size = len(content)
+        finally:
+            timer.cancel()
+            self._arrivals.end(arrival, size)
+        limit = self._settings.max_buffered_bytes
+        if self._held + size > (2 * limit if size <= _SMALL else limit):
+            await context.abort(*_NO_ROOM)
         return bytes(content)
 
     def _expire(self, context: Any) -> None:
-        """End a call whose message has not arrived; its read then ends too."""
+        """End a call whose message has not arrived."""
         seconds = self._settings.arrival_timeout
         info = f"no message came in {seconds} s (setting arrival_timeout)"
-        ending = self._loop.create_task(context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, info))
+        self._end(context, grpc.StatusCode.DEADLINE_EXCEEDED, info)
+
+    def _refuse(self, context: Any) -> None:
+        """End a call whose message, still arriving, takes memory that others need."""
+        self._end(context, *_NO_ROOM)
+
+    def _end(self, context: Any, code: grpc.StatusCode, details: str) -> None:
+        """End a call from outside its handler; its read then ends too."""
+        ending = self._loop.create_task(context.abort(code, details))
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
         ending.add_done_callback(lambda task: task.exception())  # abort always raises
+
+    async def _watch_arrivals(self) -> None:
+        while True:
+            await asyncio.sleep(SLOW_S)
+            self._arrivals.look()
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]

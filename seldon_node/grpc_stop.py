@@ -11,15 +11,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import socket
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import grpc
+
+from seldon_node.grpc_sockets import port_of, tcp_sockets
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,6 @@ REFUSAL = "this server is stopping; try another one"
 
 _CLOSE_S = 1.0
 """Time for clients to close the connections that this side has closed, s."""
-
-_DESCRIPTORS = "/proc/self/fd"
 
 
 class Calls:
@@ -55,7 +53,7 @@ class Calls:
         with self._changed:
             if self._stopping:
                 return False
-            self._ports[call] = _port_of(context.peer())
+            self._ports[call] = port_of(context.peer())
         if not context.add_callback(lambda: self._end(call)):
             self._end(call)
         return True
@@ -112,7 +110,7 @@ def _close_at_last(ports: set[int]) -> None:
 def _close_listeners() -> set[int]:
     """Take no further connection; return the ports."""
     ports = set()
-    for opened in _tcp_sockets():
+    for opened in tcp_sockets():
         if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             ports.add(opened.getsockname()[1])
             opened.shutdown(socket.SHUT_RDWR)
@@ -125,25 +123,9 @@ def _close_connections(ports: set[int], busy: set[int], how: int = socket.SHUT_W
     Only the own direction is closed: an answer that is on its way arrives, then the client closes.
     """
     closed = 0
-    for opened in _tcp_sockets():
+    for opened in tcp_sockets():
         with contextlib.suppress(OSError):
             if opened.getsockname()[1] in ports and opened.getpeername()[1] not in busy:
                 closed += 1
                 opened.shutdown(how)
     return closed
-
-
-def _tcp_sockets() -> Iterator[socket.socket]:
-    """The TCP sockets of this process: the library does not give its own away."""
-    for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
-                with socket.socket(fileno=os.dup(int(name))) as opened:
-                    if opened.family in (socket.AF_INET, socket.AF_INET6):
-                        yield opened
-
-
-def _port_of(peer: str) -> int:
-    """Port of gRPC's name of a peer, as in ipv4:127.0.0.1:50000; 0 for a Unix socket."""
-    port = peer.rpartition(":")[2]
-    return int(port) if port.isdecimal() else 0

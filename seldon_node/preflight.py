@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from roberta_sentiment.errors import SettingsError
+from seldon_node import host_limits
 
 PARAMETERS = "PREDICTIVE_UNIT_PARAMETERS"
 ANNOTATIONS = Path("/etc/podinfo/annotations")
@@ -81,6 +82,7 @@ def begin() -> None:
     sys.excepthook = _explain
     try:
         check(os.environ)
+        host_limits.check_temporary_files()
     except SettingsError as error:
         _end(error.message)
 

@@ -15,7 +15,7 @@ from tests.service import Service
 
 Attack = Callable[[Service], contextlib.AbstractContextManager[list[socket.socket]]]
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
 def connect(port: int) -> socket.socket:
@@ -79,7 +79,7 @@ def silent_to_grpc(service: Service) -> contextlib.AbstractContextManager[list[s
 
 def idle_on_grpc(service: Service) -> contextlib.AbstractContextManager[list[socket.socket]]:
     """Connections to gRPC that make no call."""
-    return sending(service.grpc, _PREFACE, 200)
+    return sending(service.grpc, PREFACE, 200)
 
 
 @contextlib.contextmanager
@@ -110,7 +110,7 @@ def flood(service: Service, frames: bytes) -> Iterator[list[socket.socket]]:
     def send() -> None:
         while not over.wait(0.05):
             with contextlib.suppress(OSError), connect(service.grpc) as connection:
-                connection.sendall(_PREFACE)
+                connection.sendall(PREFACE)
                 for _ in range(20):
                     connection.sendall(frames * 50)
 
@@ -134,13 +134,14 @@ def resets(service: Service) -> contextlib.AbstractContextManager[list[socket.so
     """Streams that are opened and reset at once (CVE-2023-44487)."""
     headers = bytes([0x82, 0x86, 0x84])  # GET, http, /
     frames = b"".join(
-        _frame(1, 4, stream, headers) + _frame(3, 0, stream, struct.pack(">I", 8))
+        frame(1, 4, stream, headers) + frame(3, 0, stream, struct.pack(">I", 8))
         for stream in range(1, 99, 2)
     )
     return flood(service, frames)
 
 
-def _frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
+def frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
+    """A frame of HTTP/2."""
     length = struct.pack(">I", len(content))[1:]
     return length + bytes([kind, flags]) + struct.pack(">I", stream) + content
 

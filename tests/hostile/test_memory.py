@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Self
 
+import grpc
 import pytest
 import requests
 
-from tests.hostile.good_client import MEMORY_LIMIT_MIB
+from roberta_sentiment.settings import Settings
+from tests.hostile.good_client import MEMORY_LIMIT_MIB, GoodClient
+from tests.hostile.groups import MemoryGroup
+from tests.hostile.uploads import uploading, wait_for_ends
 from tests.served.test_lifecycle import grpc_answers
 from tests.service import Service
 from tests.wire import to_proto
@@ -23,52 +24,16 @@ pytestmark = pytest.mark.long
 
 PEAK_MB, IDLE_MB = 700, 450
 IDLE_WITHIN_S = 60
-GROUPS = Path("/sys/fs/cgroup")
+MESSAGE_BYTES = 16_000_000
 
 CJK = "\u9f98\u4e2d\u9fa5\u7c72\u8d05" * 398_000
 EMOJI = "\U0001f468\u200d\U0001f469\U0001f3fd" * 490_000
 
 
-class Group:
-    """A memory cgroup with the limit of deployment.yaml, version 1 or 2."""
-
-    def __init__(self) -> None:
-        self._is_first = (GROUPS / "memory").is_dir()
-        parent = GROUPS / "memory" if self._is_first else GROUPS
-        self._path = parent / f"sentiment-test-{os.getpid()}"
-        self._path.mkdir()
-        try:
-            name = "memory.limit_in_bytes" if self._is_first else "memory.max"
-            (self._path / name).write_text(str(MEMORY_LIMIT_MIB * 2**20), encoding="ascii")
-        except OSError:
-            self.remove()
-            raise
-
-    def add(self, pid: int) -> None:
-        (self._path / "cgroup.procs").write_text(str(pid), encoding="ascii")
-
-    def used_mb(self) -> float:
-        """What can't be given back to others: neither files nor their cache."""
-        name = "total_rss" if self._is_first else "anon"
-        return self._read("memory.stat")[name] / 1e6
-
-    def kills(self) -> int:
-        name = "memory.oom_control" if self._is_first else "memory.events"
-        return self._read(name)["oom_kill"]
-
-    def remove(self) -> None:
-        with contextlib.suppress(OSError):
-            self._path.rmdir()
-
-    def _read(self, name: str) -> dict[str, int]:
-        lines = (self._path / name).read_text(encoding="ascii").splitlines()
-        return {key: int(value) for key, value in (line.split() for line in lines)}
-
-
 class Confined(Service):
     """A service whose processes live in a memory cgroup; its highest use is kept."""
 
-    def __init__(self, group: Group, **environment: str) -> None:
+    def __init__(self, group: MemoryGroup, **environment: str) -> None:
         super().__init__(**environment)
         self.group = group
         self.peak_mb = 0.0
@@ -93,7 +58,7 @@ class Confined(Service):
 @pytest.fixture(scope="module")
 def confined() -> Iterator[Confined]:
     try:
-        group = Group()
+        group = MemoryGroup(MEMORY_LIMIT_MIB)
     except OSError as error:
         pytest.skip(f"memory cgroups are not allowed here: {error}")
     try:
@@ -151,6 +116,46 @@ def test_texts_of_many_callers_at_once(
     with ThreadPoolExecutor(callers) as pool:
         answers = list(pool.map(lambda _: ask(confined, text), range(callers)))
     assert [200] * callers == answers
+    assert 0 == confined.group.kills()
+    assert confined.peak_mb < PEAK_MB
+
+
+@pytest.mark.parametrize(
+    ("connections", "messages"),
+    [pytest.param(1, 100, id="one connection"), pytest.param(40, 2, id="many connections")],
+)
+def test_large_messages_that_do_not_end(
+    confined: Confined, connections: int, messages: int
+) -> None:
+    """80 messages of 16 MB would take 1.3 GB; most are refused, and a good client is answered."""
+    with (
+        GoodClient(confined, doors=("rest", "grpc", "health")) as good,
+        uploading(confined, connections, messages, MESSAGE_BYTES) as uploads,
+    ):
+        allowed = Settings().max_buffered_bytes // MESSAGE_BYTES
+        refused = connections * messages - allowed
+        assert refused <= wait_for_ends(uploads, refused, limit_s=15)
+        good.wait_for_answers()
+    good.check()
+    assert 0 == confined.group.kills()
+    assert confined.peak_mb < PEAK_MB
+
+
+def test_large_messages_of_many_callers_are_answered_or_refused(confined: Confined) -> None:
+    """Each whole message of 2 MB gets its answer, or a sentence that says to try again."""
+
+    def ask(_: int) -> str:
+        try:
+            return "" if over_grpc(confined, "good " * 400_000) == 200 else "no scores"
+        except grpc.RpcError as error:
+            return str(error.details())
+
+    with ThreadPoolExecutor(64) as pool:
+        answers = {*pool.map(ask, range(64))}
+    assert answers <= {
+        "", "other large messages are being read (setting max_buffered_bytes); try again"
+    }  # fmt: skip
+    assert "" in answers
     assert 0 == confined.group.kills()
     assert confined.peak_mb < PEAK_MB
 

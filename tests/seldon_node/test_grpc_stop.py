@@ -12,7 +12,6 @@ import grpc
 import pytest
 from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
-from seldon_node import grpc_stop
 from tests import toy
 from tests.nodes.waiting import BEGUN, RELEASE
 from tests.service import Service
@@ -146,18 +145,3 @@ def wait_for_end(service: Service, channel: grpc.Channel) -> None:
     ready = grpc.ChannelConnectivity.READY
     service.wait_for(lambda: states and states[-1] is not ready, "the connection's end")
     channel.unsubscribe(states.append)
-
-
-@pytest.mark.parametrize(
-    ("peer", "port"),
-    [
-        pytest.param("ipv4:127.0.0.1:50000", 50000, id="IPv4"),
-        pytest.param("ipv6:%5B::1%5D:50001", 50001, id="IPv6"),
-        pytest.param("ipv6:[::ffff:127.0.0.1]:50002", 50002, id="IPv4 in IPv6"),
-        pytest.param("unix-abstract:sentiment", 0, id="Unix socket"),
-        pytest.param("unix:", 0, id="nameless"),
-    ],
-)
-def test_port_of_a_peer(peer: str, port: int) -> None:
-    """A connection is recognised by its client's port."""
-    assert port == grpc_stop._port_of(peer)

@@ -1,0 +1,119 @@
+"""Messages that are still arriving over gRPC, and the memory they may take.
+
+gRPC holds what has arrived of a message and does not say how much that is, so the kernel is asked
+how much each connection has received.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+
+from seldon_node import grpc_sockets
+
+SLOW_S = 0.05
+"""Seconds after which a message that has not arrived whole is looked at."""
+
+_LOOK_S = 1.0
+_PAUSE_TIMES, _LONGEST_PAUSE_S = 5, 0.25
+"""Pause after a look, as a multiple of what it took, and at most, s."""
+
+
+@dataclasses.dataclass(eq=False)
+class Arrival:
+    """A message that is arriving.
+
+    Attributes:
+        port: of its connection, on the client's side.
+        refuse: ends its call for lack of memory.
+        started: monotonic time when its call began, s.
+    """
+
+    port: int
+    refuse: Callable[[], None]
+    started: float = dataclasses.field(default_factory=time.monotonic)
+
+
+@dataclasses.dataclass
+class _Connection:
+    """What a connection had received, and what of it came in whole messages since then."""
+
+    received: int = 0
+    delivered: int = 0
+
+
+class Arrivals:
+    """The messages that arrive at a process; for one thread.
+
+    Args:
+        limit: bytes that all of them may hold.
+        bytes_received: says what connections have received so far, by the client's port.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        bytes_received: Callable[[], Mapping[int, int]] = grpc_sockets.bytes_received,
+    ) -> None:
+        self._limit = limit
+        self._bytes_received = bytes_received
+        self._arriving: set[Arrival] = set()
+        self._connections: dict[int, _Connection] = {}
+        self._next_look = self._next_full_look = 0.0
+
+    def begin(self, arrival: Arrival) -> None:
+        """A call has begun."""
+        self._arriving.add(arrival)
+        self._connections.setdefault(arrival.port, _Connection())
+
+    def end(self, arrival: Arrival, size: int) -> None:
+        """A message has arrived whole, or will not arrive.
+
+        Args:
+            arrival: of the call.
+            size: bytes of the message.
+        """
+        self._arriving.discard(arrival)
+        connection = self._connections.get(arrival.port)
+        if connection is not None:
+            connection.delivered += size
+
+    def look(self) -> None:
+        """Refuse calls on the connections that hold most, while all hold too much.
+
+        To be called often; it does nothing while no message is slow.
+        """
+        now = time.monotonic()
+        slow = [arrival for arrival in self._arriving if now > arrival.started + SLOW_S]
+        if now < (self._next_look if slow else self._next_full_look):
+            return
+        held = self._held({arrival.port for arrival in slow})
+        took = time.monotonic() - now
+        self._next_look = now + min(took * _PAUSE_TIMES, _LONGEST_PAUSE_S)
+        self._next_full_look = self._next_look + _LOOK_S
+        total = sum(held.values())
+        for port in sorted(held, key=held.__getitem__, reverse=True):
+            if total <= self._limit:
+                return
+            total -= held[port]
+            for arrival in slow:
+                if arrival.port == port:
+                    arrival.refuse()
+
+    def _held(self, ports: set[int]) -> dict[int, int]:
+        """Bytes that slow messages hold, by port; an upper bound, headers included.
+
+        Where no message is slow, what has been received so far is taken as delivered.
+        """
+        received = self._bytes_received()
+        held = {}
+        for port in [*self._connections]:
+            connection = self._connections[port]
+            if port not in received:
+                del self._connections[port]
+            elif port in ports:
+                held[port] = max(0, received[port] - connection.received - connection.delivered)
+            else:
+                self._connections[port] = _Connection(received[port])
+        return held
