@@ -52,7 +52,7 @@ def predict(
     predictions = load_classifier(artifact, settings).classify(texts)
     table = Table("label", "score", "text")
     for i, text in enumerate(texts):
-        for label, value in predictions.told(i):
+        for label, value in predictions.summary(i):
             table.add_row(Text(printable(label)), f"{value:.4f}", Text(printable(text)))
     Console().print(table)
 

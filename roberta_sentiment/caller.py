@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from roberta_sentiment.errors import CallerGoneError, DeadlineError, DroppedError, TimeLimitError
 
 _POLL_S = 0.25
-"""Between two looks at a connection that can't announce its end."""
+"""Between two checks of a connection that can't announce its end."""
 _LONGEST_WAIT_S = 1.0
 
 
@@ -95,8 +95,8 @@ class Caller:
         if problem:
             raise problem
 
-    def next_look(self) -> float:
-        """Seconds until `problem` may have another answer, without an event to tell."""
+    def poll_timeout_s(self) -> float:
+        """Seconds until `problem` may change without a call of `cancel`."""
         now = time.monotonic()
         waits = [_LONGEST_WAIT_S if self._has_left is None else _POLL_S]
         if self._deadline is not None:
@@ -110,7 +110,7 @@ _current: contextvars.ContextVar[Caller | None] = contextvars.ContextVar("caller
 
 
 def current() -> Caller:
-    """The caller whom this thread serves; a patient one if no door has named any."""
+    """The caller whom this thread serves; one without limits if no door has set any."""
     return _current.get() or Caller()
 
 

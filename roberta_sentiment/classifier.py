@@ -14,7 +14,7 @@ import numpy.typing as npt
 from roberta_sentiment import container
 from roberta_sentiment.caller import current
 from roberta_sentiment.errors import GraphError, TokenIdError
-from roberta_sentiment.graph.saturation import saturates
+from roberta_sentiment.graph.saturation import has_exact_int8_dot
 from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.model.derived import Entry, Prepared, open_prepared
 from roberta_sentiment.model.heads import Head
@@ -73,7 +73,7 @@ class Classifier:
             budget=settings.batch_tokens,
             max_queue=settings.max_queue,
             max_queue_tokens=settings.max_queue_tokens,
-            one_per_batch=trial.alone,
+            one_per_batch=trial.one_per_batch,
         )
 
     @property
@@ -230,7 +230,7 @@ def load_classifier(
         StartError: something in the directory does not fit.
     """
     checked = checked or check_model(artifact, settings)
-    if artifact.precision == "int8" and saturates():
+    if artifact.precision == "int8" and not has_exact_int8_dot():
         logger.info(
             "this CPU has no VNNI: int8 weights run as uint8, which is slower and gives the same "
             "answers"

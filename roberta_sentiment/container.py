@@ -1,4 +1,4 @@
-"""What this container may use: CPUs, memory and processes, as its cgroup and its CPUs tell."""
+"""What this container may use: CPUs, memory and processes, from its cgroup and its CPUs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The answer of a model to texts, whatever model it is."""
+"""The answer of any model to texts."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class Predictions:
             return [(label,) for label in self.best]
         return choose(self.labels, self.probabilities)
 
-    def told(self, position: int) -> list[tuple[str, float]]:
-        """What to tell of a text in short: its labels, or all values of a regression."""
+    def summary(self, position: int) -> list[tuple[str, float]]:
+        """A text in short: its labels with their scores, or all values of a regression."""
         row = self.probabilities[position].tolist()
         names = self.labels if self.head.is_regression else self.chosen[position]
         names = names or (self.best[position],)

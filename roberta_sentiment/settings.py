@@ -27,7 +27,7 @@ SERVICE_LINK = re.compile(
 """How the variables end by which Kubernetes describes the Services of a namespace."""
 
 _ALIKE = 0.75
-"""Least likeness (difflib's ratio) of a name to the setting that it is taken for."""
+"""Least similarity (difflib's ratio) of a misspelt name to a setting."""
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""A short trial of a loaded graph: what its declared axes and operators do not tell."""
+"""A short trial of a loaded graph: what its axes and operators do not show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FLOAT, _EIGHT_BITS = 1e-4, 2e-3
 _STEP, _EIGHT_BIT_STEP = 5e-4, 1 / 256
 """Rounding of one probability."""
 _LARGEST_LIMIT = 1024
-"""Tokens up to which a limit that the graph told is tried."""
+"""Tokens up to which a limit read from the graph is tried."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Trial:
     """What came out.
 
     Attributes:
-        alone: whether each text must run by itself.
+        one_per_batch: whether each text must run by itself.
         difference: largest one of a logit, in a batch and alone, as a part of the logit or of 1;
             infinite if no batch ran, 0 if none was tried.
         sums_to_one: whether all scores were from 0 to 1 and each row summed to 1.
         within_one: whether all scores were from 0 to 1.
     """
 
-    alone: bool
+    one_per_batch: bool
     difference: float
     sums_to_one: bool
     within_one: bool
@@ -59,20 +59,21 @@ def try_out(session: Session, artifact: Artifact, tokenizer: RobertaTokenizer) -
     """
     texts = _texts(artifact, tokenizer)
     answers = [_run_alone(session, artifact, ids) for ids in texts]
-    alone, difference = not artifact.batch_invariant or session.signature.single, 0.0
-    if alone:
-        reason = artifact.structure.mixes_texts or "the manifest or its axes say so"
+    difference = 0.0
+    one_per_batch = not artifact.batch_invariant or session.signature.one_per_batch
+    if one_per_batch:
+        reason = artifact.structure.mixes_texts or "its manifest or its axes ask for it"
         logger.info("each text runs by itself: %s", reason)
     else:
         difference = _difference(session, artifact, texts, answers)
-        alone = difference > (_EIGHT_BITS if artifact.precision == "int8" else _FLOAT)
-        if alone:
+        one_per_batch = difference > (_EIGHT_BITS if artifact.precision == "int8" else _FLOAT)
+        if one_per_batch:
             logger.warning("each text runs by itself: in a batch a logit is %.1e off", difference)
     _try_limit(session, artifact, tokenizer)
     rows = np.concatenate(answers)
     step = _EIGHT_BIT_STEP if artifact.precision == "int8" else _STEP
     return Trial(
-        alone,
+        one_per_batch,
         difference,
         sums_to_one=rows.shape[1] > 1
         and bool((rows >= 0).all())
@@ -154,7 +155,7 @@ def _difference(
 
 
 def _try_limit(session: Session, artifact: Artifact, tokenizer: RobertaTokenizer) -> None:
-    """Run a text at the limit where it was not the family of the model that told the limit."""
+    """Run a text at the limit where the limit is not the rule of the model's family."""
     if families.is_known(artifact.config) or tokenizer.limit > _LARGEST_LIMIT:
         return
     body = [_last_usable(artifact)] * (tokenizer.limit - tokenizer.smallest + 1)
@@ -163,7 +164,7 @@ def _try_limit(session: Session, artifact: Artifact, tokenizer: RobertaTokenizer
     except InferenceError as error:
         raise GraphError(
             f"the graph fails on a text of {tokenizer.limit} tokens, and model_type "
-            f"{families.model_type(artifact.config)[:40]!r} does not tell how many it takes; set "
+            f"{families.model_type(artifact.config)[:40]!r} does not say how many it takes; set "
             "the parameter max_tokens"
         ) from error
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from roberta_sentiment import container
 from roberta_sentiment.classifier import load_classifier
-from roberta_sentiment.graph.saturation import saturates
+from roberta_sentiment.graph.saturation import has_exact_int8_dot
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.run.session import open_session
 from roberta_sentiment.settings import Settings
@@ -43,7 +43,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """What this CPU is, and what it makes of the request."""
     return {
         "features": list(container.features()),
-        "saturates": saturates(),
+        "has_exact_int8_dot": has_exact_int8_dot(),
         "models": [of_model(path, request["texts"]) for path in request["models"]],
         "graphs": [of_graph(path, request["tokens"]) for path in request["graphs"]],
     }

@@ -1,1 +1,1 @@
-"""ONNX graphs of RoBERTa classifiers: read, given a mask, built anew, quantised."""
+"""ONNX graphs of RoBERTa classifiers: read, given a mask, rebuilt, quantised."""

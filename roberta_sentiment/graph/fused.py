@@ -1,8 +1,8 @@
-"""A RoBERTa classifier as one lean ONNX graph with fused operators.
+"""A RoBERTa classifier as a small ONNX graph with fused operators.
 
-It computes what the exported graph computes, with less work: no padding but inside the attention,
+It computes what the exported graph computes with less work: padding in the attention only,
 one multiplication for query, key and value, ONNX Runtime's fused attention, and a last layer that
-is computed for the token `<s>` alone, because nothing else of it is read.
+is computed for the token `<s>` only, because the head reads nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ IDS, MASK, LOGITS = "input_ids", "attention_mask", "logits"
 _HIDDEN = float(np.finfo(np.float32).min)
 
 
-class Draft:
+class GraphBuilder:
     """A graph under construction."""
 
     def __init__(self) -> None:
@@ -56,15 +56,19 @@ class Draft:
         )
         return names
 
-    def finish(self, logits: str, classes: int, also: Sequence[str] = ()) -> onnx.ModelProto:
-        """The model; `also` are names of further float outputs."""
+    def finish(
+        self, logits: str, classes: int, extra_outputs: Sequence[str] = ()
+    ) -> onnx.ModelProto:
+        """The model; `extra_outputs` are names of further float outputs."""
         self._nodes.append(helper.make_node("Identity", [logits], [LOGITS]))
         inputs = [
             helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
             for name in (IDS, MASK)
         ]
         outputs = [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", classes])]
-        outputs += [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in also]
+        outputs += [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in extra_outputs
+        ]
         model = helper.make_model(
             helper.make_graph(self._nodes, "roberta", inputs, outputs, self._constants),
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
@@ -78,11 +82,11 @@ class Draft:
 class Precision(Protocol):
     """How tables and linear layers are stored and computed."""
 
-    def embed(self, draft: Draft, table: Array, ids: str) -> str:
+    def embed(self, builder: GraphBuilder, table: Array, ids: str) -> str:
         """Rows of `table`, (vocabulary, hidden), for ids (tokens,): (tokens, hidden)."""
         ...
 
-    def linear(self, draft: Draft, name: str, x: str, weight: Array, bias: Array) -> str:
+    def linear(self, builder: GraphBuilder, name: str, x: str, weight: Array, bias: Array) -> str:
         """x @ weight + bias; weight is (inputs, outputs)."""
         ...
 
@@ -90,112 +94,118 @@ class Precision(Protocol):
 class Float32(Precision):
     """Everything in float32."""
 
-    def embed(self, draft: Draft, table: Array, ids: str) -> str:
-        return draft.op("Gather", [draft.constant(table, "words"), ids])
+    def embed(self, builder: GraphBuilder, table: Array, ids: str) -> str:
+        return builder.op("Gather", [builder.constant(table, "words"), ids])
 
-    def linear(self, draft: Draft, name: str, x: str, weight: Array, bias: Array) -> str:
-        product = draft.op("MatMul", [x, draft.constant(weight, f"{name}.weight")])
-        return draft.op("Add", [product, draft.constant(bias, f"{name}.bias")])
+    def linear(self, builder: GraphBuilder, name: str, x: str, weight: Array, bias: Array) -> str:
+        product = builder.op("MatMul", [x, builder.constant(weight, f"{name}.weight")])
+        return builder.op("Add", [product, builder.constant(bias, f"{name}.bias")])
 
 
 def build(
-    weights: Weights, precision: Precision | None = None, also: Sequence[str] | None = None
+    weights: Weights, precision: Precision | None = None, extra_outputs: Sequence[str] | None = None
 ) -> onnx.ModelProto:
     """Build the graph.
 
     Args:
         weights: of the classifier.
         precision: of its linear layers and embeddings; float32 by default.
-        also: list of further outputs, read when all nodes are there.
+        extra_outputs: names of further outputs, read when all nodes have been added.
 
     Returns:
         Inputs `input_ids` and `attention_mask`, int64 (batch, sequence), right-padded; output
         `logits`, float32 (batch, classes).
     """
     precision = precision or Float32()
-    draft = Draft()
-    packing = Packing(draft)
-    x = _embeddings(draft, weights, precision, packing)
+    builder = GraphBuilder()
+    packing = Packing(builder)
+    x = _embeddings(builder, weights, precision, packing)
     layers = weights.architecture.layers
     for layer in range(layers):
-        x = _layer(draft, weights, precision, packing, x, layer, first_only=layer == layers - 1)
-    return draft.finish(_head(draft, weights, x), weights.classes, also or ())
+        x = _layer(builder, weights, precision, packing, x, layer, first_only=layer == layers - 1)
+    return builder.finish(_head(builder, weights, x), weights.classes, extra_outputs or ())
 
 
 class Packing:
-    """Where the tokens of a padded batch stand when padding is left out, and the way back.
+    """Removes padding from a padded batch, and puts it back.
 
     A padded batch is (batch, length), a packed one (tokens,): all rows one after another without
     padding. Everything but the attention works on packed tokens.
 
     Attributes:
-        kept: (tokens,) int64, each token's place in the flattened padded batch.
-        padded: (batch, length) int64, each place's token; padding takes its left neighbour's.
+        kept: (tokens,) int64, each token's index in the flattened padded batch.
+        padded: (batch, length) int64, the token at each position; padding takes that to its left.
         first: (batch,) int64, the tokens `<s>`.
         length: (1,) int64.
         mask: (batch, length) int32, 0 for padding.
     """
 
-    def __init__(self, draft: Draft) -> None:
-        self._draft = draft
-        self._flat = draft.constant([-1])
-        one = draft.constant([1])
-        flat = draft.op("Reshape", [MASK, self._flat])
-        self.kept = draft.op("Reshape", [draft.op("NonZero", [flat]), self._flat])
-        counted = draft.op("CumSum", [flat, draft.constant(0)])
-        places = draft.op("Sub", [counted, one])
-        self.padded = draft.op("Reshape", [places, draft.op("Shape", [MASK])])
-        self.first = draft.op("Gather", [self.padded, draft.constant(0)], axis=1)
-        self.length = draft.op("Shape", [IDS], start=1, end=2)
-        self.mask = draft.op("Cast", [MASK], to=TensorProto.INT32)
+    def __init__(self, builder: GraphBuilder) -> None:
+        self._builder = builder
+        self._flat = builder.constant([-1])
+        one = builder.constant([1])
+        flat = builder.op("Reshape", [MASK, self._flat])
+        self.kept = builder.op("Reshape", [builder.op("NonZero", [flat]), self._flat])
+        counted = builder.op("CumSum", [flat, builder.constant(0)])
+        tokens = builder.op("Sub", [counted, one])
+        self.padded = builder.op("Reshape", [tokens, builder.op("Shape", [MASK])])
+        self.first = builder.op("Gather", [self.padded, builder.constant(0)], axis=1)
+        self.length = builder.op("Shape", [IDS], start=1, end=2)
+        self.mask = builder.op("Cast", [MASK], to=TensorProto.INT32)
         self._parts: dict[tuple[int, int], str] = {}
 
     def ids(self) -> str:
         """Token ids, (tokens,)."""
-        return self._draft.op("Gather", [self._draft.op("Reshape", [IDS, self._flat]), self.kept])
+        return self._builder.op(
+            "Gather", [self._builder.op("Reshape", [IDS, self._flat]), self.kept]
+        )
 
     def positions(self) -> str:
-        """Place of each token in its row, (tokens,)."""
-        return self._draft.op("Mod", [self.kept, self.length])
+        """Position of each token in its row, (tokens,)."""
+        return self._builder.op("Mod", [self.kept, self.length])
 
     def unpack(self, x: str, width: int, parts: int) -> list[str]:
         """Equal parts of packed rows, (tokens, parts * width), as (batch, length, width) each."""
-        rows = self._draft.op("Reshape", [x, self._draft.constant([-1, width])])
+        rows = self._builder.op("Reshape", [x, self._builder.constant([-1, width])])
         return [
-            self._draft.op("Gather", [rows, self._rows_of(part, parts)]) for part in range(parts)
+            self._builder.op("Gather", [rows, self._rows_of(part, parts)]) for part in range(parts)
         ]
 
     def pack(self, x: str, width: int) -> str:
         """(batch, length, width) without padding: (tokens, width)."""
-        rows = self._draft.op("Reshape", [x, self._draft.constant([-1, width])])
-        return self._draft.op("Gather", [rows, self.kept])
+        rows = self._builder.op("Reshape", [x, self._builder.constant([-1, width])])
+        return self._builder.op("Gather", [rows, self.kept])
 
     def _rows_of(self, part: int, parts: int) -> str:
         if (part, parts) not in self._parts:
-            scaled = self._draft.op("Mul", [self.padded, self._draft.constant([parts])])
-            self._parts[part, parts] = self._draft.op("Add", [scaled, self._draft.constant([part])])
+            scaled = self._builder.op("Mul", [self.padded, self._builder.constant([parts])])
+            self._parts[part, parts] = self._builder.op(
+                "Add", [scaled, self._builder.constant([part])]
+            )
         return self._parts[part, parts]
 
 
-def _embeddings(draft: Draft, weights: Weights, precision: Precision, packing: Packing) -> str:
-    words = precision.embed(draft, weights.words, packing.ids())
-    table = draft.constant(weights.positions, "positions")
-    positions = draft.op("Gather", [table, packing.positions()])
+def _embeddings(
+    builder: GraphBuilder, weights: Weights, precision: Precision, packing: Packing
+) -> str:
+    words = precision.embed(builder, weights.words, packing.ids())
+    table = builder.constant(weights.positions, "positions")
+    positions = builder.op("Gather", [table, packing.positions()])
     return _normalised(
-        draft, weights, "roberta.embeddings.LayerNorm", draft.op("Add", [words, positions])
+        builder, weights, "roberta.embeddings.LayerNorm", builder.op("Add", [words, positions])
     )
 
 
-def _normalised(draft: Draft, weights: Weights, name: str, x: str) -> str:
+def _normalised(builder: GraphBuilder, weights: Weights, name: str, x: str) -> str:
     """Layer normalisation, not SkipLayerNormalization: that one is 8 times as slow on CPUs."""
-    scale, shift = _named(draft, name, weights.norm(name))
-    return draft.op(
+    scale, shift = _named(builder, name, weights.norm(name))
+    return builder.op(
         "LayerNormalization", [x, scale, shift], axis=-1, epsilon=weights.architecture.epsilon
     )
 
 
 def _layer(
-    draft: Draft,
+    builder: GraphBuilder,
     weights: Weights,
     precision: Precision,
     packing: Packing,
@@ -210,22 +220,22 @@ def _layer(
     own = f"{at}.attention.self"
 
     def linear(name: str, x: str, *parts: str) -> str:
-        return precision.linear(draft, name, x, *weights.linear(*parts))
+        return precision.linear(builder, name, x, *weights.linear(*parts))
 
     def normalised(name: str, x: str, skip: str) -> str:
-        return _normalised(draft, weights, name, draft.op("Add", [x, skip]))
+        return _normalised(builder, weights, name, builder.op("Add", [x, skip]))
 
     if first_only:
         both = linear(f"{own}.key_value", x, f"{own}.key", f"{own}.value")
         key, value = packing.unpack(both, hidden, 2)
-        x = draft.op("Gather", [x, packing.first])
+        x = builder.op("Gather", [x, packing.first])
         query = linear(f"{own}.query", x, f"{own}.query")
-        query = draft.op("Unsqueeze", [query, draft.constant([1])])
+        query = builder.op("Unsqueeze", [query, builder.constant([1])])
     else:
         parts = [f"{own}.{part}" for part in ("query", "key", "value")]
         all_three = linear(f"{own}.query_key_value", x, *parts)
         query, key, value = packing.unpack(all_three, hidden, 3)
-    context = draft.op(
+    context = builder.op(
         "MultiHeadAttention",
         [query, key, value, "", packing.mask],
         domain=MICROSOFT,
@@ -233,7 +243,7 @@ def _layer(
         mask_filter_value=_HIDDEN,
     )
     if first_only:
-        context = draft.op("Squeeze", [context, draft.constant([1])])
+        context = builder.op("Squeeze", [context, builder.constant([1])])
     else:
         context = packing.pack(context, hidden)
     output = f"{at}.attention.output"
@@ -241,20 +251,20 @@ def _layer(
         f"{output}.LayerNorm", linear(f"{output}.dense", context, f"{output}.dense"), x
     )
     wide = linear(f"{at}.intermediate.dense", attended, f"{at}.intermediate.dense")
-    active = draft.op("Gelu", [wide], domain=MICROSOFT)
+    active = builder.op("Gelu", [wide], domain=MICROSOFT)
     narrow = linear(f"{at}.output.dense", active, f"{at}.output.dense")
     return normalised(f"{at}.output.LayerNorm", narrow, attended)
 
 
-def _head(draft: Draft, weights: Weights, x: str) -> str:
+def _head(builder: GraphBuilder, weights: Weights, x: str) -> str:
     """The classification head on the first tokens, (batch, hidden) -> (batch, classes)."""
-    dense = _named(draft, "classifier.dense", weights.linear("classifier.dense"))
-    hidden = draft.op("Tanh", [draft.op("Gemm", [x, *dense])])
-    out = _named(draft, "classifier.out_proj", weights.linear("classifier.out_proj"))
-    return draft.op("Gemm", [hidden, *out])
+    dense = _named(builder, "classifier.dense", weights.linear("classifier.dense"))
+    hidden = builder.op("Tanh", [builder.op("Gemm", [x, *dense])])
+    out = _named(builder, "classifier.out_proj", weights.linear("classifier.out_proj"))
+    return builder.op("Gemm", [hidden, *out])
 
 
-def _named(draft: Draft, name: str, values: tuple[Array, Array]) -> tuple[str, str]:
+def _named(builder: GraphBuilder, name: str, values: tuple[Array, Array]) -> tuple[str, str]:
     """Constants under the names by which `weights.from_onnx` finds them again."""
     weight, bias = values
-    return draft.constant(weight, f"{name}.weight"), draft.constant(bias, f"{name}.bias")
+    return builder.constant(weight, f"{name}.weight"), builder.constant(bias, f"{name}.bias")

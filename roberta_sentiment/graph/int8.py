@@ -1,9 +1,9 @@
-"""Eight-bit weights and activations whose answers do not depend on batch mates.
+"""Eight-bit weights and activations whose answers do not depend on the other texts in the batch.
 
-Each activation has one scale, fixed by calibration, so a text's numbers never meet those of another
-text, as they do where the scale is taken from the whole batch. Outlier channels are first shared
-between activation and weight (SmoothQuant, Xiao et al., ICML 2023); strength and range are chosen
-per layer for the least squared error of its output over the calibration texts.
+Each activation has one scale, fixed by calibration; a scale computed over the whole batch would let
+one text change another's result. Outlier channels are first divided between activation and weight
+(SmoothQuant, Xiao et al., ICML 2023); strength and range are chosen per layer for the least squared
+error of its output over the calibration texts.
 """
 
 from __future__ import annotations
@@ -18,11 +18,19 @@ import onnx
 import onnxruntime
 from onnx import TensorProto
 
-from roberta_sentiment.graph.fused import IDS, MASK, MICROSOFT, Draft, Float32, Precision, build
+from roberta_sentiment.graph.fused import (
+    IDS,
+    MASK,
+    MICROSOFT,
+    Float32,
+    GraphBuilder,
+    Precision,
+    build,
+)
 from roberta_sentiment.graph.weights import Array, Weights
 
 STRENGTHS = (0.0, 0.7, 0.8, 0.9)
-"""Part of an outlier that the weight takes over; 0 leaves the activation as it is."""
+"""Part of an outlier that moves to the weight; 0 leaves the activation unchanged."""
 TAILS = (0.0, 1e-5, 3e-5, 1e-4, 3e-4)
 """Part of the activations that is cut off, both ends together."""
 ROWS_PER_LAYER = 8_192
@@ -57,11 +65,11 @@ class Recorder(Float32):
         self.inputs: list[str] = []
         self.layers: dict[str, tuple[str, Array]] = {}
 
-    def linear(self, draft: Draft, name: str, x: str, weight: Array, bias: Array) -> str:
+    def linear(self, builder: GraphBuilder, name: str, x: str, weight: Array, bias: Array) -> str:
         self.layers[name] = (x, weight)
         if x not in self.inputs:
             self.inputs.append(x)
-        return super().linear(draft, name, x, weight, bias)
+        return super().linear(builder, name, x, weight, bias)
 
 
 class StaticInt8(Precision):
@@ -75,19 +83,19 @@ class StaticInt8(Precision):
         self._scales = scales
         self.products = 0
 
-    def embed(self, draft: Draft, table: Array, ids: str) -> str:
+    def embed(self, builder: GraphBuilder, table: Array, ids: str) -> str:
         steps = _steps(np.abs(table).max(axis=1, keepdims=True))
         rows = np.rint(table / steps).astype(np.int8)
-        found = draft.op("Gather", [draft.constant(rows, "words"), ids])
-        scale = draft.op("Gather", [draft.constant(steps, "words.scale"), ids])
-        return draft.op("Mul", [draft.op("Cast", [found], to=TensorProto.FLOAT), scale])
+        found = builder.op("Gather", [builder.constant(rows, "words"), ids])
+        scale = builder.op("Gather", [builder.constant(steps, "words.scale"), ids])
+        return builder.op("Mul", [builder.op("Cast", [found], to=TensorProto.FLOAT), scale])
 
-    def linear(self, draft: Draft, name: str, x: str, weight: Array, bias: Array) -> str:
+    def linear(self, builder: GraphBuilder, name: str, x: str, weight: Array, bias: Array) -> str:
         chosen = self._scales[name]
         if not (np.all(chosen.smoothing == 1) or name.endswith(_AFTER_VALUES)):
-            x = draft.op("Mul", [x, draft.constant(1 / chosen.smoothing)])
-        scale = draft.constant(np.float32(chosen.scale))
-        zero_point = draft.constant(np.uint8(chosen.zero_point))
+            x = builder.op("Mul", [x, builder.constant(1 / chosen.smoothing)])
+        scale = builder.constant(np.float32(chosen.scale))
+        zero_point = builder.constant(np.uint8(chosen.zero_point))
         eight, steps = quantize_columns(weight * chosen.smoothing[:, None])
         if name.endswith(_WITH_VALUES):
             divisors = np.ones_like(steps)
@@ -96,16 +104,16 @@ class StaticInt8(Precision):
             divisors[-len(smoothing) :] = smoothing
             steps, bias = steps / divisors, bias / divisors
         self.products += 1
-        return draft.op(
+        return builder.op(
             "MatMulIntegerToFloat",
             [
-                draft.op("QuantizeLinear", [x, scale, zero_point]),
-                draft.constant(eight, f"{name}.weight"),
+                builder.op("QuantizeLinear", [x, scale, zero_point]),
+                builder.constant(eight, f"{name}.weight"),
                 scale,
-                draft.constant(steps, f"{name}.scale"),
+                builder.constant(steps, f"{name}.scale"),
                 zero_point,
                 "",
-                draft.constant(bias, f"{name}.bias"),
+                builder.constant(bias, f"{name}.bias"),
             ],
             domain=MICROSOFT,
         )

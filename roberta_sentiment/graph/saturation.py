@@ -26,12 +26,12 @@ _PRODUCT = (
 )
 """A graph of one node, MatMulInteger of `a` (m, k) uint8 and `b` (k, n) int8."""
 _NOT_SHIFTED = "QLinearMatMul"
-"""The operator that ONNX Runtime 1.32 leaves as it is from opset 21 on."""
+"""The operator that ONNX Runtime 1.32 does not shift from opset 21 on."""
 
 
 @functools.cache
-def saturates() -> bool:
-    """Whether ONNX Runtime's sums of uint8 times int8 saturate on this CPU.
+def has_exact_int8_dot() -> bool:
+    """Whether ONNX Runtime's sums of uint8 times int8 are exact on this CPU, or saturate.
 
     It is tried, because what the kernel lists in /proc/cpuinfo is not what an emulated CPU does.
     """
@@ -41,8 +41,8 @@ def saturates() -> bool:
     inputs, outputs, largest, weight = 64, 16, 255, 127
     b = np.full((inputs, outputs), weight, dtype=np.int8)
     # One row and several have kernels of their own.
-    return any(
-        (session.run(None, {"a": a, "b": b})[0] != inputs * largest * weight).any()
+    return all(
+        (session.run(None, {"a": a, "b": b})[0] == inputs * largest * weight).all()
         for a in (np.full((rows, inputs), largest, dtype=np.uint8) for rows in (1, 8))
     )
 
@@ -52,7 +52,7 @@ def exact_products() -> Mapping[str, str]:
 
     Without need they would cost speed: with VNNI, uint8 times uint8 is the slower kernel.
     """
-    return {"session.x64quantprecision": "1"} if saturates() else {}
+    return {} if has_exact_int8_dot() else {"session.x64quantprecision": "1"}
 
 
 def shifted(model: Path | bytes) -> Path | bytes:
@@ -61,7 +61,7 @@ def shifted(model: Path | bytes) -> Path | bytes:
     Args:
         model: the `.onnx` file, or its content.
     """
-    if not saturates() or not _mentions(model, _NOT_SHIFTED.encode()):
+    if has_exact_int8_dot() or not _mentions(model, _NOT_SHIFTED.encode()):
         return model
     import onnx
 

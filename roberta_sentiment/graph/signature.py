@@ -1,4 +1,4 @@
-"""Inputs and output of a classification graph, by whatever names and types it has them."""
+"""Inputs and output of a classification graph: their names, types and axes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Signature:
         ids, mask, types, positions, output: names of tensors.
         dtypes: of the inputs, by name.
         classes: width of the output; None if the graph does not say.
-        single: whether the graph takes one text a run only.
+        one_per_batch: whether the graph takes one text a run only.
     """
 
     ids: str
@@ -64,12 +64,12 @@ class Signature:
     output: str
     dtypes: Mapping[str, Any]
     classes: int | None
-    single: bool = False
+    one_per_batch: bool = False
     positions: str | None = None
 
 
 def read_signature(inputs: Sequence[Node], outputs: Sequence[Node]) -> Signature:
-    """Find out what is what.
+    """Find ids, mask, token types, positions and the scores.
 
     Raises:
         GraphError: an input is unknown, of a wrong type or of a fixed length, or it is not clear
@@ -98,7 +98,7 @@ def read_signature(inputs: Sequence[Node], outputs: Sequence[Node]) -> Signature
         output=output.name,
         dtypes={node.name: _MASKS[node.type] for node in inputs},
         classes=width if isinstance(width, int) else None,
-        single=any(node.shape[0] == 1 for node in inputs),
+        one_per_batch=any(node.shape[0] == 1 for node in inputs),
         positions=positions.name if positions else None,
     )
 

@@ -86,7 +86,7 @@ class Weights:
     """All tensors of a classifier.
 
     Attributes:
-        architecture: the numbers that no tensor tells.
+        architecture: the numbers that no tensor shows.
         tensors: float32 by Hugging Face name; a linear layer's weight is (outputs, inputs).
     """
 
@@ -111,7 +111,7 @@ class Weights:
 
     @property
     def positions(self) -> Array:
-        """Embedding of each place in a text, the one token type added, (longest text, hidden)."""
+        """Embedding of each position, the one token type added, (longest text, hidden)."""
         rows = self.tensors[f"{_EMBEDDINGS}.position_embeddings.weight"]
         kind = self.tensors[f"{_EMBEDDINGS}.token_type_embeddings.weight"][0]
         table: Array = (rows + kind)[self.architecture.pad_id + 1 :]
@@ -274,6 +274,6 @@ def _checked(
             raise GraphError(f"{where}: {name} has weight {weight.shape} and bias {bias.shape}")
     if hidden == 0 or hidden % architecture.heads:
         raise GraphError(
-            f"{where}: {hidden} values of a token can't be shared by {architecture.heads} heads"
+            f"{where}: {hidden} values of a token can't be divided among {architecture.heads} heads"
         )
     return Weights(architecture, kept)

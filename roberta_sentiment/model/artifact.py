@@ -56,7 +56,7 @@ class Artifact(Facts):
     """A model directory whose files are present and, where a manifest says so, intact.
 
     Attributes:
-        source: where its place was set, in words, for the log and the metadata.
+        source: what set the path, in words, for the log and the metadata.
         files: every file that decides an answer, by its name: the graph, its weights kept outside,
             the configuration, the tokenizer.
         checksums: their SHA-256, 64 hexadecimal digits each.
@@ -148,7 +148,7 @@ def open_artifact(path: Path, source: str = "given path") -> Artifact:
 
     Args:
         path: the directory, or a graph in it.
-        source: where its place was set, in words.
+        source: what set the path, in words.
 
     Raises:
         ArtifactError: a file is missing, unreadable or not what it should be.
@@ -218,7 +218,7 @@ def _require_config_and_tokenizer(directory: Path) -> None:
         )
     if not (directory / CONFIG).exists():
         raise ArtifactError(
-            f"{directory / CONFIG} is missing; it tells the labels, the padding id and the "
+            f"{directory / CONFIG} is missing; it holds the labels, the padding id and the "
             "length that the model takes"
         )
 

@@ -52,7 +52,7 @@ def _run(function: Callable[[], object], sent: Connection) -> None:
         message = error.message
     except MemoryError:
         message = "there is not enough memory to load the model"
-    except Exception as error:  # whatever it is, the parent must hear of it
+    except Exception as error:  # the parent must get every error
         message = f"the model can't be loaded: {type(error).__name__}: {str(error)[:200]}"
     sent.send(message)
 

@@ -158,7 +158,7 @@ def _open_masked(
     except GraphError as error:
         logger.warning("%s; only texts of one length share a batch", error.message)
         return None
-    except Exception as error:  # whatever the file holds, ONNX Runtime could load it
+    except Exception as error:  # ONNX Runtime could load it, so it can be served unedited
         logger.warning("%s can't be edited (%s)", artifact.onnx_path, type(error).__name__)
         return None
     logger.info("an attention mask was put into the graph; kept in %s", kept or "memory")
@@ -299,7 +299,7 @@ def _fill(target: Path, key: Mapping[str, str], write: Callable[[Path], None]) -
 
 
 def _untrusted(directory: Path) -> str:
-    """Why what lies in a directory may be a stranger's; empty if it is absent or our own."""
+    """Why files in a directory may be another user's; empty if it is absent or our own."""
     try:
         status = directory.lstat()
     except OSError:

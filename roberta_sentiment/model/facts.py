@@ -43,10 +43,9 @@ class Facts:
 
     @property
     def batch_invariant(self) -> bool:
-        """Whether an answer is the same alone and in any batch.
+        """Whether an answer does not depend on the other texts in the batch.
 
-        The graph may say no to it, and so may the manifest; a manifest that claims it against the
-        graph is not believed.
+        Graph and manifest may both deny it; a manifest that claims it against the graph is ignored.
         """
         return not self.structure.mixes_texts and bool(self.manifest.get("batch_invariant", True))
 
@@ -114,8 +113,8 @@ class Facts:
         return labels
 
     def _default_labels(self) -> tuple[str, ...]:
-        said = self._whole_number("num_labels") if self._says("num_labels") else 2
-        count = self.signature.classes or said
+        configured = self._whole_number("num_labels") if self._has("num_labels") else 2
+        count = self.signature.classes or configured
         return (
             _TWO_LABELS if count == len(_TWO_LABELS) else tuple(f"LABEL_{i}" for i in range(count))
         )
@@ -123,7 +122,7 @@ class Facts:
     @property
     def pad_token(self) -> int | None:
         """Id of the padding token; None if the model has none."""
-        if not self._says("pad_token_id"):
+        if not self._has("pad_token_id"):
             return families.default_pad_id(self.config)
         return self._whole_number("pad_token_id")
 
@@ -140,13 +139,13 @@ class Facts:
             ArtifactError: neither graph nor configuration says it.
         """
         rows = self.structure.word_rows(self.signature.ids)
-        said = self._whole_number("vocab_size", 1) if self._says("vocab_size") else None
-        if rows is None and said is None:
+        configured = self._whole_number("vocab_size", 1) if self._has("vocab_size") else None
+        if rows is None and configured is None:
             raise ArtifactError(
                 f"{self._where('config.json')} does not say vocab_size, and the graph has no word "
-                "table that could be told; add it"
+                "table that could be found; add it"
             )
-        return min(size for size in (rows, said) if size is not None)
+        return min(size for size in (rows, configured) if size is not None)
 
     @property
     def first_position(self) -> int:
@@ -159,7 +158,7 @@ class Facts:
         if first is None and self.signature.positions:
             raise ArtifactError(
                 f"the graph asks for {self.signature.positions}, and model_type "
-                f"{families.model_type(self.config)[:40]!r} does not tell how positions are "
+                f"{families.model_type(self.config)[:40]!r} does not say how positions are "
                 "numbered; export it without this input, as optimum-cli does"
             )
         return first or 0
@@ -176,7 +175,7 @@ class Facts:
             raise ArtifactError(
                 f"{self._where('config.json')}: model_type is "
                 f"{families.model_type(self.config)[:40]!r}, and neither it nor a position table "
-                "in the graph tells how many tokens the model takes; set the parameter max_tokens"
+                "in the graph says how many tokens the model takes; set the parameter max_tokens"
             )
         if limit < 1:
             raise ArtifactError(
@@ -188,7 +187,7 @@ class Facts:
     @cached_property
     def known_limit(self) -> int | None:
         """As `position_limit`, None if nothing says it."""
-        if self._says("max_position_embeddings"):
+        if self._has("max_position_embeddings"):
             self._whole_number("max_position_embeddings")
         rows, own = (
             self.structure.position_rows(self.signature.ids),
@@ -209,7 +208,7 @@ class Facts:
         path = self.path / "tokenizer_config.json"
         return read_json(path) if path.exists() else {}
 
-    def _says(self, key: str) -> bool:
+    def _has(self, key: str) -> bool:
         return self.config.get(key) is not None
 
     def _whole_number(self, key: str, least: int = 0) -> int:

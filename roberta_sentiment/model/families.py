@@ -12,7 +12,7 @@ _AFTER_PADDING = {
 }  # fmt: skip
 """Positions are numbered from pad_token_id + 1."""
 _FROM_TWO = {"mpnet"}
-"""As above, but the model's code has 1 for the padding, whatever config.json says."""
+"""As above, but always with padding id 1, which the model's code has as a constant."""
 _FROM_ZERO = {
     "bert", "distilbert", "electra", "albert", "mobilebert", "squeezebert", "convbert", "ernie",
     "megatron-bert", "rembert", "roformer", "big_bird", "nystromformer", "roc_bert", "fnet",
@@ -38,7 +38,7 @@ _SENSIBLE = range(3, 1_000_001)
 
 
 def model_type(config: Mapping[str, Any]) -> str:
-    """`model_type`, else what the name of the architecture tells, else empty."""
+    """`model_type`, else that of the architecture's name, else empty."""
     named = config.get("model_type")
     if isinstance(named, str) and named:
         return named
@@ -80,8 +80,8 @@ def position_limit(
     Args:
         config: `config.json`.
         rows: of the position table in the graph; None if there is none.
-        counted: whether the graph counts tokens that are no padding, as RoBERTa does for its
-            positions.
+        counted: whether the graph numbers positions over tokens that are not padding, as RoBERTa
+            does.
         pad_id: id of the padding token.
         tokenizer_limit: `model_max_length` of `tokenizer_config.json`.
 
@@ -89,16 +89,16 @@ def position_limit(
         The limit, None if nothing says it.
     """
     kind = model_type(config)
-    said = next((config[key] for key in _LIMIT_KEYS if _is_count(config.get(key))), None)
+    configured = next((config[key] for key in _LIMIT_KEYS if _is_count(config.get(key))), None)
     trained = tokenizer_limit if _is_sensible(tokenizer_limit) else None
     if kind in _RELATIVE:
-        return _least(trained or said, rows)
+        return _least(trained or configured, rows)
     known = kind in _KNOWN
     unused = _unused_rows(kind, pad_id, counted=counted)
-    places = _least(said if known else None, rows)
-    if places is None:
+    positions = _least(configured if known else None, rows)
+    if positions is None:
         return None
-    return _least(places - unused, trained)
+    return _least(positions - unused, trained)
 
 
 def first_position(config: Mapping[str, Any], pad_id: int | None) -> int | None:
@@ -109,10 +109,10 @@ def first_position(config: Mapping[str, Any], pad_id: int | None) -> int | None:
 
 def position_rows(config: Mapping[str, Any]) -> int | None:
     """Rows that the table of positions has by the configuration; None if it does not say it."""
-    said = config.get("max_position_embeddings")
-    if not isinstance(said, int):
+    configured = config.get("max_position_embeddings")
+    if not isinstance(configured, int):
         return None
-    return said + 2 if model_type(config) in _TWO_MORE_ROWS else said
+    return configured + 2 if model_type(config) in _TWO_MORE_ROWS else configured
 
 
 def _unused_rows(kind: str, pad_id: int | None, *, counted: bool) -> int:

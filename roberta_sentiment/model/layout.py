@@ -73,7 +73,7 @@ def find_graph(directory: Path, named: str, source: str) -> Path:
         directory: where to look.
         named: by the manifest, as a file of the directory or of its folder `onnx`; empty if it
             names none.
-        source: where the directory's place was set, in words.
+        source: what set the path, in words.
 
     Raises:
         ArtifactError: there is none, or only the user can choose.

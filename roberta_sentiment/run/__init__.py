@@ -1,1 +1,1 @@
-"""From token ids to logits: sessions, batches, and whose turn it is."""
+"""From token ids to logits: the queue, batches, worker threads and the session."""

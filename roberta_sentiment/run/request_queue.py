@@ -56,7 +56,7 @@ Item = tuple[int, int, int, Job]
 
 
 class RequestQueue:
-    """Sequences that wait, by length, and their jobs, in turn. The scheduler's lock guards it.
+    """Waiting sequences, sorted by length, and their jobs in rotation. Not thread-safe.
 
     Args:
         budget: most tokens in a batch, padding included; a longer sequence runs alone.
@@ -137,7 +137,7 @@ class RequestQueue:
         return max(1, math.ceil(self.tokens / self._speed))
 
     def add(self, job: Job) -> None:
-        """Let a job wait for its turn."""
+        """Queue a job behind the others."""
         self._jobs_added += 1
         job.queued = sorted(
             (len(sequence), -self._jobs_added, position, job)
@@ -162,7 +162,7 @@ class RequestQueue:
         return tokens
 
     def next_batch(self, parts: int) -> list[Item]:
-        """Take the longest sequence of the job whose turn it is, and its neighbours in length.
+        """Take the longest sequence of the next job in rotation, and its neighbours in length.
 
         Args:
             parts: runs that may go side by side; a batch holds this part of what waits, within the
@@ -202,5 +202,5 @@ class RequestQueue:
         )
 
     def learn_speed(self, tokens_per_s: float) -> None:
-        """Take one more measurement into the speed by which waiting times are told."""
+        """Add a measurement to the moving average that gives Retry-After."""
         self._speed = _MEMORY * self._speed + (1 - _MEMORY) * tokens_per_s

@@ -111,7 +111,7 @@ class Scheduler:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Refuse whoever waits or comes, and end the threads when their runs are over."""
+        """Refuse waiting and new callers, and end the threads when their runs are over."""
         with self._lock:
             self._closed = True
             for job in list(self._queue.jobs):
@@ -136,7 +136,7 @@ class Scheduler:
 
         Args:
             sequences: n sequences of token ids, n at least 1.
-            caller: what of it still waits is dropped when this caller has gone.
+            caller: when it disconnects or its deadline passes, its waiting sequences are dropped.
 
         Returns:
             (n, classes) float32 logits in the order of the sequences, and what they took.
@@ -144,7 +144,7 @@ class Scheduler:
         Raises:
             OverloadedError: too much waits already; nothing was started.
             InferenceError: the model failed on a sequence of this call.
-            DroppedError: nobody waits for the answer any more.
+            DroppedError: the caller has disconnected, or its time is over.
             NotReadyError: the scheduler is closed.
         """
         start = time.perf_counter()
@@ -227,7 +227,7 @@ class Scheduler:
                 self._release_slots(taken)
 
     def _can_run(self) -> bool:
-        """Whether there is work and room, apart from the work of those who have gone."""
+        """Drop the work of callers that have left; whether work waits and a slot is free."""
         for job in [job for job in self._queue.jobs if job.queued]:
             problem = job.caller.problem(ask=False)
             if problem:
@@ -281,7 +281,7 @@ class Scheduler:
         return logits
 
     def _deliver(self, batch: list[Item], logits: Logits, seconds: float) -> None:
-        """Hand out what a batch gave; wake callers whose answers are complete."""
+        """Distribute the logits of a batch; wake callers whose answers are complete."""
         with self._lock:
             for row, (_, _, position, job) in enumerate(batch):
                 job.logits[position] = logits[row]
@@ -301,7 +301,7 @@ class Scheduler:
             self._fail(job, error)
 
     def _fail(self, job: Job, error: SentimentError) -> None:
-        """Answer a job with an error unless it has its answer; forget what of it waits."""
+        """End a job with an error unless it is complete; drop its waiting sequences."""
         if not job.missing or job.error:
             return
         tokens = self._queue.drop(job)
@@ -314,7 +314,7 @@ class Scheduler:
 def _is_done(job: Job) -> bool:
     """Wait for a job until its caller has to be looked at; return whether it is done."""
     try:
-        job.done.get(timeout=job.caller.next_look())
+        job.done.get(timeout=job.caller.poll_timeout_s())
     except queue.Empty:
         return False
     return True
@@ -325,7 +325,7 @@ def _closed_error() -> NotReadyError:
 
 
 def _lower_priority() -> None:
-    """Let this thread alone yield the CPU to others; Linux keeps niceness by thread."""
+    """Lower the priority of this thread; Linux keeps niceness by thread."""
     if sys.platform == "linux":
         own = threading.get_native_id()
         try:

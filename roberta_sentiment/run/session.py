@@ -21,10 +21,10 @@ Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
 CONFIGURATION: Mapping[str, str] = {
-    # Threads wait for each other awake during a run, and asleep between two runs.
+    # Threads spin during a run and sleep between runs.
     "session.intra_op.allow_spinning": "1",
     "session.force_spinning_stop": "1",
-    # The fused kernel is 8 times as slow as the two that it stands for (ONNX Runtime 1.32).
+    # The fused kernel takes 8 times as long as the two that it replaces (ONNX Runtime 1.32).
     "optimization.disable_specified_optimizers": "SkipLayerNormFusion",
 }
 """Entries of every session, by ONNX Runtime's keys."""
@@ -130,7 +130,7 @@ def open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # A pattern is kept for each shape that has come, and texts have thousands of shapes.
+    # ONNX Runtime would keep a pattern for every shape, and texts have thousands of shapes.
     options.enable_mem_pattern = False
     entries = {**configuration, **exact_products(), **_affinities(threads, caller_cpu)}
     for key, value in entries.items():

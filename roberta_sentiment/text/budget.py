@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 
 class Budget:
-    """So much of something at once, over all threads.
+    """A limited amount that threads take parts of and give back.
 
-    Who asks for little does not wait, and who asks for much gets three quarters: neither stands
-    behind the other for long.
+    A small part is given at once, and a large one is cut to three quarters, so that neither blocks
+    the other for long.
 
     Args:
-        size: how much there is.
-        little: how much anybody may take at any time.
+        size: the whole amount.
+        little: largest part that is given without waiting.
     """
 
     def __init__(self, size: int, little: int = 0) -> None:
@@ -26,7 +26,7 @@ class Budget:
 
     @contextlib.contextmanager
     def take(self, amount: int) -> Iterator[None]:
-        """Have so much of it, once that is left."""
+        """Hold a part, once that much is free."""
         if amount <= self._little:
             yield
             return

@@ -1,11 +1,11 @@
 """The first and the last tokens of a long text, without encoding all of it.
 
-Why a part decides. Encoders of text (byte-pair merges, Unigram's best path, WordPiece within a
+Why a part is enough. Encoders of text (byte-pair merges, Unigram's best path, WordPiece within a
 word) have this in common: where a boundary between two tokens stands, the tokens before it are
 those of the text up to there alone, whatever follows; and a word is encoded by itself. So
  - a text may be cut between two words;
- - and inside a word that does not end, one of the next places at which a token may end is a
-   boundary. What the encodings of the text up to *each* of these places begin with is therefore
+ - and inside a word that does not end, one of the next positions at which a token may end is a
+   boundary. What the encodings of the text up to *each* of these positions begin with is therefore
    what the encoding of the whole text begins with. The same holds for its end.
 Where even that decides too little, as in a word of unknown signs that is one token, more is read,
 and in the end all, unless that is too much.
@@ -83,32 +83,32 @@ class LongTexts:
         return Part(self._encode(text), whole=True)
 
     def _sizes(self, text: str, count: int) -> Iterator[int]:
-        """Characters to read, more and more, while that is worth while."""
+        """Characters to read, in growing steps."""
         first = size = count + _MORE_CHARACTERS + 2 * self._longest_token
         while size < len(text) // 2 and size <= _MOST_GROWTH * first:
             yield size
             size *= _GROWTH
 
     def _ends(self, text: str, size: int) -> Iterable[int]:
-        """Places near `size` such that a token ends at one of them."""
+        """Positions near `size` such that a token ends at one of them."""
         breaks = [match.start() for match in _WORD_BREAK.finditer(text, size // 2, size)]
         if breaks:
             return {breaks[-1], *[b for b in breaks if b <= breaks[-1] - _APART][-1:]}
-        return _every_place(text, range(size - self._longest_token, size + 1))
+        return _every_cut(text, range(size - self._longest_token, size + 1))
 
     def _starts(self, text: str, start: int) -> Iterable[int]:
-        """Places near `start` such that a token begins at one of them."""
+        """Positions near `start` such that a token begins at one of them."""
         stop = (start + len(text)) // 2
         breaks = [match.start() for match in _WORD_BREAK.finditer(text, start, stop)]
         if breaks:
             return {breaks[0], *[b for b in breaks if b >= breaks[0] + _APART][:1]}
-        return _every_place(text, range(start, start + self._longest_token + 1))
+        return _every_cut(text, range(start, start + self._longest_token + 1))
 
 
-def _every_place(text: str, places: range) -> Iterable[int]:
+def _every_cut(text: str, cuts: range) -> Iterable[int]:
     # Normalisation may move one combining character past thousands of others.
-    combining = all(map(unicodedata.combining, text[places.start : places.stop]))
-    return () if combining else places
+    combining = all(map(unicodedata.combining, text[cuts.start : cuts.stop]))
+    return () if combining else cuts
 
 
 def _common_prefix(sequences: Iterable[list[int]], enough: int) -> list[int]:

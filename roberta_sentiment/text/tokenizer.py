@@ -82,7 +82,7 @@ class RobertaTokenizer:
         tokenizer: its post-processor adds the special tokens.
         limit: tokens the model takes, special tokens included.
         overlap: tokens that neighbouring windows share.
-        framed: whether a text without special tokens means nothing to the model.
+        framed: whether the model needs special tokens around a text.
         special_tokens: what a special token's name in a text is.
         whole_bytes: a longer text is read in part.
 
@@ -100,7 +100,7 @@ class RobertaTokenizer:
         special_tokens: SpecialTokens = "as_transformers",
         whole_bytes: int = WHOLE_BYTES,
     ) -> None:
-        # What tokenizer.json says of truncation and padding is what its maker did last.
+        # Truncation and padding in tokenizer.json are leftovers of its last use.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -166,7 +166,7 @@ class RobertaTokenizer:
             truncation: what to do with a text over the limit.
             max_windows: most windows of one text.
             max_tokens: most tokens of all texts together, as the model would see them.
-            check: called now and then; it raises if nobody waits for the answer any more.
+            check: called after each text; it raises if the caller has disconnected.
 
         Returns:
             n tokenized texts, in the same order.
@@ -175,7 +175,7 @@ class RobertaTokenizer:
             TextError: a text is not valid Unicode.
             TextTooLongError: truncation is "error" and a text is over the limit.
             TextTooLargeError: a very long text that can't be cut.
-        TooManyWindowsError, TooManyTokensError: a text or all of them are over their limit.
+            TooManyWindowsError, TooManyTokensError: a text or all of them are over their limit.
             InferenceError: the tokenizer failed on a text.
         """
         encoded: list[TokenizedText] = []
@@ -346,7 +346,7 @@ def _read_backend(artifact: Artifact) -> Tokenizer:
 
 
 def _make_deterministic(backend: Tokenizer) -> None:
-    """Leave out what training draws by lot: merges left out, pieces sampled."""
+    """Switch off the random parts of training: dropped merges, sampled pieces."""
     if isinstance(backend.model, models.BPE):
         backend.model.dropout = None
     if isinstance(backend.model, models.Unigram):

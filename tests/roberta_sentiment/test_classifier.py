@@ -177,28 +177,28 @@ def test_the_embedded_model_does_not_depend_on_batch_mates(
 
 
 def test_a_dynamic_int8_model_runs_one_text_at_a_time(toy_artifact: Artifact) -> None:
-    """Its scales come from the whole batch, so batch mates would change the answer."""
+    """Its scales come from the whole batch, so the other texts would change the answer."""
     dynamic = dataclasses.replace(toy_artifact, manifest={"batch_invariant": False})
     classifier = load_classifier(dynamic, Settings(window_overlap=8))
     assert 3 == classifier.classify(["good", "bad", "film"]).work.batches
 
 
 @pytest.mark.parametrize(
-    ("precision", "saturates", "told"),
-    [("int8", True, True), ("int8", False, False), ("fp32", True, False)],
+    ("precision", "exact", "logged"),
+    [("int8", False, True), ("int8", True, False), ("fp32", False, False)],
 )
-def test_weights_that_are_shifted_are_told(
+def test_weights_that_are_shifted_are_logged(
     toy_artifact: Artifact,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     *,
     precision: str,
-    saturates: bool,
-    told: bool,
+    exact: bool,
+    logged: bool,
 ) -> None:
     """Without VNNI an int8 model is slower, and the log says why."""
     caplog.set_level("INFO")
-    monkeypatch.setattr("roberta_sentiment.classifier.saturates", lambda: saturates)
+    monkeypatch.setattr("roberta_sentiment.classifier.has_exact_int8_dot", lambda: exact)
     artifact = dataclasses.replace(toy_artifact, manifest={"precision": precision})
     load_classifier(artifact, Settings(window_overlap=8))
-    assert told == ("has no VNNI" in caplog.text)
+    assert logged == ("has no VNNI" in caplog.text)

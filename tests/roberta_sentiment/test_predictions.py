@@ -34,13 +34,13 @@ def test_several_labels_are_those_from_one_half_on(head: Head) -> None:
     assert predictions.chosen == choose(LABELS, predictions.probabilities)
 
 
-def test_a_text_is_told_by_its_labels_or_its_values() -> None:
+def test_a_summary_has_labels_or_values() -> None:
     """Its best label, all it has, the best where it has none, or every value."""
     softmax, sigmoid = answer(Head("softmax")), answer(Head("sigmoid"))
-    assert [("love", softmax.probabilities[0, 2])] == softmax.told(0)
-    assert [("anger", 0.5), ("love", sigmoid.probabilities[0, 2])] == sigmoid.told(0)
-    assert [("joy", sigmoid.probabilities[1, 1])] == sigmoid.told(1)
-    assert [("anger", -3.0), ("joy", -1.0), ("love", -2.0)] == answer(Head("identity")).told(1)
+    assert [("love", softmax.probabilities[0, 2])] == softmax.summary(0)
+    assert [("anger", 0.5), ("love", sigmoid.probabilities[0, 2])] == sigmoid.summary(0)
+    assert [("joy", sigmoid.probabilities[1, 1])] == sigmoid.summary(1)
+    assert [("anger", -3.0), ("joy", -1.0), ("love", -2.0)] == answer(Head("identity")).summary(1)
 
 
 def test_probabilities_are_those_of_the_head() -> None:

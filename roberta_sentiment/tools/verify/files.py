@@ -45,14 +45,14 @@ def check_inputs(subject: Subject) -> Result:
     structure, signature = subject.artifact.structure, subject.artifact.signature
     output = next(value for value in structure.outputs if value.name == signature.output)
     for kind, value in [("input", i) for i in structure.inputs] + [("output", output)]:
-        if value.shape and isinstance(value.shape[0], int) and not signature.single:
+        if value.shape and isinstance(value.shape[0], int) and not signature.one_per_batch:
             return failed(
                 f"{kind} {value.name} is {_shown(value)}, which fixes the batch to "
                 f"{value.shape[0]}; export it with dynamic axes for batch and length"
             )
     shown = ", ".join(f"{v.name} {_type(v)} {_shown(v)}" for v in structure.inputs)
     mask = "" if signature.mask else "; without a mask"
-    mask += "; one text a run" if signature.single else ""
+    mask += "; one text a run" if signature.one_per_batch else ""
     return passed(
         f"{shown} to {output.name} {_type(output)} {_shown(output)}{mask}",
         inputs=[value.name for value in structure.inputs],

@@ -54,7 +54,7 @@ def check_position_limit(subject: Subject) -> Result:
 def check_batches(subject: Subject) -> Result:
     """Rows of mixed lengths get the same scores together, in any order, as each alone."""
     trial = subject.classifier.trial
-    if trial.alone and trial.difference:
+    if trial.one_per_batch and trial.difference:
         return failed(
             f"in a batch an answer differs by {trial.difference:.1e} from alone, so the server "
             'runs each text by itself; "batch_invariant": false in manifest.json says so',

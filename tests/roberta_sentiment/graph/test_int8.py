@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto
 
 from roberta_sentiment.graph import int8
-from roberta_sentiment.graph.fused import IDS, MASK, Draft
+from roberta_sentiment.graph.fused import IDS, MASK, GraphBuilder
 from roberta_sentiment.graph.int8 import (
     Scale,
     StaticInt8,
@@ -52,11 +52,11 @@ def linear(
     precision: StaticInt8, name: str, weight: npt.NDArray[Any], bias: npt.NDArray[Any]
 ) -> onnx.ModelProto:
     """A graph of one linear layer whose input are the token ids themselves."""
-    draft = Draft()
-    x = draft.op("Cast", [IDS], to=TensorProto.FLOAT)
-    unread = draft.op("Cast", [draft.op("ReduceMax", [MASK], keepdims=1)], to=TensorProto.FLOAT)
-    out = precision.linear(draft, name, x, weight.astype(np.float32), bias.astype(np.float32))
-    return draft.finish(draft.op("Mul", [out, unread]), len(bias))
+    builder = GraphBuilder()
+    x = builder.op("Cast", [IDS], to=TensorProto.FLOAT)
+    unread = builder.op("Cast", [builder.op("ReduceMax", [MASK], keepdims=1)], to=TensorProto.FLOAT)
+    out = precision.linear(builder, name, x, weight.astype(np.float32), bias.astype(np.float32))
+    return builder.finish(builder.op("Mul", [out, unread]), len(bias))
 
 
 def test_columns_are_rounded_to_half_a_step() -> None:

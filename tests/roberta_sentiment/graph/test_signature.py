@@ -33,8 +33,8 @@ def test_a_fixed_axis_is_refused(shape: list[Any], fixed: str) -> None:
         read(*shape)
 
 
-@pytest.mark.parametrize(("batch", "single"), [(1, True), ("batch", False), (None, False)])
-def test_a_batch_of_one_is_served(batch: Any, single: bool) -> None:
+@pytest.mark.parametrize(("batch", "one_per_batch"), [(1, True), ("batch", False), (None, False)])
+def test_a_batch_of_one_is_served(batch: Any, one_per_batch: bool) -> None:
     """One text a run is slower, and right."""
     found = read(batch, "length")
-    assert (single, 3) == (found.single, found.classes)
+    assert (one_per_batch, 3) == (found.one_per_batch, found.classes)
