@@ -500,6 +500,7 @@ def test_the_wait_is_told_from_the_measured_speed(
     parallel = {"parallel_session": Slow(session._clock, gate=gate), "max_parallel_runs": slots}
     shared = scheduler(session, **(parallel if slots > 1 else {}), budget=20, max_queue=1)
     shared.run(rows([20] * 200))
+    until_equal(lambda: shared._free_slots, slots)
     speed = 2000 * 0.9**200 + 2.0 * runs * (1 - 0.9**200)
     gate.clear()
     pool, first = start(1, lambda _: shared.run(rows([20] * 3)))
