@@ -15,7 +15,7 @@ from rich.text import Text
 from roberta_sentiment import settings as settings_module
 from roberta_sentiment.model.artifact import locate, open_artifact
 from roberta_sentiment.settings import HeadSetting, Settings, Truncation
-from roberta_sentiment.text.check import printable
+from roberta_sentiment.text.check import check_text, printable
 from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
 from roberta_sentiment.tools.command_line import interrupted, new_app, one_sentence
 
@@ -48,6 +48,8 @@ def predict(
     from roberta_sentiment.classifier import load_classifier
 
     settings = Settings.read({"truncation": truncation, "head": head}, {})
+    for position, text in enumerate(texts):
+        check_text(position, text)
     artifact = open_artifact(*locate(str(model or "")))
     predictions = load_classifier(artifact, settings).classify(texts)
     table = Table("label", "score", "text")

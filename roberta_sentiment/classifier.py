@@ -21,7 +21,6 @@ from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
 from roberta_sentiment.run.scheduler import Scheduler
 from roberta_sentiment.settings import Settings, Truncation
-from roberta_sentiment.text.check import check_text
 from roberta_sentiment.text.tokenizer import RobertaTokenizer, TokenizedText, load_tokenizer
 from roberta_sentiment.trial import Trial, refuse_wrong_head, try_out
 
@@ -85,19 +84,16 @@ class Classifier:
         """Score texts.
 
         Args:
-            texts: n texts, n at least 1.
+            texts: n texts, n at least 1, that `check_text` accepts.
             truncation: what to do with a long text; by default as the settings say.
 
         Raises:
-            RequestError: a text holds nothing to score or can't be tokenized, or is too long and
-                truncation is "error".
+            RequestError: a text can't be tokenized, or is too long and truncation is "error".
             OverloadedError: too much waits for the model already.
             InferenceError: the model failed.
         """
         self._scheduler.refuse_overload()
         start = time.perf_counter()
-        for position, text in enumerate(texts):
-            check_text(position, text)
         tokenized = self.tokenizer.encode(
             texts,
             truncation or self.settings.truncation,

@@ -24,7 +24,7 @@ from roberta_sentiment.errors import (
 )
 from roberta_sentiment.graph.fused import IDS, LOGITS, MASK, build
 from roberta_sentiment.graph.weights import from_state_dict
-from roberta_sentiment.model.layout import is_plain_name
+from roberta_sentiment.model.layout import TOKENIZER_FILES, has_tokenizer, is_plain_name
 from roberta_sentiment.tools.manifest import write_manifest
 from roberta_sentiment.tools.target import check_target, new_directory, next_command
 
@@ -34,13 +34,6 @@ if TYPE_CHECKING:
 MADE_BY = "conversion"
 """Entry of the manifest by which an earlier output is known."""
 TOLERANCE = 1e-4
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
 
 _STATE = ("model.safetensors", "pytorch_model.bin")
 _INDICES = tuple(f"{name}.index.json" for name in _STATE)
@@ -323,7 +316,7 @@ def _config(folder: Path, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 def _copy_tokenizer(source: Path, target: Path) -> None:
     found = [name for name in TOKENIZER_FILES if (source / name).is_file()]
-    if "tokenizer.json" not in found and not {"vocab.json", "merges.txt"} <= set(found):
+    if not has_tokenizer(found):
         raise ArtifactError(
             f"{source} holds no tokenizer; name its directory (--tokenizer). The published model "
             "needs vocab.json and merges.txt of roberta-base"

@@ -69,3 +69,11 @@ def test_anything_else_is_scored(text: str) -> None:
 def test_a_text_can_not_steer_a_terminal(text: str, shown: str) -> None:
     """It comes from a stranger; all else is shown as it is."""
     assert shown == printable(text)
+
+
+def test_predict_refuses_what_the_server_refuses(tmp_path: Path) -> None:
+    """The second text is named, and none is scored."""
+    model = toy.write(tmp_path / "model")
+    done = CliRunner().invoke(app, ["predict", "good", " ", "--model", str(model)])
+    assert "text 1 is empty" in str(done.exception)
+    assert "good" not in done.output
