@@ -7,6 +7,8 @@ those of the text up to there alone, whatever follows; and a word is encoded by 
  - and inside a word that does not end, one of the next positions at which a token may end is a
    boundary. What the encodings of the text up to *each* of these positions begin with is therefore
    what the encoding of the whole text begins with. The same holds for its end.
+WordPiece is different inside a word, for one with more than 100 letters is a single unknown token:
+there a text is cut between two words only.
 Where even that decides too little, as in a word of unknown signs that is one token, more is read,
 and in the end all, unless that is too much.
 """
@@ -19,7 +21,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 
-_WORD_BREAK = re.compile(r"(?<=\w) (?=\w)")
+SPACE = r"(?<=\w) (?=\w)"
+"""Positions between two words, for every tokenizer."""
+IDEOGRAPHS = r"(?<=[\u4e00-\u9fff])(?=[\u4e00-\u9fff])"
+PUNCTUATION = r"(?<=[^\W_])(?=[.,;:!?])"
+"""Between two words for tokenizers that split there."""
+
 _MORE_CHARACTERS = 256
 """Read at first beside one for each token wanted."""
 _GROWTH = 4
@@ -49,12 +56,22 @@ class LongTexts:
         encode: from a text to its ids, without special tokens.
         longest_token: characters of the longest token.
         most_bytes: UTF-8 bytes of the longest text that may be encoded as a whole.
+        word_breaks: regular expressions of positions between two words.
+        cut_words: whether a text may be cut inside a word.
     """
 
     def __init__(
-        self, encode: Callable[[str], list[int]], *, longest_token: int, most_bytes: int
+        self,
+        encode: Callable[[str], list[int]],
+        *,
+        longest_token: int,
+        most_bytes: int,
+        word_breaks: Iterable[str] = (SPACE,),
+        cut_words: bool = True,
     ) -> None:
         self._encode = encode
+        self._word_break = re.compile("|".join(word_breaks))
+        self._cut_words = cut_words
         self._longest_token = longest_token
         self._most_bytes = most_bytes
 
@@ -91,24 +108,23 @@ class LongTexts:
 
     def _ends(self, text: str, size: int) -> Iterable[int]:
         """Positions near `size` such that a token ends at one of them."""
-        breaks = [match.start() for match in _WORD_BREAK.finditer(text, size // 2, size)]
+        breaks = [match.start() for match in self._word_break.finditer(text, size // 2, size)]
         if breaks:
             return {breaks[-1], *[b for b in breaks if b <= breaks[-1] - _APART][-1:]}
-        return _every_cut(text, range(size - self._longest_token, size + 1))
+        return self._every_cut(text, range(size - self._longest_token, size + 1))
 
     def _starts(self, text: str, start: int) -> Iterable[int]:
         """Positions near `start` such that a token begins at one of them."""
         stop = (start + len(text)) // 2
-        breaks = [match.start() for match in _WORD_BREAK.finditer(text, start, stop)]
+        breaks = [match.start() for match in self._word_break.finditer(text, start, stop)]
         if breaks:
             return {breaks[0], *[b for b in breaks if b >= breaks[0] + _APART][:1]}
-        return _every_cut(text, range(start, start + self._longest_token + 1))
+        return self._every_cut(text, range(start, start + self._longest_token + 1))
 
-
-def _every_cut(text: str, cuts: range) -> Iterable[int]:
-    # Normalisation may move one combining character past thousands of others.
-    combining = all(map(unicodedata.combining, text[cuts.start : cuts.stop]))
-    return () if combining else cuts
+    def _every_cut(self, text: str, cuts: range) -> Iterable[int]:
+        # Normalisation may move one combining character past thousands of others.
+        combining = all(map(unicodedata.combining, text[cuts.start : cuts.stop]))
+        return cuts if self._cut_words and not combining else ()
 
 
 def _common_prefix(sequences: Iterable[list[int]], enough: int) -> list[int]:

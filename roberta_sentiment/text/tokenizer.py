@@ -25,7 +25,7 @@ from roberta_sentiment.model import families
 from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.settings import SpecialTokens, Truncation
 from roberta_sentiment.text.budget import Budget
-from roberta_sentiment.text.long_texts import LongTexts, Part
+from roberta_sentiment.text.long_texts import IDEOGRAPHS, PUNCTUATION, SPACE, LongTexts, Part
 
 WHOLE_BYTES = 131_072
 """UTF-8 bytes of the longest text that is always encoded as a whole, for an exact count."""
@@ -38,6 +38,8 @@ _CHARACTERS_AT_ANY_TIME = 4_096
 _MOST_BYTES_A_CHARACTER = 4
 _LONGEST_TOKEN = 128
 """Characters; vocabularies hold a few longer tokens, of one sign repeated."""
+_BETWEEN_WORDS = {IDEOGRAPHS: "\u4e00\u4e00", PUNCTUATION: "a,"}
+"""Positions between two words, with a text that shows whether a tokenizer splits there."""
 _WORDS_KEPT = 300
 """Words whose tokens the library keeps for each thread. Its own 10,000 are 2 MB a thread."""
 _NORMALIZER = {
@@ -128,7 +130,21 @@ class RobertaTokenizer:
             self._encode_one,
             longest_token=min(longest, _LONGEST_TOKEN),
             most_bytes=max(_MOST_BYTES, self._whole_bytes),
+            **self._cuts(),
         )
+
+    def _cuts(self) -> dict[str, Any]:
+        """Where a long text may be cut, if not anywhere."""
+        if not isinstance(self._tokenizer.model, models.WordPiece):
+            return {}
+        more = [position for position, words in _BETWEEN_WORDS.items() if self._splits(words)]
+        return {"word_breaks": [SPACE, *more], "cut_words": False}
+
+    def _splits(self, text: str) -> bool:
+        """Whether the tokenizer takes a text for several words."""
+        normalizer, splitter = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
+        normal = normalizer.normalize_str(text) if normalizer else text
+        return splitter is not None and len(splitter.pre_tokenize_str(normal)) > 1
 
     @property
     def vocab_size(self) -> int:

@@ -88,6 +88,25 @@ def test_a_part_gives_the_ids_of_the_whole(name: str, truncation: Truncation, te
     assert expected == outcome(cutting(name), text, truncation)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u0316\u0301\u0130" * 900,
+        "a" * 5000,
+        "good,film." * 500,
+        "\u4e2d\u6587" * 2000,
+        "\u4e2d" + "a" * 3000 + "\u4e2d",
+        "good " * 30 + "b\u0301" * 2000 + " film" * 30,
+    ],
+    ids=["combining", "one word", "punctuation", "ideographs", "both", "in the middle"],
+)
+@pytest.mark.parametrize("truncation", get_args(Truncation))
+def test_a_long_word_is_not_cut(truncation: Truncation, text: str) -> None:
+    """WordPiece makes one unknown token of a word with more than 100 letters."""
+    expected = outcome(reading_all("bert"), text, truncation)
+    assert expected == outcome(cutting("bert"), text, truncation)
+
+
 class Counting:
     """Encodes a text as its characters, and counts those it has read."""
 
