@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from roberta_sentiment.tools.output import render_page
 
 
 def render(folder: Path, **values: object) -> str:
@@ -14,12 +14,4 @@ def render(folder: Path, **values: object) -> str:
         folder: of the template.
         values: its variables; a missing one is an error.
     """
-    environment = Environment(
-        loader=FileSystemLoader([folder, Path(__file__).parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["thousands"] = "{:,}".format
-    return environment.get_template("page.html.jinja").render(values)
+    return render_page(folder / "page.html.jinja", Path(__file__).parent, **values)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,10 +13,11 @@ from rich.text import Text
 
 from roberta_sentiment import settings as settings_module
 from roberta_sentiment.model.artifact import locate, open_artifact
-from roberta_sentiment.settings import HeadSetting, Settings, Truncation
+from roberta_sentiment.settings import Settings
 from roberta_sentiment.text.check import check_text, printable
 from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
 from roberta_sentiment.tools.command_line import interrupted, new_app, one_sentence
+from roberta_sentiment.tools.options import HeadOption, ModelOption, TruncationOption
 
 app = new_app("roberta-sentiment", "RoBERTa sentiment, offline.")
 
@@ -29,20 +29,12 @@ _AFTER_INTERRUPT = {
 }
 """What an interrupted command leaves behind; the others write all or nothing."""
 
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="Model directory; by default the embedded model.")
-]
-
 
 def predict(
     texts: Annotated[list[str], typer.Argument(help="One or more texts.")],
     model: ModelOption = None,
-    truncation: Annotated[
-        str, typer.Option(help=f"One of {', '.join(get_args(Truncation))}.")
-    ] = "end",
-    head: Annotated[
-        str, typer.Option(help=f"How outputs become scores: {', '.join(get_args(HeadSetting))}.")
-    ] = "auto",
+    truncation: TruncationOption = "end",
+    head: HeadOption = "auto",
 ) -> None:
     """Print label and score of each text."""
     from roberta_sentiment.classifier import load_classifier

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -31,9 +30,9 @@ from ab.options import (
     Tries,
     parse_labels,
 )
-from ab.report.cli import require_directories, write_file
 from ab.stats.power import TestPlan
 from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
+from roberta_sentiment.tools.output import require_directories, write_file, write_json
 
 
 def command(
@@ -82,7 +81,7 @@ def command(
         )
     result = compare(*models, {review.id: review.text for review in found}, alpha, margin)
     if json_file:
-        write_file(json_file, json.dumps(as_json(result), indent=2, allow_nan=False) + "\n")
+        write_json(json_file, as_json(result))
     if html_file:
         from ab.compare.page import render
 

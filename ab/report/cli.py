@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ from rich.table import Table
 
 from ab.attribution import parse_models
 from ab.data import file_fingerprint
-from ab.errors import AnalysisError
 from ab.options import Alpha, HtmlFile, JsonFile, Margin
 from ab.record import read_record
 from ab.report import rows
@@ -21,6 +19,7 @@ from ab.report.document import as_json
 from ab.report.totals import totals_rows, warnings
 from ab.report.verdict import judge
 from ab.stats.power import TestPlan
+from roberta_sentiment.tools.output import require_directories, write_file, write_json
 
 
 def command(
@@ -45,38 +44,12 @@ def command(
     analysis = analyse(content, TestPlan(margin, alpha, power), parse_models(models or []))
     origin = {"name": record.name, "sha256": file_fingerprint(record)}
     if json_file:
-        text = json.dumps(as_json(analysis, origin), indent=2, allow_nan=False) + "\n"
-        write_file(json_file, text)
+        write_json(json_file, as_json(analysis, origin))
     if html_file:
         from ab.report.page import render
 
         write_file(html_file, render(analysis, origin))
     show(analysis, Console(highlight=False, markup=False))
-
-
-def require_directories(*files: Path | None) -> None:
-    """Make sure, before any work, that files can be written.
-
-    Raises:
-        AnalysisError: the directory of one does not exist.
-    """
-    for file in files:
-        if file and not file.parent.is_dir():
-            raise AnalysisError(f"the directory of {file} does not exist")
-
-
-def write_file(path: Path, content: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        AnalysisError: it can't be written.
-    """
-    scratch = path.with_name(f".{path.name}.new")
-    try:
-        scratch.write_text(content, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise AnalysisError(f"{path} can't be written: {error.strerror}") from error
 
 
 def show(analysis: Analysis, console: Console) -> None:

@@ -284,7 +284,7 @@ def _pytorch(state: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> An
 
 
 def _config(folder: Path, state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """config.json, completed by what the shapes of the tensors tell."""
+    """config.json, completed from the shapes of the tensors."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

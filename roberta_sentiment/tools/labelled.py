@@ -52,7 +52,7 @@ class Labelled:
     Attributes:
         texts: n texts.
         labels: n indices of classes.
-        meanings: for each label of the file the class it was taken for, by name.
+        meanings: for each label of the file the class that it stands for.
         unused: classes of the model that no text has.
     """
 
@@ -63,23 +63,23 @@ class Labelled:
 
     def remarks(self) -> list[str]:
         """What the user should know of the labels: how they were read, and what is missing."""
-        said = []
-        taken = {given: name for given, name in self.meanings.items() if given != name}
-        if taken:
-            pairs = ", ".join(f"{given} is {name}" for given, name in sorted(taken.items()))
-            said.append(f"labels of the file: {pairs}")
+        remarks = []
+        read_as = {given: name for given, name in self.meanings.items() if given != name}
+        if read_as:
+            pairs = ", ".join(f"{given} is {name}" for given, name in sorted(read_as.items()))
+            remarks.append(f"labels of the file: {pairs}")
         if self.unused:
             hint = "; if a number stands for another class, name the classes in order (--labels)"
             numbers = any(
-                _number(given.lower().removeprefix(_UNNAMED)) is not None for given in taken
+                _number(given.lower().removeprefix(_UNNAMED)) is not None for given in read_as
             )
             names = " or ".join(self.unused)
-            said.append(f"no text has the label {names}{hint if numbers else ''}")
-        return said
+            remarks.append(f"no text has the label {names}{hint if numbers else ''}")
+        return remarks
 
 
 class LabelReader:
-    """Reads the labels of a file and keeps what each was taken for.
+    """Reads the labels of a file and keeps which class each stands for.
 
     Args:
         labels: names of the classes; a label is a name, its beginning, a number, LABEL_0 and so on,
@@ -89,7 +89,7 @@ class LabelReader:
             a number is that of a name, such as 5 of "5 stars", else an index.
 
     Attributes:
-        meanings: for each label of the file the class it was taken for, by name.
+        meanings: for each label of the file the class that it stands for.
 
     Raises:
         DataError: `numbered` names another class.

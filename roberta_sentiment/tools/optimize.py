@@ -53,7 +53,7 @@ def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:
 
     Args:
         artifact: the model.
-        roots: directories, of which the first that can be written is taken.
+        roots: directories, of which the first that can be written is used.
 
     Returns:
         The directory with the new file. It is used only for this model, this version of ONNX
@@ -98,7 +98,7 @@ def save_optimized(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _best(artifact: Artifact) -> onnx.ModelProto:
-    """The leanest graph that answers as the artifact's: built anew, masked, or as it is."""
+    """The leanest graph that answers as the artifact's: rebuilt, masked, or the original."""
     model = onnx.load(str(artifact.onnx_path))
     open_one = functools.partial(open_session, threads=1, first_position=artifact.first_position)
     reference = open_one(artifact.onnx_path)
@@ -106,9 +106,9 @@ def _best(artifact: Artifact) -> onnx.ModelProto:
         fused = build(from_onnx(model, artifact.config))
         if _same(reference, open_one(fused.SerializeToString()), artifact):
             return fused
-        logger.warning("built anew, the graph answers otherwise; it is optimised as it is")
+        logger.warning("the rebuilt graph answers otherwise; the original is optimised")
     except GraphError as error:
-        logger.info("the graph is optimised as it is: %s", error.message)
+        logger.info("the original graph is optimised: %s", error.message)
     split_skip_norms(model)
     if not reference.has_mask:
         try:

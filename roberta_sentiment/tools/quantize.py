@@ -1,4 +1,4 @@
-"""`quantize`: an int8 copy of a model, refused if it loses accuracy or depends on batch mates."""
+"""`quantize`: an int8 copy of a model, refused if it is less accurate or depends on the batch."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def command(
         bool, typer.Option("--replace", help="Replace any existing target.")
     ] = False,
 ) -> None:
-    """Write an int8 model whose answers do not depend on batch mates."""
+    """Write an int8 model whose answers do not depend on the other texts in the batch."""
     inputs = [model, evaluation, *([calibration] if calibration else [])]
     check_target(target, made_by=MADE_BY, sources=inputs, replace=replace)
     artifact = open_artifact(model)
@@ -131,7 +131,7 @@ def quantize(
     Raises:
         ArtifactError: the target exists, or is or holds the model.
         GraphError: the graph can't be read as a RoBERTa.
-        QualityError: more accuracy was lost than allowed, answers depend on batch mates, or
+        QualityError: more accuracy was lost than allowed, answers depend on the batch, or
             nothing was quantised. Nothing is written then.
     """
     if artifact.head().is_regression:
@@ -218,6 +218,6 @@ def _refuse(report: Report, max_drop: float) -> None:
     allowed = batch_tolerance("int8")
     if report.largest_batch_difference > allowed:
         raise QualityError(
-            f"answers depend on batch mates by {report.largest_batch_difference:.1e}, more than "
-            f"{allowed:.0e}"
+            "answers depend on the other texts in the batch by "
+            f"{report.largest_batch_difference:.1e}, more than {allowed:.0e}"
         )

@@ -302,7 +302,7 @@ def _find(header: Sequence[str], text_column: str) -> str:
 
 
 def find_column(columns: Iterable[str], names: Sequence[str]) -> str:
-    """The first of these names among the columns, as it is written there; empty if none is."""
+    """The first of these names among the columns, as spelt there; empty if none is."""
     lowered = {column.strip().lower(): column for column in columns}
     return next((lowered[name] for name in names if name in lowered), "")
 

@@ -60,10 +60,10 @@ def check_target(target: Path, *, made_by: str, sources: Sequence[Path], replace
             )
     if not (target.exists() or target.is_symlink()) or replace or _is_empty(target):
         return
-    foreign = _not_written_by(target, made_by)
-    if foreign:
+    unknown = _not_written_by(target, made_by)
+    if unknown:
         raise ArtifactError(
-            f"{target} exists already and holds {foreign}; name another target, or replace it "
+            f"{target} exists already and holds {unknown}; name another target, or replace it "
             "(--replace)"
         )
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,12 +13,20 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from roberta_sentiment.errors import DataError
 from roberta_sentiment.model.artifact import locate, open_artifact
-from roberta_sentiment.settings import HeadSetting, Settings, Truncation
 from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools.extras import need
 from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
+from roberta_sentiment.tools.options import (
+    HeadOption,
+    MaxTokensOption,
+    ModelOption,
+    ThreadsOption,
+    TruncationOption,
+    WindowOverlapOption,
+    read_settings,
+)
+from roberta_sentiment.tools.output import require_directories, write_file, write_json
 
 if TYPE_CHECKING:
     from roberta_sentiment.tools.evaluate.run import Evaluation
@@ -30,9 +37,7 @@ SHOWN_FLIPS = 5
 
 def command(
     data: Annotated[Path, typer.Argument(help="Labelled texts: .tsv, .csv or .jsonl.")],
-    model: Annotated[
-        Path | None, typer.Option(help="Model directory; by default the embedded model.")
-    ] = None,
+    model: ModelOption = None,
     compare: Annotated[
         Path | None, typer.Option(help="Directory of a second model, for McNemar's exact test.")
     ] = None,
@@ -42,21 +47,11 @@ def command(
     html_file: Annotated[
         Path | None, typer.Option("--html", help="File for a report with a picture.")
     ] = None,
-    truncation: Annotated[
-        str, typer.Option(help=f"One of {', '.join(get_args(Truncation))}.")
-    ] = "end",
-    head: Annotated[
-        str, typer.Option(help=f"How outputs become scores: {', '.join(get_args(HeadSetting))}.")
-    ] = "auto",
-    max_tokens: Annotated[
-        int, typer.Option(help="Tokens the model sees of a text; 0: what it takes.")
-    ] = 0,
-    window_overlap: Annotated[
-        int, typer.Option(help="Tokens that neighbouring windows share (truncation windows).")
-    ] = 128,
-    threads: Annotated[
-        int, typer.Option(help="Threads that work on the model; 0: the CPUs there are.")
-    ] = 0,
+    truncation: TruncationOption = "end",
+    head: HeadOption = "auto",
+    max_tokens: MaxTokensOption = 0,
+    window_overlap: WindowOverlapOption = 128,
+    threads: ThreadsOption = 0,
     limit: Annotated[int, typer.Option(help="Texts to read; 0: all.", min=0)] = 0,
     labels: Annotated[
         str,
@@ -75,21 +70,10 @@ def command(
     from roberta_sentiment.tools.evaluate.report import render
     from roberta_sentiment.tools.evaluate.run import evaluate
 
-    for file in (json_file, html_file):
-        if file and not file.parent.is_dir():
-            raise DataError(f"the directory of {file} does not exist")
+    require_directories(json_file, html_file)
     for module in ("matplotlib.figure", "jinja2") if html_file else ():
         need(module)
-    settings = Settings.read(
-        {
-            "head": head,
-            "truncation": truncation,
-            "max_tokens": max_tokens,
-            "window_overlap": window_overlap,
-            "threads": threads,
-        },
-        {},
-    )
+    settings = read_settings(truncation, head, max_tokens, window_overlap, threads)
     evaluation = evaluate(
         data,
         open_artifact(*locate(str(model or ""))),
@@ -103,24 +87,14 @@ def command(
         track=_track,
     )
     if json_file:
-        _write(json_file, json.dumps(evaluation.as_json(), indent=2, allow_nan=False) + "\n")
+        write_json(json_file, evaluation.as_json())
     if html_file:
-        _write(html_file, render(evaluation))
+        write_file(html_file, render(evaluation))
     _show(evaluation)
 
 
-def _track(places: Sequence[int], name: str) -> Iterable[int]:
-    return track(places, name, console=Console(stderr=True), transient=True)
-
-
-def _write(path: Path, content: str) -> None:
-    """Write a file whole or not at all."""
-    scratch = path.with_name(f".{path.name}.new")
-    try:
-        scratch.write_text(content, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise DataError(f"{path} can't be written: {error.strerror}") from error
+def _track(positions: Sequence[int], name: str) -> Iterable[int]:
+    return track(positions, name, console=Console(stderr=True), transient=True)
 
 
 def _show(evaluation: Evaluation) -> None:

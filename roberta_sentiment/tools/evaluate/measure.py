@@ -20,7 +20,7 @@ Track = Callable[[Sequence[int], str], Iterable[int]]
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What a model says to n texts, `BATCH` in a call.
+    """Answers of a model to n texts, `BATCH` in a call.
 
     Attributes:
         probabilities: (n, k) float64.
@@ -79,13 +79,13 @@ def latency(classifier: Classifier, texts: Sequence[str], most: int, track: Trac
         most: texts to time, spread evenly over all.
         track: shows the progress.
     """
-    places = np.unique(np.linspace(0, len(texts) - 1, min(most, len(texts))).round().astype(int))
+    positions = np.unique(np.linspace(0, len(texts) - 1, min(most, len(texts))).round().astype(int))
     for text in texts[:WARM_UP]:
         classifier.classify([text])
     times = []
-    for place in track(places.tolist(), "latency"):
+    for position in track(positions.tolist(), "latency"):
         start = time.perf_counter()
-        classifier.classify([texts[place]])
+        classifier.classify([texts[position]])
         times.append(1000 * (time.perf_counter() - start))
     p50, p90, p99 = np.percentile(times, [50, 90, 99])
     return Latency(len(times), float(np.mean(times)), float(p50), float(p90), float(p99))

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from roberta_sentiment.classifier import Probabilities
-from roberta_sentiment.tools.extras import need
 from roberta_sentiment.tools.metrics import Quality
+from roberta_sentiment.tools.output import draw_svg
 
 SCORE_BINS = 20
 RIGHT, WRONG = "#33658a", "#e07a5f"
 
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "scores",
-    "font.size": 9,
-    "text.parse_math": False,
-}
-_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+_STYLE = {"font.size": 9}
 
 
 def draw(
@@ -38,29 +31,26 @@ def draw(
     Raises:
         StartError: matplotlib is not installed.
     """
-    matplotlib, figures = need("matplotlib"), need("matplotlib.figure")
-    with matplotlib.rc_context(_STYLE):
-        figure = figures.Figure(figsize=(11, 3.6), layout="constrained")
+
+    def panels(figure: Any) -> None:
         confusion, reliability, scores = figure.subplots(1, 3)
         _confusion(confusion, labels, quality)
         _reliability(reliability, quality)
         _scores(scores, truth, probabilities)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata=_NO_METADATA)
-    content = text.getvalue()
-    return content[content.index("<svg") :]
+
+    return draw_svg("scores", panels, (11, 3.6), _STYLE)
 
 
 def _confusion(axes: Any, labels: Sequence[str], quality: Quality) -> None:
     counts = np.array(quality.confusion)
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    fractions = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > 0.5 else "black"
+        colour = "white" if fractions[row, column] > 0.5 else "black"
         axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
-    places = range(len(labels))
-    axes.set_xticks(places, labels)
-    axes.set_yticks(places, labels, rotation=90, va="center")
+    ticks = range(len(labels))
+    axes.set_xticks(ticks, labels)
+    axes.set_yticks(ticks, labels, rotation=90, va="center")
     axes.set(title="Confusion", xlabel="predicted", ylabel="true")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from roberta_sentiment.tools.evaluate.picture import draw
 from roberta_sentiment.tools.evaluate.run import Evaluation, Result
-from roberta_sentiment.tools.extras import need
+from roberta_sentiment.tools.output import render_page
 
 SHOWN_FLIPS = 200
 """Flipped texts in the report; the JSON file has them all."""
@@ -49,24 +49,16 @@ def render(evaluation: Evaluation) -> str:
     Raises:
         StartError: jinja2 or matplotlib is not installed.
     """
-    jinja2, markup = need("jinja2"), need("markupsafe")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     model = evaluation.model
     models = [m for m in (model, evaluation.other) if m]
     picture = draw(model.labels, model.quality, evaluation.truth, evaluation.probabilities)
-    html: str = environment.get_template("report.html.jinja").render(
+    return render_page(
+        Path(__file__).with_name("report.html.jinja"),
         facts=evaluation.facts,
         models=models,
         figures=figures(models),
         comparison=evaluation.comparison,
         flips=evaluation.flips[:SHOWN_FLIPS],
         all_flips=len(evaluation.flips),
-        picture=markup.Markup(picture),
+        picture=picture,
     )
-    return html

@@ -133,7 +133,7 @@ def evaluate(
     text_column: str = "",
     label_column: str = "",
     latency_texts: int = LATENCY_TEXTS,
-    track: Track = lambda places, name: places,
+    track: Track = lambda positions, name: positions,
 ) -> Evaluation:
     """Judge a model by a labelled file, of which each text has one label.
 
@@ -224,7 +224,7 @@ def refuse_values(artifact: Artifact, setting: HeadSetting = "auto") -> None:
 
 
 def _order(artifact: Artifact, other: Artifact) -> list[int]:
-    """For each class of the model its place in the other."""
+    """For each class of the model its index in the other."""
     names = [label.lower() for label in other.labels]
     try:
         order = [names.index(label.lower()) for label in artifact.labels]

@@ -57,7 +57,7 @@ def choose(
         listing: what the source holds.
         where: the source in words, for messages.
         file: path of the graph or of the weights, if there is more than one.
-        include_pytorch: take pickles, too.
+        include_pytorch: select pickles, too.
 
     Raises:
         ArtifactError: there is no model among them, or more than one.
@@ -102,7 +102,7 @@ def _named(names: list[str], file: str, where: str) -> str:
 
 
 def _graph(names: list[str], where: str) -> str | None:
-    """The graph that a server would take, else the only one there is."""
+    """The graph that a server would open, else the only one there is."""
     found, candidates = choose_graph(names)
     graphs = candidates or [name for name in names if name.endswith(".onnx")]
     if not found and len(graphs) > 1:
@@ -115,10 +115,10 @@ def _checkpoint(names: list[str], where: str, include_pytorch: bool) -> list[str
     index = [name for name in names if _INDEX.fullmatch(name)]
     safe = [name for name in weights if name.endswith(_SAFE)]
     pickles = _pickles(names)
-    taken = safe + (pickles if include_pytorch else [])
-    if taken:
-        endings = tuple({PurePosixPath(name).suffix for name in taken})
-        return taken + [n for n in index if n.removesuffix(".index.json").endswith(endings)]
+    selected = safe + (pickles if include_pytorch else [])
+    if selected:
+        endings = tuple({PurePosixPath(name).suffix for name in selected})
+        return selected + [n for n in index if n.removesuffix(".index.json").endswith(endings)]
     if pickles:
         raise ArtifactError(f"{where} has its weights as pickles only, {_PICKLES_ONLY}")
     raise ArtifactError(

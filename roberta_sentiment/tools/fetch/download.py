@@ -60,7 +60,7 @@ class Item:
 
 
 class _InterruptedError(Exception):
-    """The transfer ended early and may be taken up again."""
+    """The transfer ended early and may be resumed."""
 
 
 class Session(requests.Session):

@@ -34,7 +34,7 @@ def complete(downloader: Downloader, selection: Selection, source: str, tokenize
         tokenizer: directory or repository that the user names, else empty.
 
     Raises:
-        ArtifactError: nobody has said where they are, or they are not there.
+        ArtifactError: they are named nowhere, or missing.
     """
     path = downloader.directory
     published = _is_published(path / selection.main)
@@ -121,7 +121,7 @@ def refusal(path: Path) -> str:
 
 
 def _structure(graph: Path) -> Structure:
-    """What a graph is made of; a file that is none is dropped, so that it is fetched anew."""
+    """What a graph is made of; a file that is none is dropped, and fetched by the next run."""
     try:
         return read_structure(graph)
     except ArtifactError:

@@ -31,7 +31,7 @@ class Published:
         licence: SPDX identifier.
         locations: where it may be found, the best first.
         tokenizer: hub repository of the tokenizer it was trained with.
-        config: what `config.json` would say, had it been published with one.
+        config: the content of a `config.json`, which was not published with it.
         text, ids, logits: a text, its tokens and the answer that its makers printed.
     """
 

@@ -1,23 +1,31 @@
-"""The command: options, a progress bar, and what is said at the end."""
+"""The command line of `score`: options, a progress bar and a summary."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from roberta_sentiment.model.artifact import locate, open_artifact
-from roberta_sentiment.settings import HeadSetting, Settings, Truncation
 from roberta_sentiment.tools.labelled import TextColumnOption
+from roberta_sentiment.tools.options import (
+    HeadOption,
+    MaxTokensOption,
+    ModelOption,
+    ThreadsOption,
+    TruncationOption,
+    WindowOverlapOption,
+    read_settings,
+)
 
 if TYPE_CHECKING:
-    from roberta_sentiment.tools.score.run import Progress as Told
+    from roberta_sentiment.tools.score.run import Progress as ScoreProgress
 
 SHOWN = 5
-"""Rows put aside that are named on the screen; the file has them all."""
+"""Rejected rows that are shown on the screen; the file has them all."""
 
 
 def command(
@@ -30,63 +38,42 @@ def command(
             help="Ends in .csv or .jsonl; rows that can't be scored go to <output>.rejected.jsonl."
         ),
     ],
-    model: Annotated[
-        Path | None, typer.Option(help="Model directory; by default the embedded model.")
-    ] = None,
+    model: ModelOption = None,
     text_column: TextColumnOption = "",
     prefix: Annotated[
         str, typer.Option(help="Put before the names of the added columns (label, score, ...).")
     ] = "",
-    truncation: Annotated[
-        str, typer.Option(help=f"One of {', '.join(get_args(Truncation))}.")
-    ] = "end",
-    head: Annotated[
-        str, typer.Option(help=f"How outputs become scores: {', '.join(get_args(HeadSetting))}.")
-    ] = "auto",
-    max_tokens: Annotated[
-        int, typer.Option(help="Tokens the model sees of a text; 0: what it takes.")
-    ] = 0,
-    window_overlap: Annotated[
-        int, typer.Option(help="Tokens that neighbouring windows share (truncation windows).")
-    ] = 128,
-    threads: Annotated[
-        int, typer.Option(help="Threads that work on the model; 0: the CPUs there are.")
-    ] = 0,
+    truncation: TruncationOption = "end",
+    head: HeadOption = "auto",
+    max_tokens: MaxTokensOption = 0,
+    window_overlap: WindowOverlapOption = 128,
+    threads: ThreadsOption = 0,
     restart: Annotated[
         bool,
         typer.Option("--restart", help="Forget an interrupted run, replace a finished output."),
     ] = False,
 ) -> None:
-    """Score a file of any length; after an interruption the same command goes on."""
+    """Score a file of any length; after an interruption the same command resumes."""
     from roberta_sentiment.tools.score.run import score
 
-    settings = Settings.read(
-        {
-            "head": head,
-            "truncation": truncation,
-            "max_tokens": max_tokens,
-            "window_overlap": window_overlap,
-            "threads": threads,
-        },
-        {},
-    )
+    settings = read_settings(truncation, head, max_tokens, window_overlap, threads)
     artifact = open_artifact(*locate(str(model or "")))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with _bar(console) as bar:
         task = bar.add_task(data.name, total=None, rows=0)
         shown = 0
 
-        def tell(told: Told) -> None:
+        def on_progress(progress: ScoreProgress) -> None:
             nonlocal shown
-            state = told.state
+            state = progress.state
             if not bar.tasks[0].total:
                 bar.update(task, total=state.identity["input"]["size"])
-                if told.resumed:
-                    console.print(f"going on after line {state.line}", markup=False)
+                if progress.resumed:
+                    console.print(f"resuming after line {state.line}", markup=False)
             bar.update(task, completed=state.offset, rows=state.rows + state.rejected)
-            for row in told.bad[: max(0, SHOWN - shown)]:
+            for row in progress.bad[: max(0, SHOWN - shown)]:
                 console.print(f"line {row.start.line + 1}: {row.reason}", markup=False)
-            shown += len(told.bad)
+            shown += len(progress.bad)
 
         state = score(
             data,
@@ -96,12 +83,12 @@ def command(
             text_column=text_column,
             prefix=prefix,
             restart=restart,
-            tell=tell,
+            on_progress=on_progress,
         )
     console.print(f"{output}: {state.rows} rows, {state.truncated} truncated", markup=False)
     if state.rejected:
         console.print(
-            f"{output}.rejected.jsonl: {state.rejected} rows put aside",
+            f"{output}.rejected.jsonl: {state.rejected} rows rejected",
             style="yellow",
             markup=False,
         )

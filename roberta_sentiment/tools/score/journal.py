@@ -2,7 +2,7 @@
 
 What is written first becomes durable (fsync), then the state that counts it. So whenever a run
 ends, even by kill -9 or a power cut, the next one cuts the part files to the recorded sizes and
-goes on as if nothing had happened.
+resumes as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class State:
 
     Attributes:
         identity: what the output depends on, in groups; a resumed run needs the same.
-        offset, line: place in the input up to which everything is written.
-        output_bytes, rejected_bytes: sizes of the two part files at that place.
-        rows, rejected, truncated: rows written, put aside, and written but cut for the model.
+        offset, line: position in the input up to which everything is written.
+        output_bytes, rejected_bytes: sizes of the two part files at that position.
+        rows, rejected, truncated: rows written, rejected, and written but truncated for the model.
         complete: whether only the renaming is left.
     """
 
@@ -91,7 +91,7 @@ class Journal:
 
         Args:
             lines, bad_lines: appended to the part files.
-            offset, line: place in the input up to which the pieces reach.
+            offset, line: position in the input up to which the chunk reaches.
             counts: added to `rows`, `rejected` and `truncated`.
         """
         for part, piece in zip(self._parts, (lines, bad_lines), strict=True):
@@ -111,7 +111,7 @@ class Journal:
         )
 
     def finish(self) -> None:
-        """Give the files their final names; without rows put aside there is no such file."""
+        """Give the files their final names; without rejected rows there is no such file."""
         files = self._files
         if not self.state.complete:
             self._write(dataclasses.replace(self.state, complete=True))
@@ -144,7 +144,7 @@ class Journal:
 
 @contextmanager
 def open_journal(output: Path, start: State, *, restart: bool = False) -> Iterator[Journal]:
-    """Begin an output, or go on where an earlier run stopped.
+    """Begin an output, or resume where an earlier run stopped.
 
     Args:
         output: final name.
@@ -188,14 +188,14 @@ def _read(path: Path) -> State | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
-            raise DataError(f"{path} was written by another version; --restart begins anew")
+            raise DataError(f"{path} was written by another version; --restart starts over")
         return State(**content)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}") from error
     except (ValueError, TypeError, LookupError, AttributeError):
-        raise DataError(f"{path} is damaged; --restart begins anew") from None
+        raise DataError(f"{path} is damaged; --restart starts over") from None
 
 
 def _refuse_change(earlier: State, start: State, files: Files) -> None:
@@ -208,7 +208,7 @@ def _refuse_change(earlier: State, start: State, files: Files) -> None:
     if others:
         raise DataError(
             f"{files.part} was begun with {' and '.join(others)}; put that back and repeat the "
-            "command, or begin anew with --restart"
+            "command, or start over with --restart"
         )
 
 
@@ -217,7 +217,7 @@ def _cut(part: BinaryIO, recorded: int, path: Path) -> None:
     size = os.fstat(part.fileno()).st_size
     if size < recorded:
         raise DataError(
-            f"{path} has {size} bytes, but {recorded} were written; --restart begins anew"
+            f"{path} has {size} bytes, but {recorded} were written; --restart starts over"
         )
     part.truncate(recorded)
 

@@ -1,4 +1,4 @@
-"""The loop: read a piece of the input, score it, make it durable."""
+"""The loop: read a chunk of the input, score it, make it durable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from roberta_sentiment.tools.score.sink import Sink, render_bad
 CHUNK_ROWS = 256
 """Rows that are scored together and made durable at once."""
 CHUNK_BYTES = 2**20
-"""Bytes of input after which a piece ends in any case."""
+"""Bytes of input after which a chunk ends in any case."""
 
 _START_BYTES = 2**20
 _OPTIONS = ("truncation", "max_tokens", "window_overlap", "batch_tokens")
@@ -30,12 +30,12 @@ _OPTIONS = ("truncation", "max_tokens", "window_overlap", "batch_tokens")
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a run tells after each piece.
+    """State of a run, reported after each chunk.
 
     Attributes:
         state: what is durable by now.
         resumed: whether an earlier run wrote the beginning.
-        bad: rows that were put aside in this piece.
+        bad: rows that were rejected in this chunk.
     """
 
     state: State
@@ -53,12 +53,12 @@ def score(
     prefix: str = "",
     restart: bool = False,
     chunk_rows: int = CHUNK_ROWS,
-    tell: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> State:
     """Score a file of any length in constant memory.
 
     Rows that can't be scored go to `<output>.rejected.jsonl`. Interrupted at any point, the same
-    call goes on after the last finished piece and gives the same bytes as without interruption.
+    call resumes after the last finished chunk and gives the same bytes as without interruption.
 
     Args:
         path: CSV, TSV, JSON lines or plain text; see `open_source`.
@@ -69,7 +69,7 @@ def score(
         prefix: put before the names of the added columns.
         restart: forget an interrupted run and replace a finished output.
         chunk_rows: rows read before they are scored together and made durable.
-        tell: called at the start and after each piece.
+        on_progress: called at the start and after each chunk.
 
     Returns:
         The last state.
@@ -98,10 +98,10 @@ def score(
     }
     start = State(identity, source.start.offset, source.start.line)
     with open_journal(output, start, restart=restart) as journal:
-        tell(Progress(journal.state, journal.resumed))
+        on_progress(Progress(journal.state, journal.resumed))
         if not journal.state.complete:
             classifier = load_classifier(artifact, settings)
-            first = _write_all(source, sink, classifier, journal, chunk_rows, tell)
+            first = _write_all(source, sink, classifier, journal, chunk_rows, on_progress)
             if not journal.state.rows:
                 journal.discard()
                 reason = f"; line {first.start.line + 1}: {first.reason}" if first else ""
@@ -116,9 +116,9 @@ def _write_all(
     classifier: Classifier,
     journal: Journal,
     chunk_rows: int,
-    tell: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None],
 ) -> BadRow | None:
-    """Write what is left; return the first row put aside."""
+    """Write what is left; return the first rejected row."""
     state, first = journal.state, None
     if not state.output_bytes:
         journal.commit(sink.header(), b"", offset=state.offset, line=state.line)
@@ -136,7 +136,7 @@ def _write_all(
             truncated=truncated,
         )
         first = first or next(iter(bad), None)
-        tell(Progress(journal.state, journal.resumed, bad))
+        on_progress(Progress(journal.state, journal.resumed, bad))
     return first
 
 
@@ -155,13 +155,13 @@ def _chunks(rows: Iterator[Row | BadRow], most: int) -> Iterator[list[Row | BadR
 def _score_chunk(
     chunk: Sequence[Row | BadRow], sink: Sink, classifier: Classifier
 ) -> tuple[int, list[BadRow], bytes, int]:
-    """Rows scored, rows put aside, lines of the output, rows cut for the model."""
-    checked = [_fit(row, sink) for row in chunk]
+    """Rows scored, rows rejected, lines of the output, rows cut for the model."""
+    checked = [_check_columns(row, sink) for row in chunk]
     good = [row for row in checked if isinstance(row, Row)]
     try:
         lines, truncated = _render(good, sink, classifier)
     except RequestError:
-        checked = [_readable(row, classifier) for row in checked]
+        checked = [_check_encoding(row, classifier) for row in checked]
         good = [row for row in checked if isinstance(row, Row)]
         lines, truncated = _render(good, sink, classifier)
     bad = [row for row in checked if isinstance(row, BadRow)]
@@ -180,22 +180,22 @@ def _render(rows: Sequence[Row], sink: Sink, classifier: Classifier) -> tuple[by
     return sink.render(rows, predictions), len(predictions.truncated)
 
 
-def _fit(row: Row | BadRow, sink: Sink) -> Row | BadRow:
+def _check_columns(row: Row | BadRow, sink: Sink) -> Row | BadRow:
     reason = sink.unfit(row) if isinstance(row, Row) else None
-    return _aside(row, reason) if isinstance(row, Row) and reason else row
+    return _reject(row, reason) if isinstance(row, Row) and reason else row
 
 
-def _readable(row: Row | BadRow, classifier: Classifier) -> Row | BadRow:
+def _check_encoding(row: Row | BadRow, classifier: Classifier) -> Row | BadRow:
     if isinstance(row, Row):
         try:
             check_text(0, row.text)
             classifier.tokenizer.encode([row.text], classifier.settings.truncation)
         except RequestError as error:
-            return _aside(row, error.message.removeprefix("text 0 "))
+            return _reject(row, error.message.removeprefix("text 0 "))
     return row
 
 
-def _aside(row: Row, reason: str) -> BadRow:
+def _reject(row: Row, reason: str) -> BadRow:
     return BadRow(row.start, row.end, reason, row.raw)
 
 

@@ -18,7 +18,7 @@ _JOINED = "|"
 """Between the labels of a multi-label text."""
 _SOFTMAX = Head()
 DIGITS = 6
-"""Of a probability; what batch mates change by rounding lies beyond."""
+"""Of a probability; rounding in other batches changes only later digits."""
 
 
 class Sink:
@@ -67,7 +67,7 @@ class Sink:
         return _table([[*self._names, *self._added]]) if self.kind == "csv" else b""
 
     def unfit(self, row: Row) -> str | None:
-        """Why a row has no place in the output, if it has none."""
+        """Why a row does not fit the columns of the output, if so."""
         if row.columns.keys() == self._known:
             return None
         common = self._common(row.columns)
@@ -85,8 +85,8 @@ class Sink:
         probabilities = predictions.probabilities
         best, chosen = predictions.best, predictions.chosen
         for i, row in enumerate(rows):
-            told = [best[i], probabilities[i].max(), _JOINED.join(chosen[i])]
-            added = told[: len(self._chosen_columns())]
+            chosen_cells = [best[i], probabilities[i].max(), _JOINED.join(chosen[i])]
+            added = chosen_cells[: len(self._chosen_columns())]
             added += [*probabilities[i], predictions.tokens[i], i in truncated]
             lines.append((row.columns, added))
         if self.kind == "csv":
@@ -113,7 +113,7 @@ class Sink:
 
 
 def render_bad(rows: Sequence[BadRow]) -> bytes:
-    """One JSON line for each row put aside: where it is, why, and what it holds.
+    """One JSON line for each rejected row: where it is, why, and what it holds.
 
     Bytes that are no UTF-8 are shown as in Python; `offset` and `bytes` find the row itself.
     """

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from roberta_sentiment.errors import DataError
-from roberta_sentiment.settings import HeadSetting, Settings
+from roberta_sentiment.settings import Settings
 from roberta_sentiment.text.check import printable
+from roberta_sentiment.tools.options import HeadOption
+from roberta_sentiment.tools.output import write_json
 from roberta_sentiment.tools.verify.result import Result, Status
 from roberta_sentiment.tools.verify.run import CHECKS, verify
 
@@ -22,9 +22,7 @@ _STYLES = {Status.PASSED: "green", Status.FAILED: "bold red", Status.SKIPPED: "y
 
 def command(
     model: Annotated[Path, typer.Argument(help="Model directory.")],
-    head: Annotated[
-        str, typer.Option(help=f"How outputs become scores: {', '.join(get_args(HeadSetting))}.")
-    ] = "auto",
+    head: HeadOption = "auto",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File for the results, for a program.")
     ] = None,
@@ -37,7 +35,7 @@ def command(
             status.update(f"{len(results)} of {len(CHECKS)} checks")
     Console().print(_table(results))
     if json_file is not None:
-        _write(json_file, model, results)
+        write_json(json_file, _as_json(model, results))
     failures = [name for name, result in results.items() if result.status is Status.FAILED]
     if failures:
         errors.print(f"{model} fails: {', '.join(failures)}", style="red", markup=False)
@@ -52,8 +50,8 @@ def _table(results: dict[str, Result]) -> Table:
     return table
 
 
-def _write(file: Path, model: Path, results: dict[str, Result]) -> None:
-    content = {
+def _as_json(model: Path, results: dict[str, Result]) -> dict[str, Any]:
+    return {
         "model": str(model),
         "passed": all(result.status is not Status.FAILED for result in results.values()),
         "checks": [
@@ -66,7 +64,3 @@ def _write(file: Path, model: Path, results: dict[str, Result]) -> None:
             for name, result in results.items()
         ],
     }
-    try:
-        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{file} can't be written: {error.strerror}") from error

@@ -109,12 +109,12 @@ def _frame(special: list[int], config: Mapping[str, Any]) -> dict[str, int | Non
     """Ids of the first and the last special token, by the key that names them in config.json."""
     if len(special) < 2:
         return {}
-    start = next((key for key in ("bos_token_id", "cls_token_id") if _says(config, key)), "")
-    end = next((key for key in ("eos_token_id", "sep_token_id") if _says(config, key)), "")
+    start = next((key for key in ("bos_token_id", "cls_token_id") if _is_set(config, key)), "")
+    end = next((key for key in ("eos_token_id", "sep_token_id") if _is_set(config, key)), "")
     return {key: token for key, token in ((start, special[0]), (end, special[-1])) if key}
 
 
-def _says(config: Mapping[str, Any], key: str) -> bool:
+def _is_set(config: Mapping[str, Any], key: str) -> bool:
     return config.get(key) is not None
 
 
@@ -122,17 +122,17 @@ def check_tables(subject: Subject) -> Result:
     """The embedding tables in the graph have as many rows as config.json says."""
     artifact, structure = subject.artifact, subject.artifact.structure
     ids, own = artifact.signature.ids, structure.packed_positions
-    places = structure.position_rows(ids) if own is None else own + artifact.pad_id + 1
-    rows = {"words": structure.word_rows(ids), "places": places}
+    positions = structure.position_rows(ids) if own is None else own + artifact.pad_id + 1
+    rows = {"words": structure.word_rows(ids), "positions": positions}
     found = {kind: count for kind, count in rows.items() if count is not None}
     if not found:
-        return skipped("no embedding table could be told from the other weights")
-    said = {
+        return skipped("no embedding table can be identified among the weights")
+    expected = {
         "words": ("vocab_size", artifact.config.get("vocab_size")),
-        "places": ("max_position_embeddings", families.position_rows(artifact.config)),
+        "positions": ("max_position_embeddings", families.position_rows(artifact.config)),
     }
     for kind, count in found.items():
-        key, value = said[kind]
+        key, value = expected[kind]
         if value is not None and count != value:
             return failed(
                 f"the graph has {count} rows for {kind}, but config.json says {key} is {value}"

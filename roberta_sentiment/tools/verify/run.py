@@ -81,5 +81,5 @@ def _run(check: Check, subject: Subject) -> Result:
     except SentimentError as error:
         cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
         return failed(f"{error.message}{cause}")
-    except Exception as error:  # whatever is in the directory, the other checks go on
+    except Exception as error:  # whatever is in the directory, the other checks run
         return failed(f"the check itself broke off: {type(error).__name__}: {first_line(error)}")

@@ -72,7 +72,7 @@ def check_batches(subject: Subject) -> Result:
     allowed = batch_tolerance(subject.artifact.precision)
     if not worst <= allowed:
         return failed(
-            f"{seen}, more than {allowed:.0e}: an answer depends on its batch mates. "
+            f"{seen}, more than {allowed:.0e}: an answer depends on the other texts in its batch. "
             '"batch_invariant": false in manifest.json makes the server run each text alone',
             **facts,
         )

@@ -43,7 +43,7 @@ class Subject:
 
     @cached_property
     def width(self) -> int:
-        """Scores that the graph gives for a text, found by a run if the graph does not say."""
+        """Scores that the graph gives for a text, found by a run if it does not declare them."""
         if self.artifact.signature.classes is not None:
             return self.artifact.signature.classes
         ids = np.array([[token for token in range(3) if token != self.artifact.pad_id]])

@@ -1,7 +1,7 @@
 """The Model Zoo's sample data: folders test_data_set_0, ... with inputs and outputs as protobufs.
 
 Those of the published model were once float64 of shape (1, 1, length), with outputs (1, 1, 1, 2)
-(github.com/onnx/models, issue 408); such types and shapes are mended before the comparison.
+(github.com/onnx/models, issue 408); such types and shapes are corrected before the comparison.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def check_test_data(subject: Subject) -> Result:
     folders = sorted(path for path in subject.path.glob(_FOLDERS) if path.is_dir())
     if not folders:
         return skipped(f"the directory has no {_FOLDERS}")
-    worst, mended = 0.0, set()
+    worst, corrected = 0.0, set()
     for folder in folders:
         try:
             rows, expected, changes = _read(folder, subject.width)
         except _UnfitError as error:
             return failed(f"{folder.name}: {error}")
-        mended |= changes
+        corrected |= changes
         answer = subject.classifier.classify_ids(rows).logits
         if answer.shape != expected.shape:
             return failed(f"{folder.name}: {len(answer)} answers, but {len(expected)} expected")
@@ -48,19 +48,19 @@ def check_test_data(subject: Subject) -> Result:
         if not worst <= TOLERANCE:
             return failed(
                 f"{folder.name}: largest difference {worst:.1e}, more than {TOLERANCE:.0e}"
-                f"{_mended(mended)}",
+                f"{_corrections(corrected)}",
                 largest_difference=worst,
             )
     return passed(
-        f"{len(folders)} sets: largest difference {worst:.1e}{_mended(mended)}",
+        f"{len(folders)} sets: largest difference {worst:.1e}{_corrections(corrected)}",
         sets=len(folders),
         largest_difference=worst,
-        mended=sorted(mended),
+        corrected=sorted(corrected),
     )
 
 
 def _read(folder: Path, width: int) -> tuple[list[list[int]], Array, set[str]]:
-    """Rows of ids without padding, the logits expected, and what had to be mended."""
+    """Rows of ids without padding, the logits expected, and what had to be corrected."""
     inputs = [_tensor(path) for path in sorted(folder.glob("input_*.pb"), key=_number)]
     outputs = [_tensor(path) for path in sorted(folder.glob("output_*.pb"), key=_number)]
     if not inputs or not outputs:
@@ -117,5 +117,5 @@ def _flat(values: Array, last: tuple[int, ...], changes: set[str]) -> Array:
     return values.reshape(-1, *last)
 
 
-def _mended(changes: set[str]) -> str:
-    return f" (mended: {', '.join(sorted(changes))})" if changes else ""
+def _corrections(changes: set[str]) -> str:
+    return f" (corrected: {', '.join(sorted(changes))})" if changes else ""

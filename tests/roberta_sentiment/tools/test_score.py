@@ -52,7 +52,7 @@ def run(path: Path, output: Path, artifact: Artifact, **options: Any) -> State:
 
 
 def rejected(output: Path) -> list[dict[str, Any]]:
-    """Rows put aside."""
+    """Rejected rows."""
     lines = Path(f"{output}.rejected.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
@@ -122,7 +122,7 @@ def test_a_table_can_be_read_on_from_the_end_of_any_row(
         "json NaN", "json infinity", "json depth", "json encoding", "text empty", "text long",
     ],
 )  # fmt: skip
-def test_a_bad_row_is_put_aside_with_its_line_and_its_reason(
+def test_a_bad_row_is_rejected_with_its_line_and_its_reason(
     tmp_path: Path, name: str, content: bytes, line: int, reason: str
 ) -> None:
     """And the row after it is read as if nothing had been."""
@@ -179,7 +179,7 @@ def test_a_quote_that_is_never_closed_does_not_swallow_the_file(tmp_path: Path) 
 def test_a_file_that_is_no_table_of_texts_is_refused(
     tmp_path: Path, name: str, content: bytes | None, words: str
 ) -> None:
-    """At once, and not with a million rows put aside."""
+    """At once, and not with a million rejected rows."""
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=words):
@@ -240,7 +240,7 @@ def test_json_lines_keep_their_values(tmp_path: Path, toy_artifact: Artifact) ->
 
 
 def test_json_lines_to_a_table(tmp_path: Path, toy_artifact: Artifact) -> None:
-    """The first row names the columns; a row with others is put aside, since it has no place."""
+    """The first row names the columns; a row with others is rejected, since it does not fit."""
     path, output = tmp_path / "in.jsonl", tmp_path / "out.csv"
     path.write_text(
         '{"id": 1, "text": "good", "x": [null]}\n{"text": "bad"}\n'
@@ -258,7 +258,7 @@ def test_json_lines_to_a_table(tmp_path: Path, toy_artifact: Artifact) -> None:
     ] == [(row["line"], row["reason"]) for row in rejected(output)]
 
 
-def test_a_row_put_aside_can_be_found_again(tmp_path: Path, toy_artifact: Artifact) -> None:
+def test_a_rejected_row_can_be_found_again(tmp_path: Path, toy_artifact: Artifact) -> None:
     """By its bytes, even if they are no text."""
     path, output = tmp_path / "in.txt", tmp_path / "out.csv"
     path.write_bytes("é\ngood\nb\xffd\nbad\n".encode("latin-1").replace(b"\xe9", "é".encode()))
@@ -269,7 +269,7 @@ def test_a_row_put_aside_can_be_found_again(tmp_path: Path, toy_artifact: Artifa
     assert 4 == len(output.read_text(encoding="utf-8").splitlines())
 
 
-def test_a_text_that_the_model_refuses_is_put_aside(tmp_path: Path, toy_artifact: Artifact) -> None:
+def test_a_text_that_the_model_refuses_is_rejected(tmp_path: Path, toy_artifact: Artifact) -> None:
     """With truncation "error" a long text must not stop the run, nor cost its neighbours theirs."""
     path, output = tmp_path / "in.txt", tmp_path / "out.csv"
     path.write_text("good\n" + "film " * 40 + "\nbad\n")
@@ -508,7 +508,7 @@ def test_a_run_is_not_continued_with_another_model(
 def test_a_finished_output_is_not_overwritten_by_accident(
     tmp_path: Path, toy_artifact: Artifact
 ) -> None:
-    """Hours of work; when it is replaced on purpose, rows put aside before are gone too."""
+    """Hours of work; when it is replaced on purpose, rejected rows before are gone too."""
     path, output = tmp_path / "in.txt", tmp_path / "out.csv"
     path.write_text("good\n\n")
     run(path, output, toy_artifact)
@@ -589,13 +589,13 @@ def test_a_failing_model_stops_the_run_and_can_be_mended(
 def test_the_command_says_what_it_did(
     tmp_path: Path, toy_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """How many rows, how many of them cut, and which were put aside and why."""
+    """How many rows, how many of them cut, and which were rejected and why."""
     path, output = tmp_path / "in.csv", tmp_path / "out.csv"
     path.write_text("text\n" + "good\n" * 3 + "film " * 40 + "\n" + "a,b\n" * 9)
     command(path, output, model=toy_path)
     words = capfd.readouterr().err
     assert "out.csv: 4 rows, 1 truncated" in " ".join(words.split())
-    assert "rejected.jsonl: 9 rows put aside" in " ".join(words.split())
+    assert "rejected.jsonl: 9 rows rejected" in " ".join(words.split())
     assert "line 6: 2 columns, expected 1 (text)" in words
     assert 5 == words.count("expected 1")
     path.write_text("text\nfilm film film film good\n")

@@ -106,7 +106,7 @@ def test_the_published_graph_passes(tmp_path: Path) -> None:
     """Old names, no mask, weights under numbers: still a model, and its tables are found."""
     found = results(zoo.write(tmp_path / "model"))
     assert {} == {n: r.message for n, r in found.items() if r.status is Status.FAILED}
-    assert {"words": 50265, "places": 514} == found["embedding tables"].facts
+    assert {"words": 50265, "positions": 514} == found["embedding tables"].facts
     batched = found["batched equals alone"]
     assert figure(batched, "runs") < figure(batched, "rows"), "nothing shared a run"
 
@@ -275,7 +275,7 @@ def test_a_position_table_of_another_size(model: Path, said: int) -> None:
     edit_json(model / "config.json", max_position_embeddings=said)
     found = failures(model)
     assert {"embedding tables"} == found.keys()
-    assert f"{POSITIONS} rows for places" in found["embedding tables"]
+    assert f"{POSITIONS} rows for positions" in found["embedding tables"]
 
 
 def test_scores_that_are_not_finite(model: Path) -> None:
@@ -380,7 +380,7 @@ def test_sample_data_of_the_published_graph(tmp_path: Path) -> None:
     found = results(path)["sample data"]
     assert Status.PASSED is found.status, found.message
     assert ["float64 inputs", "float64 outputs", "shape (1, 1, 1, 2)", "shape (1, 1, 7)"] == (
-        found.facts["mended"]
+        found.facts["corrected"]
     )
     assert 1e-4 > figure(found, "largest_difference")
 
