@@ -47,7 +47,7 @@ class Graph:
     Attributes:
         models: in the order of the graph's children.
         router: the node that chooses; None takes the only one that chose a child.
-        ports: model by the port of its node, as the executor's own errors name it.
+        ports: model by the port of its node, as the executor's errors name it.
     """
 
     models: tuple[Model, ...]
@@ -131,7 +131,7 @@ def parse_models(given: Sequence[str]) -> tuple[Model, ...]:
         except ValueError:
             raise DataError(f"{item!r}: the share is no number") from None
     if len({model.name for model in models}) < len(models) or not all(m.name for m in models):
-        raise DataError("every model needs a name of its own")
+        raise DataError("every model needs a name, different from the others")
     if len({"=" in item for item in given}) > 1:
         raise DataError("give a share to every model or to none")
     if not all(0 < model.share < float("inf") for model in models):

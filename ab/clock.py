@@ -1,4 +1,4 @@
-"""Time, in one place, so that tests need not wait."""
+"""The clock of a run, which tests replace by one that need not wait."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ BAD_ANSWER = "bad answer"
 """Outcome of a request whose answer can't be counted; the others are in `ab.transport.reply`."""
 
 INTERRUPTED = "interrupted"
-"""Outcome of a try during which the run was killed; nobody knows what came of it."""
+"""Outcome of a try during which the run was killed; its outcome is unknown."""
 
 
 FailedTry = Mapping[str, str | None]
@@ -58,7 +58,7 @@ class Run:
         data: `name` and `sha256` of the file of reviews, and `reviews`, how many will be sent.
         labels: names of the classes.
         models: `name` and `share` of each model, in the order of the graph's children.
-        router: graph node that chooses; None when the answers tell.
+        router: graph node that chooses; None when the answers name it.
         seed: of the order.
         rate: requests a second; 0 is as fast as possible.
         concurrency: requests at once.
@@ -94,7 +94,7 @@ class Request:
 
     Attributes:
         id: of the review.
-        puid: of the last try; each has one of its own, and an answer with another is not its.
+        puid: of the last try; each try has another, and its answer must carry it.
         sha256: of the text.
         text: the review, if the run keeps texts.
         truth: label; None when it is not known yet.

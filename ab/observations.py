@@ -114,7 +114,7 @@ class RequestTotals:
 class Observations:
     """What a record says, each review counted once.
 
-    The unit is the first draw. A later try of a review draws anew, so whatever answers it may be
+    The unit is the first draw. A later try of a review draws again, so its answer may be that of
     another model than the one that failed: counted, the texts would move from the failing model to
     the healthy one. With a single model there is nothing to draw, and later answers count.
 

@@ -26,7 +26,7 @@ def svg(name: str, draw: Callable[[Axes], None], height: float, width: float = 7
     return draw_svg(name, lambda figure: draw(figure.subplots()), (width, height), _STYLE)
 
 
-def bar(axes: Axes, interval: Interval, place: float, colour: str) -> None:
+def bar(axes: Axes, interval: Interval, y: float, colour: str) -> None:
     """A dot with its interval; an open end has no cap."""
     value = interval.value
     if value is None:
@@ -34,15 +34,15 @@ def bar(axes: Axes, interval: Interval, place: float, colour: str) -> None:
     low = value if interval.low is None else interval.low
     high = value if interval.high is None else interval.high
     errors: Any = [[max(0.0, value - low)], [max(0.0, high - value)]]
-    axes.errorbar([value], [place], xerr=errors, fmt="o", color=colour, capsize=4)
+    axes.errorbar([value], [y], xerr=errors, fmt="o", color=colour, capsize=4)
 
 
 def accuracy(models: Sequence[tuple[str, Interval, str]]) -> str:
     """Accuracy of every model with its interval: name, interval and colour of each."""
 
     def draw(axes: Axes) -> None:
-        for place, (_, interval, colour) in enumerate(models):
-            bar(axes, interval, place, colour)
+        for y, (_, interval, colour) in enumerate(models):
+            bar(axes, interval, y, colour)
         axes.set_yticks(range(len(models)), [name for name, *_ in models])
         axes.set_ylim(len(models) - 0.5, -0.5)
         axes.set_xlabel("accuracy, with its 95 % interval")

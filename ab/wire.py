@@ -12,20 +12,20 @@ Message = dict[str, Any]
 _KEPT_TAGS = ("model_name", "model_version", "precision")
 
 
-class BadAnswer(Exception):  # noqa: N818  it is no error of ours but a finding
+class BadAnswer(Exception):  # noqa: N818  a finding, not an error of ours
     """An answer that can't be counted; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a model said to one text.
+    """The answer of a model to one text.
 
     Attributes:
         names: labels, in the order of the scores.
         scores: probability by label.
         path: node name to image, `meta.requestPath`.
         routing: router name to child index, `meta.routing`.
-        tags: model name, version and precision, where the model tells them.
+        tags: model name, version and precision, where the model gives them.
     """
 
     names: tuple[str, ...]
@@ -114,7 +114,7 @@ def build_feedback(
         truth: label.
         reward: Seldon's own counters skip a reward of 0.
         text: of the request; None when it is not known any more.
-        routing: sent in place of what the answer had.
+        routing: sent instead of that of the answer.
         puid: of the request, by which a log joins the feedback to its prediction.
     """
     response = {

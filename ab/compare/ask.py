@@ -100,7 +100,7 @@ class EndpointClient:
         if len(self.names) > 1 and name is None:
             raise AnalysisError(
                 f"at {self.url} several models answer ({', '.join(self.names)}); "
-                "give an endpoint of one model, such as its predictor's own service"
+                "give an endpoint of one model, such as the service of its predictor"
             )
         in_order = {r.id: self.answers[r.id] for r in reviews if r.id in self.answers}
         return ModelAnswers(name or next(iter(self.names), "") or "model", in_order)

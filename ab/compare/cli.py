@@ -1,4 +1,4 @@
-"""The command: where the answers come from, and what is written."""
+"""The command `compare`: options, tables and files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def command(
         Path | None,
         typer.Option(help="Reviews to send; for records without texts, where to find these."),
     ] = None,
-    name_a: Annotated[str | None, typer.Option(help="Name of A; by default as it says.")] = None,
+    name_a: Annotated[str | None, typer.Option(help="Name of A, else from its answers.")] = None,
     name_b: Annotated[str | None, typer.Option(help="Name of B.")] = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,

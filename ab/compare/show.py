@@ -117,7 +117,7 @@ def known_first(comparison: PairedComparison) -> list[Disagreement]:
 
 
 def cells(each: Disagreement) -> tuple[str, str, str, str, str]:
-    """Review, truth, what A and B said, text."""
+    """Review, truth, the answers of A and B, text."""
     return (
         each.id,
         each.truth or "?",

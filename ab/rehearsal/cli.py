@@ -1,4 +1,4 @@
-"""The command `rehearse`: the whole A/B test of a manifest on this machine."""
+"""The command `rehearse`: the whole A/B test of a manifest on one machine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def command(
         Path, typer.Option(help="SeldonDeployment with a RANDOM_ABTEST node.")
     ] = ROOT / "deploy" / "ab-test.yaml",
     reviews: Annotated[
-        Path | None, typer.Option(help="Labelled reviews; by default SST-2 dev, else our own.")
+        Path | None,
+        typer.Option(help="Labelled reviews; by default SST-2 dev, else the project's."),
     ] = None,
     limit: Annotated[int, typer.Option(help="Reviews at most.", min=1)] = 300,
     output: Annotated[Path, typer.Option(help="Folder of record and report.")] = ROOT

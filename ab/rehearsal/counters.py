@@ -1,4 +1,4 @@
-"""The models' own counts of feedback against those of the record."""
+"""Counts of feedback on the models' metrics ports against those of the record."""
 
 from __future__ import annotations
 

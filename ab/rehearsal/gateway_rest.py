@@ -242,7 +242,7 @@ def _succeeded(payload: Payload) -> Response:
 
 
 def _failed(status: int, body: bytes) -> Response:
-    """Without a type of its own, Go guesses one from what is in the body."""
+    """Without a content type Go guesses one from the body."""
     headers = {"Content-Type": _PLAIN} if body else {}
     return _response(status, go.escape_html(body), headers)
 

@@ -1,4 +1,4 @@
-"""What Go's libraries read and write otherwise than Python's: JSON, and words for errors."""
+"""Where Go's libraries differ from Python's: JSON, and the text of errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def escape_html(text: bytes) -> bytes:
 
 
 def connection_refused(host: str, port: int) -> str:
-    """What Go says of a port that nobody listens on."""
+    """Go's error for a port that nobody listens on."""
     return f"dial tcp {socket.gethostbyname(host)}:{port}: connect: connection refused"
 
 

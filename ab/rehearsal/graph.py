@@ -1,7 +1,7 @@
-"""The graph of a predictor, and the way of a message through it.
+"""The graph of a predictor, and the path of a message through it.
 
 Follows executor/predictor/predictor_process.go of Seldon Core 1.19. REST and gRPC take the same
-way; what differs between them is in `NodeClient`.
+path; what differs between them is in `NodeClient`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Node:
 
     Attributes:
         name: of the node and its container.
-        type: MODEL, ROUTER, or empty: a node without a container of its own.
+        type: MODEL, ROUTER, or empty: a node without a container.
         host: where the container listens; empty without one.
         http_port: REST port.
         grpc_port: gRPC port.
@@ -121,7 +121,7 @@ def _read_node(unit: Mapping[str, Any], images: Mapping[str, str]) -> Node:
     if kind not in _KNOWN_TYPES or unit.get("methods"):
         raise DataError(
             f"node {name} is {kind or 'made of methods'}; the stand-in executor knows MODEL, "
-            "ROUTER and RANDOM_ABTEST, use Seldon's own for other graphs"
+            "ROUTER and RANDOM_ABTEST, use Seldon's executor for other graphs"
         )
     endpoint = unit.get("endpoint") or {}
     return Node(
@@ -186,7 +186,7 @@ def choice_in(message: prediction_pb2.SeldonMessage) -> int:
 
 
 class Traversal[Message]:
-    """The way of one message through the graph.
+    """One message on its path through the graph.
 
     Args:
         predictor: whose graph it is.

@@ -21,7 +21,7 @@ from ab.rehearsal.graph import ALL_CHILDREN, GraphError, Node, PanicError, choic
 
 
 class Payload(NamedTuple):
-    """A body on its way.
+    """The body of a request or an answer.
 
     Attributes:
         body: as it came.

@@ -1,4 +1,4 @@
-"""The command: options, tables, and the files that are written."""
+"""The command `report`: options, tables and files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def command(
         float, typer.Option(help="Probability of a verdict to plan for.", min=0.5, max=0.99)
     ] = TestPlan.power,
 ) -> None:
-    """Tell which model of a record is better, how sure that is, and what else matters."""
+    """Show which model of a record is better, how certain that is, and what else matters."""
     require_directories(json_file, html_file)
     content = read_record(record)
     analysis = analyse(content, TestPlan(margin, alpha, power), parse_models(models or []))

@@ -37,7 +37,7 @@ def sequence(comparison: Comparison, margin: float) -> str:
     def draw(axes: Axes) -> None:
         axes.axhspan(-100 * margin, 100 * margin, color="#dddddd", label="too small to matter")
         axes.axhline(0, color="grey", linewidth=0.8)
-        axes.fill_between(n, low, high, color=COLOURS[0], alpha=0.3, label="can be the truth")
+        axes.fill_between(n, low, high, color=COLOURS[0], alpha=0.3, label="fits the data")
         axes.plot(n, low, color=COLOURS[0])
         axes.plot(n, high, color=COLOURS[0])
         if comparison.sequential.decided_at is not None:
@@ -57,7 +57,7 @@ def reliability(analysis: Analysis) -> str:
     """How often a score is right, by the score."""
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
+        axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="well calibrated")
         lowest = 1.0
         for model in analysis.models:
             bins = [each for each in model.reliability if each.texts]
@@ -84,8 +84,8 @@ def latency(analysis: Analysis) -> str:
     def draw(axes: Axes) -> None:
         width = 0.8 / len(analysis.models)
         for i, model in enumerate(analysis.models):
-            for place, rank in enumerate(ranks):
-                y = place + (i - (len(analysis.models) - 1) / 2) * width
+            for row, rank in enumerate(ranks):
+                y = row + (i - (len(analysis.models) - 1) / 2) * width
                 bar(axes, _in_millis(model.latency_s[rank]), y, _colour(analysis, model))
             axes.plot([], [], "o", color=_colour(analysis, model), label=model.name)
         axes.set_yticks(range(len(ranks)), [f"p{rank}" for rank in ranks])
@@ -109,9 +109,9 @@ def confusion(analysis: Analysis, model: ModelFigures) -> str:
             colour = "white" if shares[row, column] > 0.5 else "black"
             text = f"{count:,} ({shares[row, column]:.0%})"
             axes.text(column, row, text, ha="center", va="center", color=colour)
-        places = range(len(analysis.labels))
-        axes.set_xticks(places, analysis.labels)
-        axes.set_yticks(places, analysis.labels, rotation=90, va="center")
+        ticks = range(len(analysis.labels))
+        axes.set_xticks(ticks, analysis.labels)
+        axes.set_yticks(ticks, analysis.labels, rotation=90, va="center")
         axes.set(title=model.name, xlabel="predicted", ylabel="true")
 
     side = 1.4 + 0.7 * len(analysis.labels)

@@ -86,7 +86,7 @@ def _flaw(analysis: Analysis, comparison: Comparison) -> str | None:
 
 
 def _explained(analysis: Analysis) -> str:
-    """The model whose share fits if all failed tries without a known model were its own."""
+    """The model whose share fits if it had caused all failures without a known model."""
     split, unknown = analysis.split, sum(analysis.totals.unknown_errors.values())
     for i, model in enumerate(analysis.models):
         tries = [seen + unknown * (i == j) for j, seen in enumerate(split.observed)]

@@ -1,4 +1,4 @@
-"""The command: options, progress bar and what is said at the end."""
+"""The command `run`: options, progress bar and summary."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def command(
         Path | None, typer.Option(help="Take models, shares and router from its RANDOM_ABTEST.")
     ] = None,
     router: Annotated[
-        str | None, typer.Option(help="Graph node that chooses, where several do or none tells.")
+        str | None,
+        typer.Option(help="Graph node that chooses, if the answers do not show it."),
     ] = None,
     labels: Labels = LABELS,
     text_column: TextColumnOption = "",

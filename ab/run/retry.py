@@ -28,8 +28,8 @@ class Retries:
             tried: tries so far, at least 1.
             reply: the end of the last.
 
-        The server's own wish counts; without one the pause doubles, less up to half by chance, so
-        that callers that failed together don't come back together.
+        Retry-After counts; without it the pause doubles, with jitter, so that callers that failed
+        together don't return together.
         """
         if reply.is_final or tried >= self.tries:
             return None

@@ -119,7 +119,7 @@ class Session:
         )
 
     def execute(self, on_progress: OnProgress) -> Result:
-        """Do what is left; Ctrl-C and SIGTERM end it after the requests that are on their way."""
+        """Do what is left; Ctrl-C and SIGTERM end it after the running requests."""
         options = self._options
         with (
             Journal(options.record) as journal,

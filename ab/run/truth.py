@@ -25,7 +25,7 @@ class Matched:
         label: truth.
         text: of the review, when the file of truths or the record has it.
         is_new: whether the record does not hold this truth yet.
-        is_due: whether its feedback has not been on its way yet.
+        is_due: whether its feedback is still to be sent.
     """
 
     line: Event

@@ -169,13 +169,13 @@ def _test(kinds: Counts, n_kinds: int, gains: Gains, alpha: float) -> Sequential
 
 def _hull(n: int, grid: Floats, alive: npt.NDArray[np.bool_]) -> Look:
     """Ends are the next rejected points outside, so the interval is never too short."""
-    places = np.flatnonzero(alive)
-    if not len(places):
+    indices = np.flatnonzero(alive)
+    if not len(indices):
         return Look(n, 1.0, -1.0)
     return Look(
         n,
-        float(max(-1.0, grid[places[0]] - _GRID)),
-        float(min(1.0, grid[places[-1]] + _GRID)),
+        float(max(-1.0, grid[indices[0]] - _GRID)),
+        float(min(1.0, grid[indices[-1]] + _GRID)),
     )
 
 

@@ -17,14 +17,14 @@ class Outcome(enum.StrEnum):
     UNREACHABLE = "unreachable"
     """No connection: the server did not see the request."""
     REFUSED = "refused"
-    """The server had no room or was not ready, and says so: it did not execute the request."""
+    """The server says that it is overloaded or not ready: it did not execute the request."""
     REJECTED = "rejected"
     """The request is wrong; sending it again changes nothing."""
     FAILED = "failed"
     """An error of the server or of a proxy: the request may have been executed."""
     TIMEOUT = "timeout"
     CUT = "cut"
-    """The connection broke after the request was on its way, or the answer is damaged."""
+    """The connection broke after the request was sent, or the answer is damaged."""
 
 
 _NOT_EXECUTED = frozenset({Outcome.UNREACHABLE, Outcome.REFUSED, Outcome.REJECTED})
@@ -41,7 +41,7 @@ class Reply:
         message: what came back in its JSON form; empty without JSON.
         detail: what went wrong, for people.
         retry_after: seconds the server asks to wait. Over gRPC, and through Seldon's executor also
-            over REST, that gets lost on the way.
+            over REST, that header is lost.
     """
 
     outcome: Outcome
@@ -67,13 +67,13 @@ class Reply:
 
 
 class Transport(Protocol):
-    """A way to one endpoint, usable from several threads."""
+    """A connection to one endpoint, usable from several threads."""
 
     def predict(self, message: Message) -> Reply:
         """Send a request."""
 
     def feedback(self, message: Message) -> Reply:
-        """Send feedback. Its answer has no meaning of its own: the executor may echo the body."""
+        """Send feedback. Its answer means nothing: the executor may echo the body."""
 
     def forget(self) -> None:
         """Drop this thread's connections: another request's answer may still come over them."""

@@ -90,9 +90,9 @@ def _of_response(response: requests.Response, *, needs_body: bool) -> Reply:
         if body is None and needs_body:
             return Reply(Outcome.CUT, status, detail="the answer is no JSON object")
         return Reply(Outcome.ANSWERED, status, body or {})
-    told = body.get("status") if body else None
-    reason = str(told.get("reason", "")) if isinstance(told, dict) else ""
-    info = str(told.get("info", "")) if isinstance(told, dict) else response.text
+    failure = body.get("status") if body else None
+    reason = str(failure.get("reason", "")) if isinstance(failure, dict) else ""
+    info = str(failure.get("info", "")) if isinstance(failure, dict) else response.text
     wait = retry_after(response.headers.get("Retry-After"), time.time())
     detail = " ".join(f"{reason} {info}".split())[:_DETAIL]
     return Reply(_outcome(response.status_code, reason, wait), status, body or {}, detail, wait)

@@ -37,7 +37,7 @@ def test_each_sign_is_read(meta: dict[str, Any], model: str, by: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("meta", "told"),
+    ("meta", "message"),
     [
         ({}, "nothing in the answer names a declared model"),
         ({"routing": {"ab": -1}}, "nothing in the answer"),
@@ -47,11 +47,11 @@ def test_each_sign_is_read(meta: dict[str, Any], model: str, by: str) -> None:
         ({"routing": {"ab": 0, "cd": 1}}, "nothing in the answer"),
     ],
 )
-def test_what_does_not_tell_is_no_model(meta: dict[str, Any], told: str) -> None:
+def test_what_does_not_tell_is_no_model(meta: dict[str, Any], message: str) -> None:
     """An answer of an unknown model counts for none."""
     found = GRAPH.attribute(answer(**meta))
     assert found.model is None
-    assert told in found.by
+    assert message in found.by
 
 
 def test_the_router_settles_several_choices() -> None:

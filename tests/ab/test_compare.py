@@ -57,7 +57,7 @@ def test_each_text_is_counted_by_who_was_right(tmp_path: Path) -> None:
     assert verdict(found).startswith("b beats a on these texts, by ")
 
 
-def test_the_texts_they_disagree_on_are_told(tmp_path: Path) -> None:
+def test_the_texts_they_disagree_on_are_reported(tmp_path: Path) -> None:
     """People learn from them more than from any figure."""
     found = compared(side(tmp_path, "a", [3]), side(tmp_path, "b", [4]))
     assert [
@@ -69,7 +69,7 @@ def test_the_texts_they_disagree_on_are_told(tmp_path: Path) -> None:
 
 
 def test_texts_missing_in_the_records_come_from_the_reviews(tmp_path: Path) -> None:
-    """`ab run` keeps no texts unless it is told to."""
+    """`ab run` keeps no texts unless asked."""
     a, b = side(tmp_path, "a", [3], text=None), side(tmp_path, "b", [], text=None)
     found = compared(a, b, **{"000003": "from the file"})
     assert ["from the file"] == [d.text for d in found.disagreements]
@@ -84,7 +84,7 @@ def test_a_text_that_only_one_answered_counts_for_nothing(tmp_path: Path) -> Non
     assert "It holds for the texts that both answered" in verdict(found)
 
 
-def test_without_truths_only_disagreement_can_be_told(tmp_path: Path) -> None:
+def test_without_truths_only_disagreement_is_known(tmp_path: Path) -> None:
     """It is what a shadow test has on its first day."""
     a, b = side(tmp_path, "a", [3], truth=None), side(tmp_path, "b", [], truth=None)
     found = compared(a, b)
@@ -161,7 +161,7 @@ def test_two_services_are_asked_for_every_text(
 
 
 def test_a_text_is_no_part_of_the_page_s_code(tmp_path: Path) -> None:
-    """Reviews come from strangers."""
+    """Reviews are written by people unknown to us."""
     a = side(tmp_path, "a", [3], text="<script>alert(1)</script>")
     b = side(tmp_path, "b", [], text="<script>alert(1)</script>")
     page = render(compared(a, b))
@@ -189,7 +189,7 @@ def test_a_dead_endpoint_is_named_in_a_sentence(tmp_path: Path, service: Service
     ],
     ids=["mixed", "no reviews", "not a table"],
 )
-def test_wrong_arguments_are_told_before_any_work(arguments: list[str], message: str) -> None:
+def test_wrong_arguments_are_reported_before_any_work(arguments: list[str], message: str) -> None:
     """One sentence each."""
     result = run_ab("compare", *arguments)
     assert 1 == result.code

@@ -62,7 +62,7 @@ def healthy(name: str) -> Script:
 
 @contextmanager
 def dead(name: str) -> Iterator[Node]:
-    """Nobody listens."""
+    """No process listens."""
     http_port, grpc_port = free_ports(2)
     yield Node(name, "MODEL", "localhost", http_port, grpc_port)
 
@@ -169,5 +169,5 @@ def test_feedback_carries_its_puid_through_the_executor(tmp_path: Path, scheme: 
         execute(given)
     name = "Seldon-Puid" if scheme == "rest" else "seldon-puid"
     asked = sorted(headers[name] for path, headers in script.calls if "redict" in path)
-    told = sorted(headers[name] for path, headers in script.calls if "eedback" in path)
-    assert asked == told == sorted(line["puid"] for line in lines(given, "request").values())
+    fed_back = sorted(headers[name] for path, headers in script.calls if "eedback" in path)
+    assert asked == fed_back == sorted(line["puid"] for line in lines(given, "request").values())

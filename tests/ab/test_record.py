@@ -63,7 +63,7 @@ def test_a_record_has_one_writer(tmp_path: Path) -> None:
         Journal(tmp_path / "r")
 
 
-def test_torn_and_damaged_lines_are_told_apart(tmp_path: Path) -> None:
+def test_torn_and_damaged_lines_are_distinguished(tmp_path: Path) -> None:
     """A crash explains a line cut short before a restart; nothing explains one in the middle."""
     path = write(tmp_path / "r", run_line(2, SHARES), answer(1, "a"))
     before = path.read_bytes()
@@ -99,7 +99,7 @@ def test_reviews_are_read_from_every_form(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "text\tlabel\ngood\tfine\n",
@@ -112,11 +112,11 @@ def test_reviews_are_read_from_every_form(tmp_path: Path, suffix: str) -> None:
         ("text\n", "holds no rows"),
     ],
 )
-def test_wrong_reviews_are_told_by_row(tmp_path: Path, text: str, told: str) -> None:
+def test_wrong_reviews_are_reported_by_row(tmp_path: Path, text: str, message: str) -> None:
     """A run that stops in the middle for a typo in row 9,000 wastes a day."""
     path = tmp_path / "reviews.tsv"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_reviews(path, LABELS)
 
 

@@ -30,7 +30,7 @@ def test_models_and_shares_come_from_the_manifest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ('value: "0.5"', 'value: "70"', "ratioA is '70'"),
         ("- name: ratioA", "- name: ratio", "must have the one parameter ratioA"),
@@ -42,14 +42,14 @@ def test_models_and_shares_come_from_the_manifest() -> None:
     ids=["over 1", "another name", "two parameters", "no router", "not YAML"],
 )  # fmt: skip
 def test_a_node_that_would_split_otherwise_is_refused(
-    tmp_path: Path, old: str, new: str, told: str
+    tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     """Seldon takes these without a word and splits in another way than the file says."""
     text = MANIFEST.read_text(encoding="utf-8")
     assert old in text
     path = tmp_path / "manifest.yaml"
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(DataError, match=re.escape(told)):
+    with pytest.raises(DataError, match=re.escape(message)):
         read_ab_test(path)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from ab.attribution import Model
 from ab.errors import AnalysisError, RecordError
-from ab.events import truth
+from ab.events import mark, truth
 from ab.record import Content, Event, read_record
 from ab.report.analysis import Analysis, analyse
 from ab.report.rows import split_rows
@@ -140,8 +140,8 @@ def test_texts_do_not_move_from_a_failing_model_to_the_healthy_one(
     assert Finding.INVALID == verdict.finding
     assert "were all of roberta, the split would fit" in verdict.reasons[0]
     assert "no" == dict(split_rows(analysis))["does the split fit"]
-    (told,) = [w for w in warnings(analysis) if "first tries failed" in w]
-    assert told.startswith("47 first tries failed (cut 47) at a model that nothing names")
+    (message,) = [w for w in warnings(analysis) if "first tries failed" in w]
+    assert message.startswith("47 first tries failed (cut 47) at a model that nothing names")
 
 
 def test_failures_count_for_the_model_that_failed(analysed: Callable[..., Analysis]) -> None:
@@ -165,7 +165,7 @@ def test_failures_count_for_the_model_that_failed(analysed: Callable[..., Analys
     )
 
 
-def test_few_failures_are_told_and_forbid_nothing(analysed: Callable[..., Analysis]) -> None:
+def test_few_failures_are_reported_and_forbid_nothing(analysed: Callable[..., Analysis]) -> None:
     """A verdict stands beside the warning."""
     events = records.simulated(600, {"lexicon": 0.65, "roberta": 0.85})
     events[4]["failed"] = [records.failed_try("timeout")]
@@ -215,7 +215,18 @@ def test_a_truth_that_comes_later_counts_and_a_contradicted_one_does_not(
     assert 2 == analysis.totals.without_truth
 
 
-def test_torn_and_damaged_lines_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("last", "state"), [("sent", "Still running"), ("stopped", "Stopped early")]
+)
+def test_reviews_that_are_not_sent_yet_are_counted(
+    analysed: Callable[..., Analysis], last: str, state: str
+) -> None:
+    """A report may be made while the run goes on, or after Ctrl-C."""
+    events = [records.run_line(50, MODELS), *plain()[1:], mark(last, records.moment(50))]
+    assert f"{state}: 10 reviews of the plan are not sent yet." in warnings(analysed(events))
+
+
+def test_torn_and_damaged_lines_are_reported(tmp_path: Path) -> None:
     """A crash cuts a line short."""
     path = records.write(tmp_path / "record.jsonl", plain())
     with path.open("a") as file:
@@ -298,7 +309,7 @@ def test_a_difference_that_changes_during_the_test_forbids_a_verdict(
 
 
 def test_without_truths_there_is_no_verdict(analysed: Callable[..., Analysis]) -> None:
-    """Latency and split can be told all the same."""
+    """Latency and split are shown all the same."""
     events = plain()
     for event in events[1:]:
         event["truth"] = None
@@ -412,7 +423,7 @@ def test_the_command_prints_and_leaves_json_and_a_page(tmp_path: Path) -> None:
     ],
     ids=["half a share", "no directory"],
 )
-def test_wrong_options_are_told_before_any_work(
+def test_wrong_options_are_reported_before_any_work(
     tmp_path: Path, options: list[str], message: str
 ) -> None:
     """One sentence, and no file."""

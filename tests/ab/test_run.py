@@ -156,7 +156,7 @@ def test_a_lost_answer_is_reported_and_not_counted(reviews: Path) -> None:
     assert not {"review 2", "review 3"} & set(endpoint.feedbacks)
 
 
-def test_an_answer_that_is_never_ours_is_told_apart(reviews: Path) -> None:
+def test_an_answer_that_is_never_ours_is_distinguished(reviews: Path) -> None:
     """A proxy that mixes answers up must not look like a broken line."""
     with FakeEndpoint({"review 2": Script(predict=("stale",) * 9)}) as endpoint:
         given = options(reviews, endpoint.url)
@@ -374,7 +374,7 @@ def test_against_a_real_microservice(lexicon_service: Service, tmp_path: Path, s
 
 
 def test_wrong_arguments_get_one_sentence(reviews: Path, tmp_path: Path) -> None:
-    """What can be wrong before the first request is told without a stack trace."""
+    """What can be wrong before the first request is one sentence without a stack trace."""
     with pytest.raises(EndpointError, match="is no endpoint"):
         Session(options(reviews, "localhost:9000"))
     with pytest.raises(DataError, match="must end in one of"):
@@ -383,6 +383,15 @@ def test_wrong_arguments_get_one_sentence(reviews: Path, tmp_path: Path) -> None
     run = run_ab("run", reviews, "--endpoint", "http://127.0.0.1:1", "--record", record)
     sentence = "error: name the models with --models, or give the --manifest"
     assert (1, sentence) == (run.code, run.err)
+
+
+def test_a_run_does_not_import_the_statistics() -> None:
+    """They take a second, and a run needs none of them."""
+    code = (
+        "import sys, ab.run.cli, ab.run.truth_cli\nprint({'scipy', 'statsmodels'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ("set()", 0) == (done.stdout.strip(), done.returncode)
 
 
 def counted(service: Service) -> Counter[tuple[str, str]]:

@@ -20,7 +20,7 @@ def reviews(tmp_path: Path) -> Path:
     return write_reviews(tmp_path / "unlabelled.tsv", N, labelled=False)
 
 
-def tell(record: Path, truths: Path, *more: str) -> Ended:
+def add_truths(record: Path, truths: Path, *more: str) -> Ended:
     return run_ab("truth", record, truths, *more)
 
 
@@ -36,8 +36,8 @@ def test_truths_are_matched_and_sent_once(reviews: Path, by: str) -> None:
         execute(given)
         assert not endpoint.feedbacks
         assert all(o.truth is None for o in seen(given).answered)
-        assert 0 == tell(given.record, truths).code
-        again = tell(given.record, truths)
+        assert 0 == add_truths(given.record, truths).code
+        again = add_truths(given.record, truths)
         assert "6 truths matched, 0 fit no answer: nothing to do" in again.err
     assert once(N) == endpoint.feedbacks
     assert {"positive"} == {o.truth for o in seen(given).answered}
@@ -53,8 +53,8 @@ def test_a_lost_feedback_stays_uncertain(reviews: Path) -> None:
     with FakeEndpoint({"review 3": Script(feedback=("lost",))}) as endpoint:
         given = options(reviews, endpoint.url, keep_texts=True)
         execute(given)
-        first = tell(given.record, truths)
-        tell(given.record, truths)
+        first = add_truths(given.record, truths)
+        add_truths(given.record, truths)
     assert "1 truths matched, 1 fit no answer: 1 feedback unknown, 1 recorded" in first.err
     assert 1 == endpoint.feedbacks["review 3"]
     assert ("3",) == seen(given).totals.uncertain_feedback
@@ -67,9 +67,9 @@ def test_a_contradicting_truth_is_refused(reviews: Path) -> None:
         given = options(reviews, endpoint.url)
         execute(given)
         truths.write_text("id\tlabel\n3\tnegative\n", encoding="utf-8")
-        assert 0 == tell(given.record, truths, "--no-feedback").code
+        assert 0 == add_truths(given.record, truths, "--no-feedback").code
         truths.write_text("id\tlabel\n2\tnegative\n3\tpositive\n", encoding="utf-8")
-        refused = tell(given.record, truths)
+        refused = add_truths(given.record, truths)
     assert 1 == refused.code
     assert "review 3 is negative already, and now positive; nothing was sent" in refused.err
     assert ["3"] == list(lines(given, "truth"))
@@ -78,7 +78,7 @@ def test_a_contradicting_truth_is_refused(reviews: Path) -> None:
 
 def test_a_missing_record_is_not_made(tmp_path: Path) -> None:
     """A mistyped name must not leave an empty record behind."""
-    run = tell(tmp_path / "nothing.jsonl", tmp_path / "truths.tsv")
+    run = add_truths(tmp_path / "nothing.jsonl", tmp_path / "truths.tsv")
     assert (1, False) == (run.code, (tmp_path / "nothing.jsonl").exists())
 
 

@@ -32,7 +32,7 @@ def test_labels_may_come_in_any_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (message(meta={"puid": "q"}), "another request"),
         (message(data={"names": ["bad", "good"]}), "data.names"),
@@ -46,9 +46,9 @@ def test_labels_may_come_in_any_order() -> None:
         ({}, "data.names"),
     ],
 )
-def test_an_answer_that_can_t_be_counted_is_told(wrong: dict[str, Any], told: str) -> None:
-    """A damaged or foreign answer must not become an observation."""
-    with pytest.raises(BadAnswer, match=told):
+def test_an_answer_that_can_t_be_counted_is_reported(wrong: dict[str, Any], message: str) -> None:
+    """A damaged answer or that of another model must not become an observation."""
+    with pytest.raises(BadAnswer, match=message):
         read_answer(wrong, LABELS, "p")
 
 
