@@ -27,7 +27,7 @@ PRODUCTS = {
     "scripts": ("scripts/", "setup.py"),
     "tests": ("tests/",),
 }
-"""Where each product lies, in this layout and in earlier ones; the longest match wins."""
+"""Folders of each product, in this layout and in earlier ones; the longest match wins."""
 GENERATED = ("build", "dist")
 
 type Sources = Mapping[str, str]

@@ -181,7 +181,7 @@ class Microservice(LocalServer):
 
 
 def free_ports(n: int) -> list[int]:
-    """Ports that nobody listens on at the moment."""
+    """Ports that are free at the moment."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
         for each in sockets:

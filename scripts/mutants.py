@@ -52,7 +52,7 @@ TESTS = {
         "tests/seldon_node/test_feedback.py",
     ],
 }
-"""Of modules whose test file does not bear their name, or is slow."""
+"""Of modules whose test file has another name, or is slow."""
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,

@@ -1,4 +1,4 @@
-"""Our rules: what Seldon's executor takes otherwise than meant, or can't bear."""
+"""Our rules: what Seldon's executor misreads, or fails on."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def routers_inject_routing(document: Fields) -> Iterator[str]:
             yield f'predictor {predictor.get("name")} routes, but {ROUTING} is not "true"'
 
 
-def a_bandit_learns_in_one_place(document: Fields) -> Iterator[str]:
+def a_bandit_has_one_process(document: Fields) -> Iterator[str]:
     """Each process of a router learns for itself."""
     for predictor in predictors(document):
         routers = {n.get("name") for n in nodes(predictor) if n.get("type") == "ROUTER"}
@@ -120,6 +120,6 @@ RULES = (
     abtest_has_two_children,
     abtest_has_no_type,
     routers_inject_routing,
-    a_bandit_learns_in_one_place,
+    a_bandit_has_one_process,
     images_have_one_colon,
 )

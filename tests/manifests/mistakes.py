@@ -32,7 +32,7 @@ ROUTING = "SELDON_ENABLE_ROUTING_INJECTION"
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-    """One slip of the pen.
+    """One mistake in a manifest.
 
     Attributes:
         title: what was done.
@@ -48,10 +48,10 @@ class Mistake:
 
     def made_in(self, document: Fields) -> Fields:
         """A copy of a manifest with the mistake in it."""
-        spoilt = copy.deepcopy(document)
+        changed = copy.deepcopy(document)
         for path, value in self.changes.items():
-            change(spoilt, path, value)
-        return spoilt
+            change(changed, path, value)
+        return changed
 
 
 def change(document: Any, path: str, value: Any) -> None:
@@ -114,9 +114,9 @@ WEBHOOK = [
     _mistake("traffic sums to 95", SPLIT, {f"{PREDICTOR}.traffic": 70}, "traffic_sums_to_100"),
     _mistake("half the traffic for the only one", DIRECT, {f"{PREDICTOR}.traffic": 50},
              "traffic_sums_to_100", "weights_are_shares"),
-    _mistake("shadow of nobody", SHADOW, {PREDICTOR: DELETED}, "a_shadow_has_company"),
+    _mistake("shadow alone", SHADOW, {PREDICTOR: DELETED}, "a_shadow_has_a_live_predictor"),
     _mistake("shadow of 150 per cent", SHADOW, {"spec.predictors.1.traffic": 150},
-             "a_shadow_has_company"),
+             "a_shadow_has_a_live_predictor"),
     _mistake("router without an executor", AB,
              {f"{PREDICTOR}.annotations": {"seldon.io/no-engine": "true"}},
              "without_executor_one_node"),
@@ -128,7 +128,7 @@ WEBHOOK = [
 ]
 
 OPERATOR = [
-    _mistake("name that nobody will recognise", AB, {"metadata.name": "sentiment" * 6},
+    _mistake("name that becomes a checksum", AB, {"metadata.name": "sentiment" * 6},
              "names_fit"),
     _mistake("typo in implementation beside a model", ONE,
              {f"{GRAPH}.implementation": "SKLEARN_SERVR"}, "implementations_are_spelt_right"),
@@ -201,9 +201,9 @@ EXECUTOR = [
     _mistake("routing that looks switched off", AB,
              {f"{PREDICTOR}.svcOrchSpec.env.0.value": "false"}, "routers_inject_routing"),
     _mistake("bandit with two memories", BANDIT, {f"{PREDICTOR}.replicas": 2},
-             "a_bandit_learns_in_one_place"),
+             "a_bandit_has_one_process"),
     _mistake("bandit with two workers", BANDIT, {f"{CONTAINER}.env.0.value": "2"},
-             "a_bandit_learns_in_one_place"),
+             "a_bandit_has_one_process"),
     _mistake("image without a tag", DIRECT, {f"{CONTAINER}.image": "roberta-sentiment"},
              "images_have_one_colon"),
 ]
@@ -274,7 +274,7 @@ OWN_EXECUTOR = [
              "its_deployment_has_another_name"),
     _mistake("Deployment without a name of its own", LOSSLESS, {f"{METADATA}.name": DELETED},
              "its_deployment_has_another_name"),
-    _mistake("routing where nobody reads it", LOSSLESS_AB,
+    _mistake("routing where it is ignored", LOSSLESS_AB,
              {f"{CONTAINERS}.2.env": DELETED,
               f"{PREDICTOR}.svcOrchSpec": {"env": _variable(ROUTING, "true")}},
              "variables_reach_it", "routers_inject_routing"),
@@ -333,18 +333,18 @@ NODE = [
              "probes_ask_for_the_truth"),
     _mistake("no time to start", DIRECT, {f"{CONTAINER}.startupProbe.failureThreshold": 5},
              "a_restart_comes_last"),
-    _mistake("more preparing than patience", DIRECT,
+    _mistake("more time to prepare than the probe allows", DIRECT,
              {f"{CONTAINER}.env": _variable("PREPARE_SECONDS", "60")}, "a_restart_comes_last"),
     _mistake("restart of the busy", DIRECT, {f"{CONTAINER}.livenessProbe.failureThreshold": 1},
              "a_restart_comes_last"),
     *(
         _mistake(f"{field} left to the cluster", DIRECT, {f"{POD}.{field}": DELETED},
-                 "the_cluster_stays_out")
+                 "service_links_and_token_are_off")
         for field in ("enableServiceLinks", "automountServiceAccountToken")
     ),
     _mistake("token for a second predictor", SPLIT,
              {"spec.predictors.1.componentSpecs.0.spec.automountServiceAccountToken": True},
-             "the_cluster_stays_out"),
+             "service_links_and_token_are_off"),
     _mistake("start that fails without a word", AB,
              {f"{CONTAINERS}.1.terminationMessagePolicy": "File"}, "a_failed_start_is_explained"),
     *(

@@ -113,7 +113,7 @@ def a_restart_comes_last(document: Fields) -> Iterator[str]:
             yield f"{container['name']} gets {start} s to start, {ready} s and {live} s when red"
 
 
-def the_cluster_stays_out(document: Fields) -> Iterator[str]:
+def service_links_and_token_are_off(document: Fields) -> Iterator[str]:
     """No variable for each Service of the namespace, and no token of the API server."""
     for predictor in predictors(document):
         for pod in pods(predictor):
@@ -224,7 +224,7 @@ RULES = (
     a_mounted_model_is_asked_for,
     probes_ask_for_the_truth,
     a_restart_comes_last,
-    the_cluster_stays_out,
+    service_links_and_token_are_off,
     a_failed_start_is_explained,
     privileges_are_dropped,
     tmp_is_its_own,

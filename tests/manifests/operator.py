@@ -55,13 +55,13 @@ def node_names_differ(document: Fields) -> Iterator[str]:
 def implementations_are_spelt_right(document: Fields) -> Iterator[str]:
     """A typo with a modelUri and an image passes the webhook and ends in the state Failed.
 
-    An empty word passes too, and nobody does the node's work.
+    An empty word passes too, and then no container does the node's work.
     """
     for predictor in predictors(document):
         for node in nodes(predictor):
             word = node.get("implementation", CUSTOM)
             if not built_in(node) and word not in PREPACKAGED | {CUSTOM}:
-                yield f"node {node.get('name')}: nobody knows the implementation {word!r}"
+                yield f"node {node.get('name')}: there is no implementation {word!r}"
 
 
 def nodes_with_a_container_have_a_type(document: Fields) -> Iterator[str]:
@@ -198,7 +198,7 @@ def volumes_are_declared(document: Fields) -> Iterator[str]:
 
 
 def names_fit(document: Fields) -> Iterator[str]:
-    """A name over 63 characters becomes `seldon-` and a checksum, which nobody recognises."""
+    """A name over 63 characters becomes `seldon-` and a checksum, which is hard to recognise."""
     for predictor in predictors(document):
         service = f"{name_of(document)}-{predictor.get('name')}"
         named = [

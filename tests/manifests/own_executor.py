@@ -107,9 +107,9 @@ def its_graph_is_the_manifests(document: Fields) -> Iterator[str]:
         if text is None:
             continue
         try:
-            (told,) = yaml.safe_load(text)["spec"]["predictors"]
+            (own,) = yaml.safe_load(text)["spec"]["predictors"]
             found = {
-                "name": told["name"], "graph": _essential(told["graph"]), "images": _images(told),
+                "name": own["name"], "graph": _essential(own["graph"]), "images": _images(own),
             }  # fmt: skip
         except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
             yield f"its file is no SeldonDeployment of one predictor: {error!r}"
@@ -144,7 +144,7 @@ def variables_reach_it(document: Fields) -> Iterator[str]:
     """`svcOrchSpec` is for the injected executor and ignored here."""
     for predictor, _, _ in _own(document):
         if predictor.get("svcOrchSpec"):
-            yield f"predictor {predictor['name']} has an svcOrchSpec, which nobody reads"
+            yield f"predictor {predictor['name']} has an svcOrchSpec, which is ignored"
 
 
 def _own(document: Fields) -> Iterator[tuple[Fields, Fields, Fields]]:

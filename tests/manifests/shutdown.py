@@ -1,4 +1,4 @@
-"""Our rules: what a pod that is told to stop still does, in seconds after its deletion."""
+"""Our rules: what a stopping pod still does, in seconds after its deletion."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def granted_s(predictor: Fields) -> float:
 
 
 def timeouts_are_granted(document: Fields) -> Iterator[str]:
-    """A request may run as long as its timeout says, also in a pod that is told to stop."""
+    """A request may run as long as its timeout says, also in a stopping pod."""
     for predictor in predictors(document):
         annotations = {
             **(document["spec"].get("annotations") or {}), **(predictor.get("annotations") or {}),

@@ -102,7 +102,7 @@ def test_predictors_leave_each_others_pods_alone(path: Path) -> None:
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
 def test_every_service_finds_a_pod_that_listens(path: Path) -> None:
-    """A Service that selects nothing, or a port that nobody opens, answers no request."""
+    """A Service that selects nothing, or a port that is not open, answers no request."""
     for document in deployments(path):
         made = rendering.deployments(document)
         for deployment in made:

@@ -104,7 +104,7 @@ def traffic_sums_to_100(document: Fields) -> Iterator[str]:
         yield f"the only predictor takes {sum(shares)} per cent"
 
 
-def a_shadow_has_company(document: Fields) -> Iterator[str]:
+def a_shadow_has_a_live_predictor(document: Fields) -> Iterator[str]:
     shadows = [p for p in predictors(document) if p.get("shadow")]
     if len(shadows) > 1:
         yield f"{len(shadows)} predictors are shadows, one is allowed"
@@ -184,7 +184,7 @@ RULES = (
     servers_speak_the_protocol,
     loggers_have_a_mode,
     traffic_sums_to_100,
-    a_shadow_has_company,
+    a_shadow_has_a_live_predictor,
     without_executor_one_node,
     endpoints_are_of_one_type,
     words_of_spec_are_known,

@@ -78,14 +78,14 @@ def page(service: Service) -> Page:
     """A node's metrics page after every kind of event, with the rules evaluated on top."""
     texts = {"data": {"ndarray": ["A wonderful film.", "A dreadful film. " * 400]}}
     answer = service.post(texts).json()
-    foreign = json.loads(json.dumps(answer))
-    foreign["meta"]["tags"]["model_version"] = "another"
+    other = json.loads(json.dumps(answer))
+    other["meta"]["tags"]["model_version"] = "another"
     assert 400 == service.post({"data": {"ndarray": []}}).status_code
-    for response, reward in ((answer, 1), (answer, -1), (foreign, 1)):
+    for response, reward in ((answer, 1), (answer, -1), (other, 1)):
         truth = {"data": {"ndarray": ["positive", "positive"]}}
         body = {"request": texts, "response": response, "truth": truth, "reward": reward}
-        told = service.post(body, "/api/v1.0/feedback")
-        assert 200 == told.status_code, told.text
+        done = service.post(body, "/api/v1.0/feedback")
+        assert 200 == done.status_code, done.text
     scraped: dict[str, Any] = defaultdict(list)
     for family in text_string_to_metric_families(service.scrape()):
         for sample in family.samples:
@@ -107,7 +107,7 @@ def test_targets_have_the_label_that_the_alert_on_them_needs() -> None:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("record") or rule["alert"])
 def test_every_rule_uses_metrics_and_labels_that_exist(page: Page, rule: dict[str, Any]) -> None:
-    """A rule on a metric that nobody exports never fires and never complains."""
+    """A rule on a metric that is not exported never fires and never complains."""
     labels = labels_of(rule["expr"], page)
     of_a_model = {"deployment_name", "predictor_name", "model_name"}
     of_a_service = {"deployment_name", "predictor_name", "service"}
@@ -119,7 +119,7 @@ def test_every_rule_uses_metrics_and_labels_that_exist(page: Page, rule: dict[st
 
 @pytest.mark.parametrize(("title", "expr"), list(queries()))
 def test_every_panel_uses_metrics_and_labels_that_exist(page: Page, title: str, expr: str) -> None:
-    """A panel on a metric that nobody exports shows "no data", which reads like "all is well"."""
+    """A panel on a metric that is not exported shows "no data", which reads like "all is well"."""
     labels = labels_of(expr, page)
     legends = [t["legendFormat"] for p in panels() if p["title"] == title for t in p["targets"]]
     assert {name for text in legends for name in re.findall(r"{{(\w+)}}", text)} <= labels
@@ -188,7 +188,7 @@ def test_every_alert_is_explained() -> None:
 
 
 def test_every_recorded_series_is_used() -> None:
-    """What nobody reads costs memory in Prometheus all the same."""
+    """A series that is never read still costs memory in Prometheus."""
     used = " ".join(rule["expr"] for rule in rules()) + " ".join(expr for _, expr in queries())
     for rule in rules():
         if "record" in rule:

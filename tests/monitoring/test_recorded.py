@@ -123,7 +123,7 @@ GRPC_DEAD = {
     ("transport", "expected"),
     [
         pytest.param("rest", REST_DEAD, id="rest: no series of the model tells it"),
-        pytest.param("grpc", GRPC_DEAD, id="grpc: both tell it"),
+        pytest.param("grpc", GRPC_DEAD, id="grpc: both show it"),
     ],
 )
 def test_a_dead_model_is_seen(tmp_path: Path, transport: str, expected: Any) -> None:

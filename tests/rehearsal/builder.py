@@ -80,7 +80,7 @@ def check_out(target: Path, umask: int) -> None:
 
 
 def ignored(folder: Path) -> list[Path]:
-    """Paths that .s2iignore takes out.
+    """Paths that .s2iignore leaves out.
 
     s2i reads each line with Go's filepath.Glob: `*` matches dot files too, `**` is no more than
     `*`, and an empty line is the folder itself.
@@ -91,7 +91,7 @@ def ignored(folder: Path) -> list[Path]:
         if pattern.startswith("#"):
             continue
         if not pattern:
-            raise AssembleError("an empty line in .s2iignore takes out the whole source")
+            raise AssembleError("an empty line in .s2iignore leaves out the whole source")
         if pattern.startswith("!"):
             paths -= set(folder.glob(pattern[1:].replace("**", "*")))
         else:
@@ -141,7 +141,7 @@ class Image:
     run: str = RUN
 
     def binds(self) -> dict[str, Path]:
-        """Folders of this machine by where they lie in the image."""
+        """Folders of this machine by their path in the image."""
         base = Path(sys.base_prefix).resolve()
         shared = {"/usr": Path("/usr"), PACKAGES: _site_packages()}
         if not base.is_relative_to("/usr"):

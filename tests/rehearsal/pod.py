@@ -57,7 +57,7 @@ def obstacle() -> str:
 
 
 def overlay_obstacle(folder: Path) -> str:
-    """Why no layer that takes all writes can lie in a folder; empty if one can."""
+    """Why no overlay for writes can be mounted in a folder; empty if one can."""
     for name in ("lower", "upper", "work", "merged"):
         (folder / name).mkdir()
     options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work"
@@ -81,7 +81,7 @@ class Network:
         )  # fmt: skip
         assert self._holder.stdout is not None
         assert "up\n" == self._holder.stdout.readline()
-        self._visitor: subprocess.Popen[str] | None = None
+        self._client: subprocess.Popen[str] | None = None
 
     def enter(self) -> list[str]:
         """The command before a command that shall run in these namespaces."""
@@ -96,15 +96,15 @@ class Network:
         command = [*self.enter(), sys.executable, "-m", module, *arguments]
         return self._popen(command, env={**os.environ, **variables})
 
-    def visit(self, call: str, *arguments: Any) -> Any:
-        """Let a client in the pod's network do one of `tests.rehearsal.visitor.CALLS`."""
-        if self._visitor is None:
-            self._visitor = self.run("tests.rehearsal.visitor")
-        assert self._visitor.stdin is not None
-        assert self._visitor.stdout is not None
-        self._visitor.stdin.write(json.dumps([call, arguments]) + "\n")
-        self._visitor.stdin.flush()
-        return json.loads(self._visitor.stdout.readline())
+    def ask(self, call: str, *arguments: Any) -> Any:
+        """Let a client in the pod's network do one of `tests.rehearsal.client.CALLS`."""
+        if self._client is None:
+            self._client = self.run("tests.rehearsal.client")
+        assert self._client.stdin is not None
+        assert self._client.stdout is not None
+        self._client.stdin.write(json.dumps([call, arguments]) + "\n")
+        self._client.stdin.flush()
+        return json.loads(self._client.stdout.readline())
 
     def _popen(
         self, command: list[str], env: Mapping[str, str] | None = None
@@ -143,7 +143,7 @@ class Pod:
         container: of the manifest.
         network: of its pod.
         mounted: the model that the storage initializer copied to /mnt/models.
-        writable: everything can be written, and what was written lies in `written`.
+        writable: everything can be written, and `written` lists what was written.
         user: it runs as.
     """
 
@@ -221,15 +221,15 @@ class Pod:
         spaces = ["unshare", *_OF_A_CONTAINER]
         return [*network.enter(), *spaces, *inside, "bash", "-c", INIT, "bash", script]
 
-    def visit(self, call: str, *arguments: Any) -> Any:
-        """Let a client in the pod's network do one of `tests.rehearsal.visitor.CALLS`."""
-        return self.network.visit(call, *arguments)
+    def ask(self, call: str, *arguments: Any) -> Any:
+        """Let a client in the pod's network do one of `tests.rehearsal.client.CALLS`."""
+        return self.network.ask(call, *arguments)
 
     def probe(self, name: str) -> int:
         """HTTP status of a probe of the manifest."""
         asked = self.container.spec[name]["httpGet"]
         port = getattr(self.container.ports, asked["port"])
-        return int(self.visit("get", port, asked["path"])["status"])
+        return int(self.ask("get", port, asked["path"])["status"])
 
     def main_process(self) -> int:
         """Pid, outside, of the process that is number 1 inside."""

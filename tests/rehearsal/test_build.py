@@ -84,7 +84,7 @@ def _without_requirements(source: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("change", "words"),
     [
         pytest.param(_with("licenses"), "licenses in the source", id="licenses"),
         pytest.param(_with("python"), "python in the source", id="python"),
@@ -92,13 +92,13 @@ def _without_requirements(source: Path) -> None:
     ],
 )
 def test_what_stops_assemble_is_noticed(
-    source: Path, tmp_path: Path, spoil: Callable[[Path], None], words: str
+    source: Path, tmp_path: Path, change: Callable[[Path], None], words: str
 ) -> None:
     """The rehearsal must fail where the builder would, or it shows nothing."""
-    spoilt = Path(shutil.copytree(source, tmp_path / "spoilt"))
-    spoil(spoilt)
+    changed = Path(shutil.copytree(source, tmp_path / "changed"))
+    change(changed)
     with pytest.raises(AssembleError, match=words):
-        assemble(spoilt, tmp_path)
+        assemble(changed, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["MODEL_NAME", "SERVICE_TYPE", "PERSISTENCE"])
@@ -124,8 +124,8 @@ def test_s2iignore_is_read_as_s2i_reads_it(tmp_path: Path, lines: str, left: set
         path.parent.mkdir(exist_ok=True)
         path.touch()
     (tmp_path / ".s2iignore").write_text(f"{lines}\n", encoding="utf-8")
-    taken_out = {path.name for path in builder.ignored(tmp_path)}
-    assert left == {"a", "b", "sub"} - taken_out
+    ignored = {path.name for path in builder.ignored(tmp_path)}
+    assert left == {"a", "b", "sub"} - ignored
 
 
 def test_an_empty_line_in_s2iignore_is_noticed(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def sees_threads(service: Service, _: Path) -> None:
 
 
 def sees_max_queue(_: Service, __: Path) -> None:
-    """One runs, one waits, and the others are told so at once."""
+    """One runs, one waits, and the others are refused at once."""
     with started(manifest_with(max_queue="1")) as service:
         assert any("(setting max_queue)" in info for info in refused_under_load(service))
 

@@ -88,10 +88,10 @@ def test_it_answers_over_rest_and_grpc(
     running: Pod, container: Container, prepared_scores: list[list[float]]
 ) -> None:
     """The same numbers as outside, on the ports that the operator assigned."""
-    rest = running.visit("post", container.ports.http, PREDICTIONS, MESSAGE)
+    rest = running.ask("post", container.ports.http, PREDICTIONS, MESSAGE)
     assert 200 == rest["status"]
     answer = json.loads(rest["text"])
-    over_grpc = running.visit("predict", container.ports.grpc, MESSAGE)
+    over_grpc = running.ask("predict", container.ports.grpc, MESSAGE)
     assert answer["data"]["ndarray"] == over_grpc["data"]["ndarray"]
     for expected, row in zip(prepared_scores, answer["data"]["ndarray"], strict=True):
         assert pytest.approx(expected, abs=1e-4) == row
@@ -117,8 +117,8 @@ def test_only_the_assigned_ports_are_open(running: Pod, container: Container) ->
 
 def test_prometheus_finds_the_metrics(running: Pod, container: Container) -> None:
     """Path and port as in the pod's annotations, labels from the injected variables."""
-    running.visit("post", container.ports.http, PREDICTIONS, MESSAGE)
-    page = running.visit("get", container.ports.metrics, METRICS_PATH)["text"]
+    running.ask("post", container.ports.http, PREDICTIONS, MESSAGE)
+    page = running.ask("get", container.ports.metrics, METRICS_PATH)["text"]
     samples = [s for f in text_string_to_metric_families(page) for s in f.samples]
     labels = next(s.labels for s in samples if s.name == "sentiment_texts_total")
     expected = {
@@ -149,7 +149,7 @@ def test_only_tmp_can_be_written(running: Pod) -> None:
 
 def test_there_is_no_network(running: Pod) -> None:
     """The node must start and answer without one."""
-    assert "ENETUNREACH" == running.visit("connect", SOMEWHERE_ELSE, 443)
+    assert "ENETUNREACH" == running.ask("connect", SOMEWHERE_ELSE, 443)
 
 
 def test_the_workers_share_the_prepared_file(running: Pod) -> None:
@@ -172,12 +172,12 @@ def use_everything(started: Pod, container: Container) -> None:
     """Every way into the node once: both protocols, feedback, refusals, pages."""
     http = container.ports.http
     message: dict[str, Any] = {"request": MESSAGE, "truth": {"data": {"ndarray": ["positive"] * 2}}}
-    assert 200 == started.visit("post", http, PREDICTIONS, MESSAGE)["status"]
-    assert 400 == started.visit("post", http, PREDICTIONS, {"strData": 5})["status"]
-    assert 200 == started.visit("post", http, FEEDBACK, message)["status"]
-    assert started.visit("predict", container.ports.grpc, MESSAGE)["data"]
+    assert 200 == started.ask("post", http, PREDICTIONS, MESSAGE)["status"]
+    assert 400 == started.ask("post", http, PREDICTIONS, {"strData": 5})["status"]
+    assert 200 == started.ask("post", http, FEEDBACK, message)["status"]
+    assert started.ask("predict", container.ports.grpc, MESSAGE)["data"]
     for port, path in ((http, "/metadata"), (container.ports.metrics, METRICS_PATH)):
-        assert 200 == started.visit("get", port, path)["status"]
+        assert 200 == started.ask("get", port, path)["status"]
 
 
 @pytest.mark.usefixtures("overlays")
@@ -229,8 +229,8 @@ def test_a_model_from_modeluri(tmp_path: Path, image: builder.Image) -> None:
     (container,) = containers(document)
     (tmp_path / "pod").mkdir()
     with Pod(tmp_path / "pod", image, container, mounted=model).start() as started:
-        metadata = json.loads(started.visit("get", container.ports.http, "/metadata")["text"])
-        answer = started.visit("post", container.ports.http, PREDICTIONS, {"strData": "good"})
+        metadata = json.loads(started.ask("get", container.ports.http, "/metadata")["text"])
+        answer = started.ask("post", container.ports.http, PREDICTIONS, {"strData": "good"})
         assert "model_uri" == metadata["custom"]["source"]
         assert "models" == json.loads(answer["text"])["meta"]["tags"]["model_name"]
         assert [] == list(model.glob(".*"))
@@ -243,6 +243,6 @@ def test_rest_only_needs_one_process_less(tmp_path: Path, image: builder.Image) 
     (document,) = deployments(ROOT / "deploy" / "rest-only.yaml")
     (container,) = containers(document)
     with Pod(tmp_path, image, container).start() as started:
-        assert "ECONNREFUSED" == started.visit("connect", "127.0.0.1", container.ports.grpc)
-        assert 200 == started.visit("post", container.ports.http, PREDICTIONS, MESSAGE)["status"]
+        assert "ECONNREFUSED" == started.ask("connect", "127.0.0.1", container.ports.grpc)
+        assert 200 == started.ask("post", container.ports.http, PREDICTIONS, MESSAGE)["status"]
         assert 0 == started.stop()

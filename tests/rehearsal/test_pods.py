@@ -115,9 +115,9 @@ def answer_of(rendered: RenderedPod, first: Pod) -> dict[str, object]:
         variables = {k: str(v) for k, v in environment(rendered.executor).items() if v is not None}
         first.network.run(gateway.__name__, *rendered.executor["args"], **variables)
         port = 8000
-        while first.visit("connect", "127.0.0.1", port):
+        while first.ask("connect", "127.0.0.1", port):
             pass
-    return dict(first.visit("post", port, PREDICTIONS, MESSAGE))
+    return dict(first.ask("post", port, PREDICTIONS, MESSAGE))
 
 
 @pytest.mark.parametrize(
@@ -127,13 +127,13 @@ def test_a_pod_starts_and_answers(
     tmp_path: Path, start: Starter, name: str, rendered: RenderedPod
 ) -> None:
     """All containers at once, in the environment of all Services of their manifest."""
-    foreign = [each.name for each in rendered.containers if not start.knows(each)]
-    assert foreign == (["eg-router"] if name == "bandit" else [])
+    others = [each.name for each in rendered.containers if not start.knows(each)]
+    assert others == (["eg-router"] if name == "bandit" else [])
     with start(tmp_path, rendered) as started:
         for one in started:
             assert {200} == {one.probe(probe) for probe in PROBES}
             assert not [line for line in one.log().splitlines() if "is not read" in line]
-        if not foreign:
+        if not others:
             answer = answer_of(rendered, started[0])
             assert 200 == answer["status"], answer
             assert 2 == len(json.loads(str(answer["text"]))["data"]["ndarray"])
@@ -149,7 +149,7 @@ def test_two_nodes_have_the_same_pids(tmp_path: Path, start: Starter) -> None:
         spaces = {os.readlink(f"/proc/{one.server()[0]}/ns/pid") for one in started}  # noqa: PTH115
         assert (1, 2) == (len(networks), len(spaces))
         for one in started:
-            assert one.visit("predict", one.container.ports.grpc, MESSAGE)["data"]
+            assert one.ask("predict", one.container.ports.grpc, MESSAGE)["data"]
             assert 0 == one.stop(), one.log()
 
 
@@ -170,7 +170,7 @@ def test_a_docker_image_of_a_closed_checkout_starts(
     for name, image in {"docker": docker_image, "s2i": images["roberta-sentiment"]}.items():
         (tmp_path / name).mkdir()
         with Pod(tmp_path / name, image, container).start() as started:
-            answer = started.visit("post", container.ports.http, PREDICTIONS, MESSAGE)
+            answer = started.ask("post", container.ports.http, PREDICTIONS, MESSAGE)
             assert 200 == answer["status"]
             texts.append(answer["text"])
             assert 0 == started.stop()

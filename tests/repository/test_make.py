@@ -22,7 +22,7 @@ def is_up_to_date(target: str) -> bool:
 
 @pytest.mark.skipif(
     not is_up_to_date(".venv/server"),
-    reason="make would make .venv anew, under the feet of these tests; run make test",
+    reason="make would replace .venv while these tests use it; run make test",
 )
 def test_make_serve_says_how_to_try_it() -> None:
     """When it says ready, the line it prints works; Ctrl-C ends it."""

@@ -1,6 +1,6 @@
 """A client inside the network namespace of a rehearsed pod: a process that takes JSON lines.
 
-    python -m tests.rehearsal.visitor
+    python -m tests.rehearsal.client
 
 It stands for the kubelet, the executor and Prometheus, which reach the container by its ports only.
 """
@@ -21,14 +21,14 @@ from seldon_core.proto.prediction_pb2_grpc import SeldonStub
 
 from tests.wire import to_proto
 
-PATIENCE_S = 30
+TIMEOUT_S = 30
 HOST = "127.0.0.1"
 
 
 def get(port: int, path: str) -> dict[str, Any]:
     """Status and text of a page; status 0 if nothing answers."""
     try:
-        answer = requests.get(f"http://{HOST}:{port}{path}", timeout=PATIENCE_S)
+        answer = requests.get(f"http://{HOST}:{port}{path}", timeout=TIMEOUT_S)
     except requests.RequestException:
         return {"status": 0, "text": ""}
     return {"status": answer.status_code, "text": answer.text}
@@ -36,14 +36,14 @@ def get(port: int, path: str) -> dict[str, Any]:
 
 def post(port: int, path: str, message: Any) -> dict[str, Any]:
     """Status and text of the answer to a JSON body."""
-    answer = requests.post(f"http://{HOST}:{port}{path}", json=message, timeout=PATIENCE_S)
+    answer = requests.post(f"http://{HOST}:{port}{path}", json=message, timeout=TIMEOUT_S)
     return {"status": answer.status_code, "text": answer.text}
 
 
 def predict(port: int, message: Any) -> dict[str, Any]:
     """The answer over gRPC in its JSON form."""
     with grpc.insecure_channel(f"{HOST}:{port}") as channel:
-        answer = SeldonStub(channel).Predict(to_proto(message), timeout=PATIENCE_S)
+        answer = SeldonStub(channel).Predict(to_proto(message), timeout=TIMEOUT_S)
     found: dict[str, Any] = json_format.MessageToDict(answer)
     return found
 
@@ -51,7 +51,7 @@ def predict(port: int, message: Any) -> dict[str, Any]:
 def connect(address: str, port: int) -> str:
     """Name of the error of a connection, empty if it comes about."""
     try:
-        with socket.create_connection((address, port), timeout=PATIENCE_S):
+        with socket.create_connection((address, port), timeout=TIMEOUT_S):
             return ""
     except OSError as error:
         return errno.errorcode.get(error.errno or 0, str(error))
