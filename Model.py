@@ -14,8 +14,9 @@ from roberta_sentiment.errors import SentimentError, StartError, first_line
 from roberta_sentiment.model.artifact import locate
 from roberta_sentiment.model.child import run_in_child
 from roberta_sentiment.model.derived import check
+from roberta_sentiment.serving import metadata
 from roberta_sentiment.settings import Settings, warn_of_misspelt
-from seldon_node import metadata, repairs
+from seldon_node import repairs
 from seldon_node.node import SentimentNode
 
 logger = logging.getLogger(__name__)
@@ -55,12 +56,7 @@ class Model(SentimentNode):
             self._checked,
             exclusive_cpus=self._cpus is not None,
         )
-        self.identity = {
-            "model_name": self.settings.model_name or self._artifact.name,
-            "model_version": self._artifact.version,
-            "precision": self._artifact.precision,
-            **({} if self.head.activation == "softmax" else {"head": self.head.activation}),
-        }
+        self.identity = metadata.identity(self._artifact, self._in_force, self.head)
         logger.info("settings in force: %s", self._in_force)
         logger.info(
             "model: %s version %s from %s (%s)",
@@ -90,7 +86,7 @@ class Model(SentimentNode):
                 self._artifact, self.settings, self._optimized, cpu, self._checked
             )
             self._artifact.recheck()
-            self._open(classifier)
+            self._start_serving(classifier)
             if cpu is not None:
                 keep_thread_on(cpu)
         except SentimentError as error:

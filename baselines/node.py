@@ -74,7 +74,7 @@ class BaselineNode(SentimentNode, abc.ABC):
                 and come up half loaded.
         """
         try:
-            self._open(self.read())
+            self._start_serving(self.read())
         except Exception:
             logger.critical("cannot start: the model can't be loaded", exc_info=True)
             raise SystemExit(repairs.BOOT_FAILED) from None

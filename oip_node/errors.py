@@ -7,19 +7,7 @@ import logging
 import grpc
 from mlserver.errors import MLServerError
 
-from roberta_sentiment.errors import OverloadedError, SentimentError
-
-OWN_FAULT = "the server failed; its log has the details"
-
-_CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    404: grpc.StatusCode.NOT_FOUND,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    422: grpc.StatusCode.FAILED_PRECONDITION,
-    499: grpc.StatusCode.CANCELLED,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
+from roberta_sentiment.errors import OverloadedError, SentimentError, grpc_code
 
 
 class ServingError(MLServerError):  # type: ignore[misc]  # upstream is untyped
@@ -42,7 +30,7 @@ class ServingError(MLServerError):  # type: ignore[misc]  # upstream is untyped
 
 def code_of(http_status: int) -> grpc.StatusCode:
     """The gRPC code that means the same as an HTTP status."""
-    return _CODES.get(http_status, grpc.StatusCode.INTERNAL)
+    return grpc.StatusCode[grpc_code(http_status)]
 
 
 class OneSentence(logging.Filter):

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client import Counter, Histogram
 
-from roberta_sentiment.errors import DroppedError, SentimentError
+from roberta_sentiment.errors import SentimentError
 from roberta_sentiment.predictions import Predictions
-from seldon_node import metrics
+from roberta_sentiment.serving import metrics
 
 _BUCKETS = [0.001 * 30_000 ** (i / 49) for i in range(50)]
 """Upper bounds of the Seldon wrapper's histograms, s: 50 from 1 ms to 30 s."""
@@ -35,21 +35,18 @@ class Recorder:
         for definition in metrics.DEFINITIONS:
             if definition.name not in _families:
                 _families[definition.name] = _family(definition, self._labels)
-        known = metrics.known(labels)
+        known = metrics.initial_metrics(labels)
         for method in ("predict", "other"):
             for metric in known[method]:
                 self._series(metric, method)
 
     def answered(self, predictions: Predictions) -> None:
         """Count an answered request."""
-        self._record(metrics.of_predictions(predictions))
+        self._record(metrics.prediction_metrics(predictions))
 
     def refused(self, error: SentimentError) -> None:
         """Count a refused or failed request."""
-        counts = metrics.of_refusal(error.reason)
-        if isinstance(error, DroppedError):
-            counts += metrics.of_dropped(error.tokens)
-        self._record(counts)
+        self._record(metrics.error_metrics(error))
 
     def _record(self, counts: Iterable[metrics.Metric], method: str = "predict") -> None:
         for metric in counts:

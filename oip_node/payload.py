@@ -24,17 +24,15 @@ from mlserver.types import (
 from roberta_sentiment.errors import OptionError, PayloadError, TextError
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions
-from roberta_sentiment.settings import Output, Settings
-from seldon_node.payload import (
+from roberta_sentiment.serving.request import (
     Options,
-    brief,
     check_output,
     check_size,
-    describe,
     parse_options,
-    whole_number,
+    token_id,
 )
-from seldon_node.payload import Request as Batch
+from roberta_sentiment.serving.wording import brief, describe
+from roberta_sentiment.settings import Output, Settings
 
 _INTEGERS = tuple(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
 _FLOATS = {"FP32": np.float32, "FP64": np.float64}
@@ -102,7 +100,7 @@ def parse(message: InferenceRequest, settings: Settings, head: Head) -> Request:
             )
     if texts and ids:
         raise PayloadError("the inputs hold texts and token ids; send one of them")
-    check_size(Batch("ndarray", texts, ids), settings)
+    check_size(texts, ids, settings)
     return Request(texts, ids, options, outputs)
 
 
@@ -200,7 +198,7 @@ def _rows(tensor: RequestInput, start: int) -> list[list[int]]:
     values = _flat(tensor, shape)
     length = shape[1]
     return [
-        [whole_number(start + i, j, values[i * length + j]) for j in range(length)]
+        [token_id(start + i, j, values[i * length + j]) for j in range(length)]
         for i in range(shape[0])
     ]
 

@@ -13,9 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
-from oip_node.errors import OWN_FAULT, ServingError
+from oip_node.errors import ServingError
 from oip_node.stop import is_stopping
 from roberta_sentiment.errors import (
+    OWN_FAULT,
     BodyTooLargeError,
     OverloadedError,
     PayloadError,

@@ -23,11 +23,12 @@ from mlserver.types import (
 )
 
 from oip_node import payload, rest, upstream
-from oip_node.errors import OWN_FAULT, ServingError
+from oip_node.errors import ServingError
 from oip_node.metrics import Recorder
 from roberta_sentiment import caller
 from roberta_sentiment.classifier import Classifier, check_model, load_classifier
 from roberta_sentiment.errors import (
+    OWN_FAULT,
     DroppedError,
     InferenceError,
     OverloadedError,
@@ -38,8 +39,9 @@ from roberta_sentiment.errors import (
 from roberta_sentiment.model.artifact import Artifact, locate
 from roberta_sentiment.model.derived import check
 from roberta_sentiment.model.layout import CONFIG
+from roberta_sentiment.serving import metadata
+from roberta_sentiment.serving.request import score
 from roberta_sentiment.settings import Settings, warn_of_misspelt
-from seldon_node import metadata
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +101,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         gc.freeze()
         in_force = metadata.in_force(self._options, artifact, checked, exclusive_cpus=False)
         self._facts = metadata.describe(artifact, in_force, checked)
-        self._identity = {
-            "model_name": str(in_force["model_name"]),
-            "model_version": artifact.version,
-            "precision": artifact.precision,
-            **({} if checked.head.activation == "softmax" else {"head": checked.head.activation}),
-        }
+        self._identity = metadata.identity(artifact, in_force, checked.head)
         self._recorder = Recorder(self.name, artifact.labels)
         self._most = self._options.max_queue + _SPARE_THREADS
         self._pool = ThreadPoolExecutor(self._most, "predict")
@@ -184,21 +181,13 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         try:
             request = payload.parse(message, self._options, classifier.head)
             with caller.serving(waiting):
-                predictions = (
-                    classifier.classify_ids(request.ids)
-                    if request.ids
-                    else classifier.classify(request.texts, request.options.truncation)
-                )
+                predictions = score(classifier, request.texts, request.ids, request.options)
             answer = payload.build(
                 request,
                 predictions,
                 name=self.name,
                 version=self.version or self._artifact.version,
-                facts={
-                    **self._identity,
-                    "tokens": predictions.tokens,
-                    "truncated": predictions.truncated,
-                },
+                facts=metadata.answer_facts(self._identity, predictions),
             )
         except SentimentError as error:
             if isinstance(error, InferenceError):

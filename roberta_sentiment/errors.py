@@ -47,6 +47,21 @@ LONGEST_SENTENCE = 300
 """Characters of a sentence that can reach a caller; gRPC carries it in a header of 8 kB."""
 
 
+OWN_FAULT = "the server failed; its log has the details"
+"""All that a caller learns of a failure that nobody foresaw."""
+
+_GRPC_CODES = {
+    400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 413: "RESOURCE_EXHAUSTED",
+    422: "FAILED_PRECONDITION", 499: "CANCELLED", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}  # fmt: skip
+
+
+def grpc_code(http_status: int) -> str:
+    """Name of the gRPC code that means the same as an HTTP status."""
+    return _GRPC_CODES.get(http_status, "INTERNAL")
+
+
 def shorten(text: str, most: int = LONGEST_SENTENCE) -> str:
     """A text of at most so many characters; a longer one loses its middle.
 

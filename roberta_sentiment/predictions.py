@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from roberta_sentiment.model.heads import THRESHOLD, Head, Scores, softmax
+from roberta_sentiment.settings import Truncation
 
-__all__ = ["Predictions", "Probabilities", "Work", "softmax"]
+__all__ = ["Predictions", "Probabilities", "TextClassifier", "Work", "softmax"]
 
 Probabilities = Scores
 
@@ -80,6 +82,17 @@ class Predictions:
         names = self.labels if self.head.is_regression else self.chosen[position]
         names = names or (self.best[position],)
         return [(name, row[self.labels.index(name)]) for name in names]
+
+
+class TextClassifier(Protocol):
+    """What a server needs of its model."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    def classify(
+        self, texts: Sequence[str], truncation: Truncation | None = None
+    ) -> Predictions: ...
+    def classify_ids(self, rows: Sequence[Sequence[int]]) -> Predictions: ...
 
 
 def choose(labels: Sequence[str], scores: Probabilities) -> list[tuple[str, ...]]:

@@ -10,6 +10,7 @@ from typing import Any
 from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment.errors import FeedbackError, RequestError
+from roberta_sentiment.serving.wording import brief
 from roberta_sentiment.settings import Settings
 from seldon_node import payload
 from seldon_node.truths import OneLabel, Reader
@@ -164,7 +165,7 @@ def _values(message: Mapping[str, Any]) -> Any:
 def _rows(shape: Sequence[int], values: list[float]) -> list[Any]:
     if len(shape) > 2 or math.prod(shape) != len(values) or not values:
         raise FeedbackError(
-            f"truth.data.tensor has shape {payload.brief(list(shape[:10]))} and {len(values)} "
+            f"truth.data.tensor has shape {brief(list(shape[:10]))} and {len(values)} "
             "values; [texts], [texts, 1] or [texts, classes] is needed"
         )
     width = shape[1] if len(shape) == 2 else 1

@@ -26,7 +26,7 @@ from seldon_core import flask_utils, wrapper
 from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment import caller
-from roberta_sentiment.errors import shorten
+from roberta_sentiment.errors import OWN_FAULT, grpc_code, shorten
 from roberta_sentiment.settings import Settings
 from seldon_node import host_limits
 from seldon_node.grpc_arrival import SLOW_S, Arrival, Arrivals
@@ -37,15 +37,6 @@ from seldon_node.supervisor import BOOT_FAILED
 
 logger = logging.getLogger(__name__)
 
-_CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    404: grpc.StatusCode.NOT_FOUND,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    499: grpc.StatusCode.CANCELLED,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-    501: grpc.StatusCode.UNIMPLEMENTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-}
 _LARGE = 2**20
 """Bytes of a message from which on messages are read one after another."""
 _SMALL = 2**16
@@ -77,7 +68,7 @@ _OPTIONS = (
 
 def code_of(http_status: int) -> grpc.StatusCode:
     """The gRPC code that means the same as an HTTP status."""
-    return _CODES.get(http_status, grpc.StatusCode.INTERNAL)
+    return grpc.StatusCode[grpc_code(http_status)]
 
 
 # Errors -------------------------------------------------------------------------------------
@@ -124,7 +115,7 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
             code, info = error.status_code, error.message
         except Exception:
             logger.exception("a request failed for a reason of our own")
-            code, info = 500, "the server failed; its log has the details"
+            code, info = 500, OWN_FAULT
         else:
             status = getattr(response, "status", None)
             if status is None or status.status != prediction_pb2.Status.FAILURE:

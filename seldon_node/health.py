@@ -20,7 +20,7 @@ LIVES = "sentiment.Worker"
 """Name by which health is asked whether a gRPC worker answers, whatever the model does."""
 
 
-class Board:
+class FailureFlags:
     """Which processes of this service have a failing model.
 
     Made before the wrapper forks its servers, so that all of them see the same memory, which has
@@ -40,7 +40,7 @@ class Board:
         return [pid for pid in set(self._failing) if pid and _is_alive(pid)]
 
 
-class Peers:
+class WorkerHealth:
     """The processes of this service that are not gunicorn's to watch.
 
     Made before the wrapper forks its servers.
@@ -51,7 +51,7 @@ class Peers:
     """
 
     def __init__(self, grpc_workers: int, grpc_port: int) -> None:
-        self.board = Board()
+        self.failures = FailureFlags()
         # Containers of a pod share these names, and each has processes of the same pids.
         service = secrets.token_hex(16)
         self._private = [f"sentiment-node-{service}-grpc-{i}" for i in range(grpc_workers)]
@@ -72,12 +72,12 @@ class Peers:
         """Say whether a gRPC worker listens on its private address; else its port is asked."""
         self._unbound[worker] = not bound
 
-    def complaint(self) -> str:
+    def problem(self) -> str:
         """What is wrong with them in a few words, empty if nothing is."""
         silent = self._silent_workers()
         if silent:
             return f"{silent} of {len(self._private)} gRPC workers do not answer"
-        if self.board.failing():
+        if self.failures.failing():
             return "the last inference of another worker failed"
         return ""
 

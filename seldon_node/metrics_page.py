@@ -14,7 +14,7 @@ from prometheus_client.utils import floatToGoString
 from seldon_core import metrics as wrapper_metrics
 from seldon_core import wrapper
 
-from seldon_node.metrics import HELP
+from roberta_sentiment.serving.metrics import HELP
 from seldon_node.metrics_store import BOUNDS, COUNTER, MetricsStore, Series
 
 _UNKNOWN = "A metric of the model's own."

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import threading
-import time
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import numpy as np
 from seldon_core.flask_utils import SeldonMicroserviceException
@@ -16,36 +13,33 @@ from seldon_core.user_model import SeldonResponse
 
 from roberta_sentiment import caller
 from roberta_sentiment.errors import (
-    DroppedError,
+    OWN_FAULT,
     InferenceError,
     NotReadyError,
-    OverloadedError,
     PayloadError,
     SentimentError,
 )
 from roberta_sentiment.model.heads import Head
-from roberta_sentiment.predictions import Predictions
-from roberta_sentiment.settings import Settings, Truncation
-from seldon_node import answer, feedback, health, metrics, payload
+from roberta_sentiment.predictions import Predictions, TextClassifier
+from roberta_sentiment.serving.health import ModelHealth
+from roberta_sentiment.serving.metadata import answer_facts
+from roberta_sentiment.serving.metrics import (
+    Method,
+    error_metrics,
+    feedback_metrics,
+    other_model_metrics,
+    prediction_metrics,
+)
+from roberta_sentiment.serving.request import check_output, score
+from roberta_sentiment.settings import Settings
+from seldon_node import answer, feedback, payload
+from seldon_node.health import WorkerHealth
+from seldon_node.recorder import Recorder
 from seldon_node.truths import reader_of
 
 logger = logging.getLogger(__name__)
 
-OWN_FAULT = "the server failed; its log has the details"
-
 _TOO_DEEP = "the message is nested too deeply"
-_RETRY_S = 0.5
-
-
-class TextClassifier(Protocol):
-    """What a node needs of its model."""
-
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-    def classify(
-        self, texts: Sequence[str], truncation: Truncation | None = None
-    ) -> Predictions: ...
-    def classify_ids(self, rows: Sequence[Sequence[int]]) -> Predictions: ...
 
 
 class NodeError(SeldonMicroserviceException):  # type: ignore[misc]  # upstream is untyped
@@ -66,7 +60,7 @@ class SentimentNode:
     """A Seldon MODEL node around a text classifier.
 
     A subclass gives `settings`, `identity`, `labels` and, if it is no softmax, `head` in its cheap
-    constructor, and `load`, which calls `_open`.
+    constructor, and `load`, which calls `_start_serving`.
     """
 
     settings: Settings
@@ -74,26 +68,16 @@ class SentimentNode:
     labels: tuple[str, ...]
     head: Head = Head()
 
-    _WARM_UP: ClassVar[str] = "This film is so good"
-
     def __init__(self) -> None:
-        self.recorder = metrics.Recorder()
-        self.peers: health.Peers | None = None
+        self.recorder = Recorder()
+        self.workers: WorkerHealth | None = None
+        self.health = ModelHealth(self._tell_workers)
         self._classifier: TextClassifier | None = None
-        self._failure = "the model is still loading"
-        self._failure_lock = threading.Lock()
-        self._checking = False
 
-    def _open(self, classifier: TextClassifier) -> None:
-        """Take a loaded classifier into service once it has passed a warm-up prediction.
-
-        What lives by now lives as long as the process. The garbage collector need not walk through
-        it again, which would stop all requests for a tenth of a second.
-        """
-        classifier.classify([self._WARM_UP])
-        gc.freeze()
+    def _start_serving(self, classifier: TextClassifier) -> None:
+        """Take a loaded classifier into service."""
+        self.health.start_serving(classifier, self.settings.request_timeout)
         self._classifier = classifier
-        self._failure = ""
 
     def class_names(self) -> list[str]:
         """Names of the columns of an answer."""
@@ -123,7 +107,9 @@ class SentimentNode:
             predictions = self._predict(payload.parse(message, self.settings))
         except SentimentError as error:
             raise NodeError(error) from error
-        return SeldonResponse(predictions.probabilities, tags=self._tags(predictions))
+        return SeldonResponse(
+            predictions.probabilities, tags=answer_facts(self.identity, predictions)
+        )
 
     def predict_raw(
         self, message: dict[str, Any] | prediction_pb2.SeldonMessage
@@ -160,10 +146,10 @@ class SentimentNode:
             logger.exception("a feedback failed for a reason of our own")
             raise self._refused_feedback(InferenceError(OWN_FAULT)) from error
         if parsed.other_model:
-            self.recorder.record(metrics.of_foreign_feedback(), "feedback")
+            self.recorder.record(other_model_metrics(), "feedback")
             return answer.to_proto({"meta": {"tags": {"feedback": "ignored: not this model's"}}})
         self.recorder.record(
-            metrics.of_feedback(parsed.pairs, parsed.reward, parsed.errors), "feedback"
+            feedback_metrics(parsed.pairs, parsed.reward, parsed.errors), "feedback"
         )
         return answer.to_proto({"meta": {"tags": {"feedback": "counted"}}})
 
@@ -173,9 +159,9 @@ class SentimentNode:
         Raises:
             NodeError: 503, the model is loading or fails, or a gRPC worker does not answer.
         """
-        complaint = self._failure or (self.peers.complaint() if self.peers else "")
-        if complaint:
-            raise NodeError(NotReadyError(f"not ready: {complaint}"))
+        problem = self.health.problem or (self.workers.problem() if self.workers else "")
+        if problem:
+            raise NodeError(NotReadyError(f"not ready: {problem}"))
         return "ready"
 
     def _answer(self, message: object) -> dict[str, Any]:
@@ -183,9 +169,9 @@ class SentimentNode:
             incoming = message.get("meta") if isinstance(message, dict) else None
             meta = answer.build_meta(incoming)
             request = payload.parse(message, self.settings)
-            payload.check_output(request.options.output, self.head)
+            check_output(request.options.output, self.head)
             predictions = self._predict(request)
-            meta["tags"].update(self._tags(predictions))
+            meta["tags"].update(answer_facts(self.identity, predictions))
             result = answer.build(request, predictions, meta)
         except RecursionError:
             return self._refuse(PayloadError(_TOO_DEEP))
@@ -194,7 +180,7 @@ class SentimentNode:
         except Exception:
             logger.exception("a request failed for a reason of our own")
             return self._refuse(InferenceError(OWN_FAULT))
-        self.recorder.record(metrics.of_predictions(predictions), "predict")
+        self.recorder.record(prediction_metrics(predictions), "predict")
         return result
 
     def _refused_feedback(self, error: SentimentError) -> NodeError:
@@ -205,78 +191,29 @@ class SentimentNode:
         self._count_refusal(error, "predict")
         return answer.build_error(error)
 
-    def _count_refusal(self, error: SentimentError, method: metrics.Method) -> None:
+    def _count_refusal(self, error: SentimentError, method: Method) -> None:
         """Count a refused or failed request, and leave its Retry-After with its door."""
         caller.current().retry_after = error.retry_after
-        counts = metrics.of_refusal(error.reason)
-        if isinstance(error, DroppedError):
-            counts += metrics.of_dropped(error.tokens)
-        self.recorder.record(counts, method)
+        self.recorder.record(error_metrics(error), method)
 
     def _predict(self, request: payload.Request) -> Predictions:
         classifier = self._classifier
         if classifier is None:
-            raise NotReadyError(f"not ready: {self._failure}")
+            raise NotReadyError(f"not ready: {self.health.problem}")
         waiting = caller.current()
         waiting.limit_time(self.settings.request_timeout)
         try:
             with caller.serving(waiting):
-                if request.ids:
-                    return classifier.classify_ids(request.ids)
-                return classifier.classify(request.texts, request.options.truncation)
+                return score(classifier, request.texts, request.ids, request.options)
         except InferenceError as error:
             logger.exception("inference failed")
-            self._check_model(error.message)
+            self.health.check_model(error.message)
             raise
 
-    def _check_model(self, failure: str) -> None:
-        """Find out whether it is the model that fails, which turns health red, or one text alone.
-
-        A server without traffic, because its health is red, has to come back by itself.
-        """
-        with self._failure_lock:
-            if self._checking:
-                return
-            self._checking = True
-        if self._answers(failure):
-            return
-        try:
-            threading.Thread(target=self._recover, args=(failure,), daemon=True).start()
-        except RuntimeError:  # the container's limit of threads; the next failure tries again
-            self._checking = False
-
-    def _recover(self, failure: str) -> None:
-        """Ask the model until it answers, whatever is raised until then."""
-        time.sleep(_RETRY_S)
-        while not self._answers(failure):
-            time.sleep(_RETRY_S)
-
-    def _answers(self, failure: str) -> bool:
-        """Whether the model answers a text that it has answered before."""
-        asking = caller.Caller()
-        asking.limit_time(self.settings.request_timeout)
-        try:
-            with caller.serving(asking):
-                self._classifier.classify([self._WARM_UP])  # type: ignore[union-attr]
-        except (OverloadedError, DroppedError):
-            return False  # it has much to do, which says nothing about its health
-        except BaseException:  # whatever it is, health must not stay as it is for ever
-            self._report(failure)
-            return False
-        with self._failure_lock:
-            self._report("")
-            self._checking = False
-        return True
-
-    def _report(self, failure: str) -> None:
-        """Say here and to the other workers whether the model fails."""
-        self._failure = failure
-        if self.peers:
-            self.peers.board.report(failing=bool(failure))
-
-    def _tags(self, predictions: Predictions) -> dict[str, Any]:
-        tokens, truncated = predictions.tokens, predictions.truncated
-        return {**self.identity, "tokens": tokens, "truncated": truncated}
+    def _tell_workers(self, failing: bool) -> None:
+        """Say to the other workers whether this one's model fails."""
+        if self.workers:
+            self.workers.failures.report(failing=failing)
 
 
 def _to_message(values: Any) -> dict[str, Any]:

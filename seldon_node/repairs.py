@@ -112,7 +112,7 @@ class _GrpcSide:
     def __init__(self, user_object: Any, metrics: Any, args: Any, annotations: Any) -> None:
         self._arguments = (user_object, metrics, args, annotations)
         if isinstance(user_object, SentimentNode):
-            user_object.peers = health.Peers(args.grpc_workers, args.grpc_port)
+            user_object.workers = health.WorkerHealth(args.grpc_workers, args.grpc_port)
 
     def servers(self) -> list[supervisor.Server]:
         """One server a worker."""
@@ -165,15 +165,15 @@ def _check_limits(args: Any) -> None:
         raise SystemExit(f"cannot start: {error.message}") from None
 
 
-def _listen_privately(server: grpc.Server, peers: health.Peers, worker: int) -> None:
+def _listen_privately(server: grpc.Server, workers: health.WorkerHealth, worker: int) -> None:
     """Let the health check reach this gRPC worker alone; without that it asks the shared port."""
     try:
-        server.add_insecure_port(f"unix-abstract:{peers.private_address(worker)}")
+        server.add_insecure_port(f"unix-abstract:{workers.private_address(worker)}")
     except RuntimeError as error:
         logger.warning("gRPC worker %d has no private socket: %s", worker, error)
-        peers.note_private(worker, bound=False)
+        workers.note_private(worker, bound=False)
     else:
-        peers.note_private(worker, bound=True)
+        workers.note_private(worker, bound=True)
 
 
 def _repair_processes() -> None:
@@ -187,9 +187,9 @@ def _repair_processes() -> None:
 
     def get_grpc_server(user_object: Any, *args: Any, **kwargs: Any) -> Any:
         server = original_server(user_object, *args, **kwargs)
-        peers = getattr(user_object, "peers", None)
-        if peers is not None and _this_process.grpc_worker is not None:
-            _listen_privately(server, peers, _this_process.grpc_worker)
+        workers = getattr(user_object, "workers", None)
+        if workers is not None and _this_process.grpc_worker is not None:
+            _listen_privately(server, workers, _this_process.grpc_worker)
         return server
 
     def make_metrics_server(metrics: Any, args: Any) -> Any:

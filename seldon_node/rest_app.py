@@ -17,20 +17,22 @@ from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 
 from roberta_sentiment import caller
 from roberta_sentiment.errors import (
+    OWN_FAULT,
     BodyTooLargeError,
     InferenceError,
     PayloadError,
     SentimentError,
     shorten,
 )
-from seldon_node import metrics, rest_body
+from roberta_sentiment.serving.metrics import Method, refusal_metrics
+from seldon_node import rest_body
 from seldon_node.logs import printable
 from seldon_node.node import NodeError, SentimentNode
 from seldon_node.rest_worker import COUNT_REFUSAL
 
 logger = logging.getLogger(__name__)
 
-_METHODS: Mapping[str, metrics.Method] = {"Predict": "predict", "SendFeedback": "feedback"}
+_METHODS: Mapping[str, Method] = {"Predict": "predict", "SendFeedback": "feedback"}
 """Endpoints that read a message, and what their requests are counted as."""
 
 _PROBED = ("Root", "HealthPing", "HealthStatus", "Metadata")
@@ -71,7 +73,7 @@ def install(app: Flask, node: SentimentNode) -> None:
         _MEMORY_FOR_BODIES * node.settings.max_buffered_bytes
     )
     app.extensions[COUNT_REFUSAL] = lambda reason, path: node.recorder.record(
-        metrics.of_refusal(reason), _METHODS.get(_endpoint_of(app, path), "other")
+        refusal_metrics(reason), _METHODS.get(_endpoint_of(app, path), "other")
     )
     app.before_request(_name_caller)
     app.after_request(_add_retry_after)
@@ -92,7 +94,7 @@ def _answer_errors(app: Flask, node: SentimentNode) -> None:
     def refuse(code: int, reason: str, info: str) -> Response:
         if _endpoint() not in _PROBED:
             method = _METHODS.get(_endpoint(), "other")
-            node.recorder.record(metrics.of_refusal(reason), method)
+            node.recorder.record(refusal_metrics(reason), method)
         return answer(code, reason, info)
 
     def answer(code: int, reason: str, info: str) -> Response:
@@ -130,7 +132,7 @@ def _answer_errors(app: Flask, node: SentimentNode) -> None:
 
     def on_fault(error: Exception) -> Response:
         logger.exception("a request failed for a reason of our own", exc_info=error)
-        return refuse(500, InferenceError.reason, "the server failed; its log has the details")
+        return refuse(500, InferenceError.reason, OWN_FAULT)
 
     app.register_error_handler(Exception, on_fault)
     app.register_error_handler(HTTPException, on_http_error)

@@ -18,7 +18,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 from werkzeug.formparser import MultiPartParser
 
 from roberta_sentiment.errors import OverloadedError, PayloadError, RequestError
-from seldon_node import payload
+from roberta_sentiment.serving.wording import describe
 
 BUDGET = "body_budget"
 """Extension of the Flask application: the `Budget` of its process."""
@@ -133,7 +133,7 @@ def read_message(skip_decoding: bool = False) -> dict[str, Any]:
     else:
         body = _parse(request.get_data(cache=False), "the body is not valid JSON")
     if not isinstance(body, dict):
-        raise BadRequest(f"the body is {payload.describe(body)}; a SeldonMessage object is needed")
+        raise BadRequest(f"the body is {describe(body)}; a SeldonMessage object is needed")
     return body
 
 

@@ -22,7 +22,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import Error
 
-from roberta_sentiment.errors import BodyTooLargeError
+from roberta_sentiment.errors import OWN_FAULT, BodyTooLargeError
 from seldon_node.logs import printable
 
 SMALL_BODY = 64 * 1024
@@ -216,7 +216,7 @@ class RefusalTask(_Noted, ErrorTask):  # type: ignore[misc]
         """Write the refusal."""
         error = self.request.error
         if not isinstance(error, RefusedError):
-            info = "the server failed; its log has the details"
+            info = OWN_FAULT
             self.request.error = RefusedError(500, "INFERENCE_FAILED", info)
         self.channel.drains = True
         super().execute()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from roberta_sentiment.container import CGROUP, memory_kills
-from seldon_node import metrics
+from roberta_sentiment.serving.metrics import RestartReason, restart_metrics
+from seldon_node.recorder import Store
 
 
 class Restarts:
@@ -20,7 +21,7 @@ class Restarts:
         cgroup: where the cgroup file system is mounted.
     """
 
-    def __init__(self, store: metrics.Store, cgroup: Path = CGROUP) -> None:
+    def __init__(self, store: Store, cgroup: Path = CGROUP) -> None:
         self._store = store
         self._cgroup = cgroup
         self._memory_kills = memory_kills(cgroup)
@@ -34,9 +35,9 @@ class Restarts:
             hung: whether it was ended because it did nothing any more.
         """
         reason = "hung" if hung else self._reason(code)
-        self._store.update(metrics.of_restart(server, reason), "")
+        self._store.update(restart_metrics(server, reason), "")
 
-    def _reason(self, code: int | None) -> metrics.RestartReason:
+    def _reason(self, code: int | None) -> RestartReason:
         if code is None:
             return "unknown"
         if code >= 0:

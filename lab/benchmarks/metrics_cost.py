@@ -12,7 +12,7 @@ from seldon_core.metrics import SeldonMetrics
 
 from lab.benchmarks import machine
 from roberta_sentiment.classifier import Predictions, Work
-from seldon_node import metrics
+from roberta_sentiment.serving import metrics
 from seldon_node.metrics_store import MetricsStore
 
 ROUNDS = 2000
@@ -24,7 +24,7 @@ def one_request() -> list[dict[str, Any]]:
 
     logits = np.array([[-1, 1]], dtype=np.float32)
     work = Work(1, 20, 0, 0.0001, 0.0, 0.004)
-    return metrics.of_predictions(Predictions(("negative", "positive"), logits, [20], [], work))
+    return metrics.prediction_metrics(Predictions(("negative", "positive"), logits, [20], [], work))
 
 
 def median_ms(update: Callable[..., None]) -> float:

@@ -28,8 +28,10 @@ from lab.benchmarks import load, machine, models, targets, texts
 from Model import Model
 from roberta_sentiment.classifier import Predictions, Work
 from roberta_sentiment.model.artifact import open_artifact
+from roberta_sentiment.serving import metrics
+from roberta_sentiment.serving.metadata import answer_facts
 from roberta_sentiment.text.tokenizer import load_tokenizer
-from seldon_node import answer, metrics, payload, repairs
+from seldon_node import answer, payload, repairs
 
 TEXT = "one long string of cliches , and yet a film that stays with you ."
 ROUNDS, CALLS = 7, 400
@@ -96,7 +98,7 @@ def wsgi(app: Any) -> Callable[[], object]:
 def parts() -> dict[str, float]:
     """Microseconds of each part for a request with one text."""
     node = Model()
-    node._open(Instant())
+    node._start_serving(Instant())
     store = SeldonMetrics(os.getpid)
     app = wrapper.get_rest_microservice(node, store)
     plain = wrapper.get_rest_microservice(PlainInstant(), SeldonMetrics(os.getpid))
@@ -116,11 +118,11 @@ def parts() -> dict[str, float]:
         "parse the payload": microseconds(lambda: payload.parse(message, node.settings)),
         "tokenize": microseconds(lambda: tokenizer.encode([TEXT], "end")),
         "tags and meta": microseconds(
-            lambda: answer.build_meta(None)["tags"].update(node._tags(predictions))
+            lambda: answer.build_meta(None)["tags"].update(answer_facts(node.identity, predictions))
         ),
         "build the answer": microseconds(lambda: answer.build(request, predictions, meta)),
         "count the metrics": microseconds(
-            lambda: node.recorder.record(metrics.of_predictions(predictions), "predict")
+            lambda: node.recorder.record(metrics.prediction_metrics(predictions), "predict")
         ),
         "serialise the answer": microseconds(
             lambda: json.dumps(answer.build(request, predictions, meta))

@@ -5,21 +5,21 @@ from __future__ import annotations
 import socket
 
 from Model import Model
-from seldon_node.health import Peers
+from seldon_node.health import WorkerHealth
 
 
 class Crowded(Model):
     """As Model, but the main process listens where the workers want to."""
 
     @property
-    def peers(self) -> Peers | None:
+    def workers(self) -> WorkerHealth | None:
         """What the wrapper's repairs give to the node."""
-        return self._peers
+        return self._workers
 
-    @peers.setter
-    def peers(self, peers: Peers | None) -> None:
-        self._peers = peers
+    @workers.setter
+    def workers(self, workers: WorkerHealth | None) -> None:
+        self._workers = workers
         self._taken = socket.socket(socket.AF_UNIX)
-        if peers is not None:
-            self._taken.bind(f"\0{peers.private_address(0)}")
+        if workers is not None:
+            self._taken.bind(f"\0{workers.private_address(0)}")
             self._taken.listen()

@@ -14,9 +14,11 @@ from seldon_core.proto import prediction_pb2
 from roberta_sentiment.errors import OptionError, OverloadedError, PayloadError
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions, Work
+from roberta_sentiment.serving import request as requests
+from roberta_sentiment.serving.request import Options
 from roberta_sentiment.settings import Output
-from seldon_node import answer, payload
-from seldon_node.payload import Kind, Options, Request
+from seldon_node import answer
+from seldon_node.payload import Kind, Request
 
 WORK = Work(1, 3, 0, 0.0, 0.0, 0.0)
 LABELS = ("anger", "joy", "love")
@@ -116,10 +118,10 @@ def test_an_output_that_the_model_has_not_is_refused(
 ) -> None:
     """The sentence says what to ask for."""
     if not refused:
-        payload.check_output(output, head)
+        requests.check_output(output, head)
         return
     with pytest.raises(OptionError, match="ask for probabilities"):
-        payload.check_output(output, head)
+        requests.check_output(output, head)
 
 
 def test_meta_goes_back_to_its_sender(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from seldon_node.health import LIVES, Board, Peers, answers
+from seldon_node.health import LIVES, FailureFlags, WorkerHealth, answers
 
 
-def report_and_wait(board: Board, reported: Event, end: Event) -> None:
-    board.report(failing=True)
+def report_and_wait(flags: FailureFlags, reported: Event, end: Event) -> None:
+    flags.report(failing=True)
     reported.set()
     end.wait(60)
 
@@ -27,23 +27,23 @@ def report_and_wait(board: Board, reported: Event, end: Event) -> None:
 def test_a_failure_ends_with_its_process() -> None:
     """A worker that failed and was killed is replaced; its failure must not stay for ever."""
     context = multiprocessing.get_context("fork")
-    board, reported, end = Board(), context.Event(), context.Event()
-    worker = context.Process(target=report_and_wait, args=(board, reported, end))
+    flags, reported, end = FailureFlags(), context.Event(), context.Event()
+    worker = context.Process(target=report_and_wait, args=(flags, reported, end))
     worker.start()
     assert reported.wait(60)
-    assert [worker.pid] == board.failing()
+    assert [worker.pid] == flags.failing()
     end.set()
     worker.join(60)
-    assert [] == board.failing()
+    assert [] == flags.failing()
 
 
 def test_a_process_takes_its_failure_back() -> None:
     """The counterpart: while it lives, only it says that it is well again."""
-    board = Board()
-    board.report(failing=True)
-    assert [os.getpid()] == board.failing()
-    board.report(failing=False)
-    assert [] == board.failing()
+    flags = FailureFlags()
+    flags.report(failing=True)
+    assert [os.getpid()] == flags.failing()
+    flags.report(failing=False)
+    assert [] == flags.failing()
 
 
 class Counted(health.HealthServicer):
@@ -76,52 +76,52 @@ def living(status: int = health_pb2.HealthCheckResponse.SERVING) -> Counted:
     return servicer
 
 
-def private(peers: Peers, worker: int) -> str:
-    return f"unix-abstract:{peers.private_address(worker)}"
+def private(workers: WorkerHealth, worker: int) -> str:
+    return f"unix-abstract:{workers.private_address(worker)}"
 
 
 def test_workers_that_do_not_answer_are_counted() -> None:
     """Each is asked on its own address, for the kernel picks who answers on the port."""
     with serving("127.0.0.1:0", living()) as port:
-        peers = Peers(3, port)
-        with serving(private(peers, 0), living()):
-            assert "2 of 3 gRPC workers do not answer" == peers.complaint()
-        peers = Peers(2, port)
-        with serving(private(peers, 0), living()), serving(private(peers, 1), living()):
-            assert "" == peers.complaint()
+        workers = WorkerHealth(3, port)
+        with serving(private(workers, 0), living()):
+            assert "2 of 3 gRPC workers do not answer" == workers.problem()
+        workers = WorkerHealth(2, port)
+        with serving(private(workers, 0), living()), serving(private(workers, 1), living()):
+            assert "" == workers.problem()
 
 
 def test_a_worker_without_an_address_of_its_own_is_asked_on_the_port() -> None:
     """A sandbox may forbid it to listen there; it serves all the same."""
     with serving("127.0.0.1:0", living()) as port:
-        peers, told_twice = Peers(1, port), Peers(1, port)
-        peers.note_private(0, bound=False)
-        assert "" == peers.complaint()
+        workers, told_twice = WorkerHealth(1, port), WorkerHealth(1, port)
+        workers.note_private(0, bound=False)
+        assert "" == workers.problem()
         told_twice.note_private(0, bound=False)
         told_twice.note_private(0, bound=True)
-        assert "1 of 1 gRPC workers do not answer" == told_twice.complaint()
+        assert "1 of 1 gRPC workers do not answer" == told_twice.problem()
 
 
 def test_a_failing_model_is_told_to_the_other_workers() -> None:
     """Health asks one worker, which answers for all."""
-    peers = Peers(0, 0)
-    assert "" == peers.complaint()
-    peers.board.report(failing=True)
-    assert "the last inference of another worker failed" == peers.complaint()
+    workers = WorkerHealth(0, 0)
+    assert "" == workers.problem()
+    workers.failures.report(failing=True)
+    assert "the last inference of another worker failed" == workers.problem()
 
 
 def test_workers_are_asked_twice_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often health is asked for; what they said holds for that time."""
     now = 0.1
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    peers, worker = Peers(1, 0), living()
-    with serving(private(peers, 0), worker):
+    workers, worker = WorkerHealth(1, 0), living()
+    with serving(private(workers, 0), worker):
         for now in (0.1, 0.3, 0.55):  # noqa: B007  read by the clock
-            assert "" == peers.complaint()
+            assert "" == workers.problem()
         assert 1 == worker.asked
-    assert "" == peers.complaint()
+    assert "" == workers.problem()
     now = 0.7
-    assert "1 of 1 gRPC workers do not answer" == peers.complaint()
+    assert "1 of 1 gRPC workers do not answer" == workers.problem()
 
 
 @pytest.mark.parametrize(
@@ -141,4 +141,4 @@ def test_who_answers(servicer: Counted | None, expected: bool) -> None:
 
 def test_nobody_does_not_answer() -> None:
     """The address of a worker that has ended."""
-    assert not answers(private(Peers(1, 0), 0))
+    assert not answers(private(WorkerHealth(1, 0), 0))

@@ -15,7 +15,8 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from seldon_node import metrics, metrics_page
+from roberta_sentiment.serving import metrics
+from seldon_node import metrics_page
 from seldon_node.metrics_store import MetricsStore
 from tests.service import Service
 
@@ -26,10 +27,10 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 def store() -> MetricsStore:
     """A store with every series that a node begins with, and with a few events."""
     store = MetricsStore()
-    for method, begun in metrics.known(("negative", "positive")).items():
+    for method, begun in metrics.initial_metrics(("negative", "positive")).items():
         store.begin(begun, method)
-    store.update(metrics.of_feedback([("positive", "negative")], -0.5), "feedback")
-    store.update(metrics.of_refusal("OVERLOADED"), "predict")
+    store.update(metrics.feedback_metrics([("positive", "negative")], -0.5), "feedback")
+    store.update(metrics.refusal_metrics("OVERLOADED"), "predict")
     store.update([{"type": "TIMER", "key": "sentiment_infer_seconds", "value": 20}], "predict")
     return store
 

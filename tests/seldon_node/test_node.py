@@ -161,18 +161,18 @@ class Model500:
         monkeypatch.setattr(Classifier, "classify", failing)
         self._retry = threading.Event()
         held = SimpleNamespace(sleep=lambda _: self._retry.wait(30))
-        monkeypatch.setattr("seldon_node.node.time", held)
+        monkeypatch.setattr("roberta_sentiment.serving.health.time", held)
         self._node = node
 
     def wait_for_health(self) -> None:
         """Let the node ask the model again, which it does not before."""
         self._retry.set()
         for _ in range(3000):
-            if not self._node._failure:
+            if not self._node.health.problem:
                 self._retry.clear()
                 return
             threading.Event().wait(0.01)
-        raise AssertionError(self._node._failure)
+        raise AssertionError(self._node.health.problem)
 
 
 @pytest.mark.parametrize(

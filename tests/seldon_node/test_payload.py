@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment.errors import RequestError
+from roberta_sentiment.serving.request import Options
+from roberta_sentiment.serving.wording import brief, names
 from roberta_sentiment.settings import Settings
-from seldon_node.payload import Options, Request, brief, names, parse, to_python
+from seldon_node.payload import Request, parse, to_python
 from tests.wire import to_proto
 
 SETTINGS = Settings(max_texts=4, max_characters=100)

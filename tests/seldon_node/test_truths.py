@@ -12,8 +12,8 @@ from seldon_core.proto import prediction_pb2
 from roberta_sentiment.errors import FeedbackError
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions, Work
+from roberta_sentiment.serving import metrics
 from roberta_sentiment.settings import Settings
-from seldon_node import metrics
 from seldon_node.feedback import Feedback, parse
 from seldon_node.truths import NONE, reader_of
 
@@ -184,7 +184,7 @@ def test_an_answer_of_another_kind_is_refused(head: Head, entry: dict[str, Any])
 
 def test_the_counts_of_a_regression_give_its_mean_errors() -> None:
     """Number, distances and their squares: mean and root mean square follow."""
-    counted = {m["key"]: m["value"] for m in metrics.of_feedback([], 0, [-3.0, 1.0])}
+    counted = {m["key"]: m["value"] for m in metrics.feedback_metrics([], 0, [-3.0, 1.0])}
     assert (2, 4, 10) == tuple(
         counted[f"sentiment_feedback_{name}"]
         for name in ("values", "absolute_error", "squared_error")

@@ -11,12 +11,12 @@ from Model import Model
 from roberta_sentiment.model import derived as _derived
 from roberta_sentiment.run import batching as _batching
 from roberta_sentiment.run import scheduler as _scheduler
-from seldon_node import node as _node
+from roberta_sentiment.serving import health as _health
 
 batching: Any = _batching
 derived: Any = _derived
 scheduler: Any = _scheduler
-node: Any = _node
+health: Any = _health
 """As values, whose names may be replaced."""
 
 
@@ -34,7 +34,7 @@ def _urgent_batches() -> None:
 
 
 def _collected_start() -> None:
-    node.gc = SimpleNamespace(freeze=lambda: None)
+    health.gc = SimpleNamespace(freeze=lambda: None)
 
 
 PARTS: dict[str, Callable[[], None]] = {

@@ -1,4 +1,4 @@
-"""The model's metadata in the form that Seldon's wrapper checks and serves."""
+"""What a server says of its model: once for all, and with each answer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from roberta_sentiment.classifier import Checked, available_threads
 from roberta_sentiment.model.artifact import Artifact
+from roberta_sentiment.model.heads import Head
+from roberta_sentiment.predictions import Predictions
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.version import __version__
 
@@ -37,10 +39,31 @@ def in_force(
     }
 
 
-def describe(artifact: Artifact, settings: InForce, checked: Checked) -> dict[str, Any]:
-    """Seldon v1 metadata: names, types and shapes of inputs and outputs, and what is custom.
+def identity(artifact: Artifact, settings: InForce, head: Head) -> dict[str, str]:
+    """What every answer says of its model: name, version, precision, and a head that is no softmax.
 
-    Seldon's schema allows strings only under `custom`, and -1 for a free dimension.
+    Args:
+        artifact: the model.
+        settings: in force.
+        head: of the model.
+    """
+    return {
+        "model_name": str(settings["model_name"]),
+        "model_version": artifact.version,
+        "precision": artifact.precision,
+        **({} if head.activation == "softmax" else {"head": head.activation}),
+    }
+
+
+def answer_facts(identity: Mapping[str, str], predictions: Predictions) -> dict[str, Any]:
+    """What an answer says beside its scores: the model's identity, tokens and truncated texts."""
+    return {**identity, "tokens": predictions.tokens, "truncated": predictions.truncated}
+
+
+def describe(artifact: Artifact, settings: InForce, checked: Checked) -> dict[str, Any]:
+    """Metadata: names, types and shapes of inputs and outputs, and what is custom.
+
+    Under `custom` are strings only, and -1 is a free dimension, as in Seldon's schema.
     """
     head = checked.head
     shown = {name: value for name, value in settings.items() if not name.startswith("model_")}

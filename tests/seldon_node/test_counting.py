@@ -1,17 +1,13 @@
-"""Every request is counted once, over REST and gRPC, and docs/metrics.md says all of it."""
+"""Every request is counted once, over REST and gRPC."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import grpc
-import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from google.protobuf import json_format
@@ -21,8 +17,8 @@ from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 from Model import Model
 from roberta_sentiment.classifier import Classifier
 from roberta_sentiment.errors import InferenceError
-from roberta_sentiment.predictions import Predictions, Work
-from seldon_node import metrics
+from roberta_sentiment.serving import metrics
+from roberta_sentiment.serving.health import ModelHealth
 from seldon_node.metrics_store import MetricsStore
 from tests import ROOT
 
@@ -135,7 +131,7 @@ def test_a_red_probe_is_no_refused_request(
     rest: FlaskClient, store: MetricsStore, node: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kubernetes asks every few seconds; that must not look like callers who are refused."""
-    monkeypatch.setattr(node, "_failure", "the test said so")
+    monkeypatch.setattr(node.health, "problem", "the test said so")
     assert {} == added(store, lambda: rest.get("/health/status"))
 
 
@@ -208,7 +204,7 @@ def test_a_failure_is_counted_once(
                 call(json_format.ParseDict(body, message()), timeout=60)
 
     monkeypatch.setattr(Classifier, "classify", broken)
-    monkeypatch.setattr(Model, "_check_model", lambda *_: None)
+    monkeypatch.setattr(ModelHealth, "check_model", lambda *_: None)
     assert one("refused", kind, "inference_failed") == added(store, ask)
 
 
@@ -247,117 +243,3 @@ def test_a_node_begins_with_zeros(toy_path: Path) -> None:
     } <= begun
     assert {d.name for d in metrics.DEFINITIONS} == {name for name, *_ in begun}
     assert not any(sum(numbers) for numbers in store.totals().values())
-
-
-def test_many_labels_begin_without_their_table() -> None:
-    """A thousand labels would be a million series of zeros."""
-    begun = metrics.known([str(n) for n in range(1000)])
-    assert 1000 == sum(m["key"] == "sentiment_texts" for m in begun["predict"])
-    assert not any(m["key"] == "sentiment_feedback" for m in begun["feedback"])
-
-
-def test_the_page_in_the_docs_is_true() -> None:
-    """Name, type, labels and meaning of every metric, as the page itself says them."""
-    text = DOCS.read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\| (.+) \|$", text, re.MULTILINE)
-    told = [
-        (name.removesuffix("_total") if kind == "counter" else name, kind, labels, meaning)
-        for name, kind, labels, meaning in rows
-    ]
-    assert [
-        (d.name, d.type, ", ".join(f"`{label}`" for label in d.labels), d.help)
-        for d in metrics.DEFINITIONS
-    ] == told
-
-
-# What one event adds -------------------------------------------------------------------------
-
-
-def by_name(added: list[metrics.Metric]) -> dict[str, Any]:
-    """Values by name, with the labels behind it where there are some."""
-    return {
-        " ".join([metric["key"].removeprefix("sentiment_"), *metric["tags"].values()]): (
-            metric["value"]
-        )
-        for metric in added
-    }
-
-
-def test_an_answer_adds_its_texts_tokens_and_times() -> None:
-    """Milliseconds, of which the wrapper makes seconds; texts by their best label."""
-    work = Work(batches=2, tokens=30, padding=4, tokenize_s=0.5, queue_s=0.25, infer_s=2)
-    logits = np.array([[1, 0], [0, 1], [0, 2]], np.float32)
-    answer = Predictions(("bad", "good"), logits, [9, 9, 12], [0, 2], work)
-    expected = {
-        "texts bad": 1, "texts good": 2, "answered_requests": 1, "tokens": 30, "padding_tokens": 4,
-        "batches": 2, "truncated_texts": 2, "tokenize_seconds": 500, "queue_seconds": 250,
-        "infer_seconds": 2000,
-    }  # fmt: skip
-    assert expected == by_name(metrics.of_predictions(answer))
-    whole = dataclasses.replace(answer, truncated=[])
-    del expected["truncated_texts"]
-    assert expected == by_name(metrics.of_predictions(whole))
-
-
-def test_a_request_without_an_answer_adds_a_refusal_or_what_was_dropped() -> None:
-    """A dropped one counts once, however many tokens it had."""
-    assert {"refused_requests too_large": 1} == by_name(metrics.of_refusal("TOO_LARGE"))
-    assert {"dropped_requests": 1, "dropped_tokens": 70} == by_name(metrics.of_dropped(70))
-    assert {"worker_restarts rest hung": 1} == by_name(metrics.of_restart("rest", "hung"))
-    assert {"answered_requests": 1, "foreign_feedback": 1} == (
-        by_name(metrics.of_foreign_feedback())
-    )
-
-
-@pytest.mark.parametrize(
-    ("reward", "rewarded"),
-    [
-        (0.0, {"seldon_api_model_feedback": 1, "seldon_api_model_feedback_reward": 0}),
-        (2.5, {"reward_sum positive": 2.5, "seldon_api_model_feedback": 1,
-               "seldon_api_model_feedback_reward": 2.5}),
-        (-2.5, {"reward_sum negative": 2.5}),
-    ],
-)  # fmt: skip
-def test_feedback_adds_its_pairs_and_its_reward(reward: float, rewarded: dict[str, float]) -> None:
-    """A counter can't fall, so a negative reward has a sum of its own, and Seldon's has none."""
-    pairs = [("bad", "good"), ("good", "good"), ("bad", "good")]
-    expected = {"feedback bad good": 2, "feedback good good": 1}
-    expected |= {"answered_requests": 1, "rewards": 1}
-    assert expected | rewarded == by_name(metrics.of_feedback(pairs, reward))
-
-
-def test_feedback_on_values_adds_their_distances() -> None:
-    """Absolute and squared, of which follow the usual means."""
-    found = by_name(metrics.of_feedback([], -1, [-3.0, 1.0]))
-    expected = {"feedback_values": 2, "feedback_absolute_error": 4, "feedback_squared_error": 10}
-    assert expected | {"answered_requests": 1, "rewards": 1, "reward_sum negative": 1} == found
-
-
-@pytest.mark.parametrize(("classes", "pairs"), [(2, 4), (12, 144), (13, 0)])
-def test_every_known_series_begins_at_zero(classes: int, pairs: int) -> None:
-    """A rate can be taken from the first event on; a large table of truths is left out."""
-    known = metrics.known([f"label{i}" for i in range(classes)])
-    assert {0} == {metric["value"] for each in known.values() for metric in each}
-    names = {method: [metric["key"] for metric in each] for method, each in known.items()}
-    assert classes == names["predict"].count("sentiment_texts")
-    assert pairs == names["feedback"].count("sentiment_feedback")
-    assert {
-        d.name for d in metrics.DEFINITIONS if classes < 13 or d.name != "sentiment_feedback"
-    } == ({name for each in names.values() for name in each})
-    texts = {d.name for d in metrics.DEFINITIONS if d.type == "histogram"}
-    timers = {m["key"] for each in known.values() for m in each if m["type"] == "TIMER"}
-    assert texts == timers
-
-
-def test_nothing_is_counted_before_there_is_a_store() -> None:
-    """The wrapper makes it after the model; its own count of rewards is left out."""
-    recorder = metrics.Recorder()
-    recorder.record(metrics.of_refusal("TOO_LARGE"), "predict")
-    calls: list[Any] = []
-    store = SimpleNamespace(
-        update=lambda *given: calls.append(given), update_reward=lambda reward: calls.append(reward)
-    )
-    recorder.connect(store, ["bad"])
-    recorder.record(metrics.of_refusal("TOO_LARGE"), "feedback")
-    store.update_reward(1.0)
-    assert [(metrics.of_refusal("TOO_LARGE"), "feedback")] == calls

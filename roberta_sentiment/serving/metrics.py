@@ -1,11 +1,14 @@
-"""What the node counts: every metric, and what a request adds to it."""
+"""What a server counts: every metric, and what each event adds to it.
+
+The names and meanings are the same at every door, so that one dashboard serves all of them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 from roberta_sentiment import errors
 from roberta_sentiment.predictions import Predictions
@@ -20,7 +23,7 @@ SERVERS = ("rest", "grpc", "metrics", "custom")
 
 @dataclasses.dataclass(frozen=True)
 class Definition:
-    """A metric of the node.
+    """A metric.
 
     Attributes:
         name: without the suffix `_total` of a counter.
@@ -116,46 +119,7 @@ DEFINITIONS = (
 HELP = {definition.name: definition.help for definition in DEFINITIONS}
 
 
-class Store(Protocol):
-    """A metrics store: ours, or the wrapper's `seldon_core.metrics.SeldonMetrics`."""
-
-    def update(self, custom_metrics: list[Metric], method: str) -> None: ...
-    def update_reward(self, reward: float) -> None: ...
-
-
-class Recorder:
-    """Hands metrics to the store that the wrapper has made; before that nothing is counted."""
-
-    def __init__(self) -> None:
-        self._store: Store | None = None
-
-    def connect(self, store: Store, labels: Sequence[str]) -> None:
-        """Count into a store from now on; every series whose labels are known begins at 0.
-
-        Args:
-            store: of this service.
-            labels: of the model.
-        """
-        self._store = store
-        # The wrapper counts the reward before the node has looked at the feedback.
-        store.update_reward = lambda reward: None  # type: ignore[method-assign]
-        begin = getattr(store, "begin", None)
-        if begin is not None:
-            for method, metrics in known(labels).items():
-                begin(metrics, method)
-
-    def record(self, metrics: Iterable[Metric], method: Method) -> None:
-        """Add metrics to the store.
-
-        Args:
-            metrics: as Seldon's `metrics()` gives them.
-            method: label `method` of the series.
-        """
-        if self._store is not None:
-            self._store.update(list(metrics), method)
-
-
-def of_predictions(predictions: Predictions) -> list[Metric]:
+def prediction_metrics(predictions: Predictions) -> list[Metric]:
     """What one answered request adds."""
     work = predictions.work
     metrics = [
@@ -176,21 +140,21 @@ def of_predictions(predictions: Predictions) -> list[Metric]:
     return metrics
 
 
-def of_refusal(reason: str) -> list[Metric]:
+def refusal_metrics(reason: str) -> list[Metric]:
     """What one refused or failed request adds."""
     return [_counter("sentiment_refused_requests", 1, reason=reason.lower())]
 
 
-def of_dropped(tokens: int) -> list[Metric]:
-    """What a request adds that ended before its answer.
+def error_metrics(error: errors.SentimentError) -> list[Metric]:
+    """What a request adds that ended with an error, dropped ones included."""
+    metrics = refusal_metrics(error.reason)
+    if isinstance(error, errors.DroppedError):
+        metrics.append(_counter("sentiment_dropped_requests", 1))
+        metrics.append(_counter("sentiment_dropped_tokens", error.tokens))
+    return metrics
 
-    Args:
-        tokens: of it that waited for the model and were not run.
-    """
-    return [_counter("sentiment_dropped_requests", 1), _counter("sentiment_dropped_tokens", tokens)]
 
-
-def of_feedback(
+def feedback_metrics(
     pairs: Iterable[tuple[str, str]], reward: float, errors: Sequence[float] = ()
 ) -> list[Metric]:
     """What one feedback adds.
@@ -220,12 +184,12 @@ def of_feedback(
     return metrics
 
 
-def of_foreign_feedback() -> list[Metric]:
+def other_model_metrics() -> list[Metric]:
     """What feedback on another model's answer adds."""
     return [_counter("sentiment_answered_requests", 1), _counter("sentiment_foreign_feedback", 1)]
 
 
-def of_restart(server: str, reason: RestartReason) -> list[Metric]:
+def restart_metrics(server: str, reason: RestartReason) -> list[Metric]:
     """What one server process adds that ended and is replaced."""
     return [_counter("sentiment_worker_restarts", 1, server=server, reason=reason)]
 
@@ -234,7 +198,7 @@ _MOST_LABELS = 12
 """With more labels the table of truths and predictions begins empty: most of it stays unused."""
 
 
-def known(labels: Sequence[str]) -> dict[Method, list[Metric]]:
+def initial_metrics(labels: Sequence[str]) -> dict[Method, list[Metric]]:
     """Every series whose labels are known before the first event, by method."""
     few = labels if len(labels) <= _MOST_LABELS else ()
     predict = [*_plain("sentiment_answered_requests", "sentiment_tokens"), *_refusals()]
