@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 
 repairs.apply()
 
-TAKEN = ("model_name", "truncation", "max_texts", "max_characters", "max_body_bytes")
-"""The settings of the RoBERTa node that mean something here."""
+SUPPORTED = ("model_name", "truncation", "max_texts", "max_characters", "max_body_bytes")
+"""The settings of the RoBERTa node that apply here."""
 
 
 class BaselineNode(SentimentNode, abc.ABC):
     """A Seldon MODEL node around a model that reads words.
 
     Args:
-        parameters: graph parameters of the deployment: those of `TAKEN`.
+        parameters: graph parameters of the deployment: those of `SUPPORTED`.
 
     Raises:
         SystemExit: with one sentence that says what is wrong.
@@ -54,13 +54,13 @@ class BaselineNode(SentimentNode, abc.ABC):
             "model_version": self._sha256[:12],
             "precision": self.PRECISION,
         }
-        settings = {name: getattr(self.settings, name) for name in TAKEN}
+        settings = {name: getattr(self.settings, name) for name in SUPPORTED}
         logger.info("settings in force: %s", {**settings, **self.identity})
         logger.info("model: %s, sha256 %s", self.identity["model_name"], self._sha256)
 
     @abc.abstractmethod
     def files(self) -> Sequence[Path]:
-        """The files that decide over an answer."""
+        """The files that determine an answer."""
 
     @abc.abstractmethod
     def read(self) -> WordClassifier:
@@ -81,7 +81,7 @@ class BaselineNode(SentimentNode, abc.ABC):
 
     def init_metadata(self) -> dict[str, Any]:
         """Name, version, inputs, outputs and origin, for /metadata and gRPC ModelMetadata."""
-        limits = {name: str(getattr(self.settings, name)) for name in TAKEN[2:]}
+        limits = {name: str(getattr(self.settings, name)) for name in SUPPORTED[2:]}
         return {
             "name": self.identity["model_name"],
             "versions": [self.identity["model_version"]],
@@ -118,10 +118,10 @@ def read_settings(
     settings = Settings.read(parameters, environ)
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if field.name not in TAKEN and value != field.default:
+        if field.name not in SUPPORTED and value != field.default:
             raise SettingsError(
                 f"{field.name} is {value!r}, but {name} has neither a model directory, tokens, "
-                f"batches nor a queue; remove it (taken are {', '.join(TAKEN)})"
+                f"batches nor a queue; remove it (supported: {', '.join(SUPPORTED)})"
             )
     return settings
 

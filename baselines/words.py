@@ -18,8 +18,8 @@ LABELS = ("negative", "positive")
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What a model says to one text.
+class TextScore:
+    """The score of one text.
 
     Attributes:
         margin: positive logit less negative logit.
@@ -31,25 +31,25 @@ class Verdict:
 
 
 class WordClassifier(abc.ABC):
-    """Turns the verdicts of a subclass into predictions, as `seldon_node.node` wants them."""
+    """Turns the scores of a subclass into predictions, as `seldon_node.node` wants them."""
 
     labels: ClassVar[tuple[str, ...]] = LABELS
 
     @abc.abstractmethod
-    def judge(self, text: str) -> Verdict:
-        """The verdict on one text."""
+    def score(self, text: str) -> TextScore:
+        """The score of one text."""
 
     def classify(self, texts: Sequence[str], truncation: Truncation | None = None) -> Predictions:
         """Score texts; each is read whole, so that any `truncation` changes nothing.
 
         Args:
             texts: n texts, n at least 1.
-            truncation: accepted, because the RoBERTa node takes it too.
+            truncation: accepted, because the RoBERTa node accepts it too.
         """
         start = time.perf_counter()
-        verdicts = [self.judge(text) for text in texts]
-        margins = np.array([verdict.margin for verdict in verdicts], np.float32)
-        words = [verdict.words for verdict in verdicts]
+        scores = [self.score(text) for text in texts]
+        margins = np.array([score.margin for score in scores], np.float32)
+        words = [score.words for score in scores]
         return Predictions(
             labels=self.labels,
             logits=np.stack([-margins / 2, margins / 2], axis=1),

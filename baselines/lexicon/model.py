@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from baselines.words import Verdict, WordClassifier
+from baselines.words import TextScore, WordClassifier
 
 CALIBRATION = Path(__file__).with_name("calibration.json")
 LEXICONS = ("vader_lexicon.txt", "emoji_utf8_lexicon.txt")
@@ -48,10 +48,10 @@ class LexiconClassifier(WordClassifier):
         self._analyzer = SentimentIntensityAnalyzer()
         self._calibration = calibration
 
-    def judge(self, text: str) -> Verdict:
-        """The verdict on one text."""
+    def score(self, text: str) -> TextScore:
+        """The score of one text."""
         margin = self._calibration.slope * self.compound(text) + self._calibration.shift
-        return Verdict(margin, len(text.split()))
+        return TextScore(margin, len(text.split()))
 
     def compound(self, text: str) -> float:
         """Mean of the compound scores of the text's sentences, -1..1."""

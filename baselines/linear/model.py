@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from baselines.words import Verdict, WordClassifier
+from baselines.words import TextScore, WordClassifier
 
 WEIGHTS = Path(__file__).with_name("model.npz")
 
@@ -57,8 +57,8 @@ class LinearClassifier(WordClassifier):
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
 
-    def judge(self, text: str) -> Verdict:
-        """The verdict on one text; a text without any known term gets the intercept."""
+    def score(self, text: str) -> TextScore:
+        """The score of one text; a text without any known term gets the intercept."""
         found = words(text)
         dot = square = 0.0
         for term, count in Counter(terms(found)).items():
@@ -68,7 +68,7 @@ class LinearClassifier(WordClassifier):
                 dot += value * known[1]
                 square += value * value
         margin = self._weights.intercept + (dot / math.sqrt(square) if square else 0.0)
-        return Verdict(margin, len(found))
+        return TextScore(margin, len(found))
 
 
 def words(text: str) -> list[str]:

@@ -67,8 +67,8 @@ def test_pairs_are_neighbours() -> None:
 def test_a_text_without_known_words_gets_the_intercept() -> None:
     """Division by a norm of zero must not reach a caller."""
     weights = Weights({"good": (1.0, 2.0)}, 0.25)
-    assert 0.25 == LinearClassifier(weights).judge("\u4f60\u597d").margin
-    assert 2.25 == LinearClassifier(weights).judge("good").margin
+    assert 0.25 == LinearClassifier(weights).score("\u4f60\u597d").margin
+    assert 2.25 == LinearClassifier(weights).score("good").margin
 
 
 def test_one_sentence_is_vader_s_own_score() -> None:

@@ -10,7 +10,7 @@ import requests
 
 from baselines.lexicon.Lexicon import Lexicon
 from baselines.linear.Linear import Linear
-from baselines.node import TAKEN, BaselineNode
+from baselines.node import SUPPORTED, BaselineNode
 from Model import Model
 from roberta_sentiment.settings import Settings
 from tests.service import Service
@@ -121,7 +121,7 @@ def test_taken_settings_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "other" == node.identity["model_name"]
     assert 413 == node.predict_raw({"data": {"ndarray": ["a"] * 3}})["status"]["code"]
     assert 413 == node.predict_raw({"strData": "a" * 11})["status"]["code"]
-    assert set(TAKEN) <= set(Settings.__dataclass_fields__)
+    assert set(SUPPORTED) <= set(Settings.__dataclass_fields__)
 
 
 def test_the_version_is_that_of_the_files(node: BaselineNode) -> None:
