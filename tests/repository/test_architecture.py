@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Mapping
 
 import pytest
 
 from scripts import house
+from tests import ROOT
 
 GRAPH = house.import_graph(house.working_tree())
 SERVER = ("Model", "sitecustomize", "roberta_sentiment", "seldon_node", "oip_node")
@@ -42,3 +45,34 @@ def test_every_rule_is_about_a_module_that_exists() -> None:
     """A rule for what was renamed would hold for ever."""
     named = {*FORBIDDEN, *(name for names in FORBIDDEN.values() for name in names)}
     assert set() == {name for name in named if not any(within(m, name) for m in GRAPH)}
+
+
+WAYS = re.findall(
+    r"^## (.+?)\n\n```text\n(.*?)```",
+    (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"),
+    flags=re.MULTILINE | re.DOTALL,
+)
+"""Title and lines of each way of docs/architecture.md."""
+
+
+@pytest.mark.parametrize("way", [pytest.param(lines, id=title) for title, lines in WAYS])
+def test_a_way_of_the_page_is_that_of_the_imports(way: str) -> None:
+    """Each module is there, and imported by one before it unless another program calls it."""
+    before: set[str] = set()
+    called_from_outside = False
+    for line in way.splitlines():
+        name = line.split()[0]
+        if name.startswith("["):
+            called_from_outside = True
+            continue
+        importlib.import_module(name)
+        assert called_from_outside or any(name in GRAPH[other] for other in before), name
+        before.add(name)
+        called_from_outside = False
+
+
+def test_the_page_shows_four_ways() -> None:
+    """The checks above would pass for a page without any."""
+    assert ["A REST request", "A gRPC message", "Feedback", "A model directory"] == [
+        title for title, _ in WAYS
+    ]
