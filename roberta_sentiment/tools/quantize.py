@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from roberta_sentiment import container
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.errors import QualityError
 from roberta_sentiment.graph.int8 import quantize as quantize_graph
@@ -151,24 +150,30 @@ def quantize(
         after = load_classifier(open_artifact(directory), Settings())
         report = _report(artifact, before, after, data, products)
         _refuse(report, max_drop)
-        kept = {k: v for k, v in artifact.manifest.items() if k in ("licence", "origin")}
-        write_manifest(
-            directory,
-            name=name or artifact.name,
-            model="model.onnx",
-            precision="int8",
-            batch_invariant=True,
-            licence=str(kept.get("licence", "unknown")),
-            origin=str(kept.get("origin", f"quantised from {artifact.name}")),
-            quantization={
-                "scheme": "static u8 x s8, smoothed, one scale a weight column",
-                "from_sha256": artifact.sha256,
-                "calibration_texts": len(calibration),
-                "instructions": list(container.features()),
-                **dataclasses.asdict(report),
-            },
-        )
+        _describe(directory, artifact, report, len(calibration), name)
     return report
+
+
+def _describe(
+    directory: Path, artifact: Artifact, report: Report, calibration_texts: int, name: str
+) -> None:
+    """Write the manifest of a quantised model."""
+    write_manifest(
+        directory,
+        name=name or artifact.name,
+        model="model.onnx",
+        precision="int8",
+        batch_invariant=True,
+        licence=str(artifact.manifest.get("licence", "unknown")),
+        origin=str(artifact.manifest.get("origin", f"quantised from {artifact.name}")),
+        quantization={
+            "scheme": "static u8 x s8, smoothed, one scale a weight column",
+            "from_sha256": artifact.sha256,
+            "calibration_texts": calibration_texts,
+            "instructions": list(container.features()),
+            **dataclasses.asdict(report),
+        },
+    )
 
 
 def copy_others(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -169,44 +170,67 @@ def evaluate(
         text_column=text_column,
         label_column=label_column,
     )
-
-    def run(artifact: Artifact, order: Sequence[int]) -> tuple[Result, Probabilities]:
-        classifier = load_classifier(artifact, settings)
-        answers = answer(classifier, data.texts, track)
-        timed = latency(classifier, data.texts, latency_texts, track)
-        probabilities = answers.probabilities[:, order]
-        judged = quality(data.labels, probabilities)
-        name = f"{artifact.name} {artifact.version}" if same_name else artifact.name
-        labels = tuple(artifact.labels[i] for i in order)
-        return _result(artifact, name, labels, answers, timed, judged), probabilities
-
-    model, probabilities = run(artifact, range(len(artifact.labels)))
+    measure = functools.partial(
+        _measure, data=data, settings=settings, latency_texts=latency_texts, track=track
+    )
+    model, probabilities = measure(artifact, range(len(artifact.labels)), qualified=same_name)
     second = comparison = None
-    flipped: tuple[Flip, ...] = ()
+    flips: tuple[Flip, ...] = ()
     if other and order:
-        second, others = run(other, order)
+        second, others = measure(other, order, qualified=same_name)
         comparison = compare(data.labels, probabilities, others)
-        flipped = tuple(
-            Flip(
-                number=i + 1,
-                text=data.texts[i],
-                truth=artifact.labels[data.labels[i]],
-                label=artifact.labels[probabilities[i].argmax()],
-                score=float(probabilities[i].max()),
-                other_label=artifact.labels[others[i].argmax()],
-                other_score=float(others[i].max()),
-            )
-            for i in comparison.flips
-        )
+        flips = _flips(comparison.flips, data, artifact.labels, probabilities, others)
     return Evaluation(
-        _facts(path, data, settings),
-        data.remarks(),
-        model,
-        second,
-        comparison,
-        flipped,
-        data.labels,
-        probabilities,
+        facts=_facts(path, data, settings),
+        remarks=data.remarks(),
+        model=model,
+        other=second,
+        comparison=comparison,
+        flips=flips,
+        truth=data.labels,
+        probabilities=probabilities,
+    )
+
+
+def _measure(
+    artifact: Artifact,
+    order: Sequence[int],
+    *,
+    qualified: bool,
+    data: Labelled,
+    settings: Settings,
+    latency_texts: int,
+    track: Track,
+) -> tuple[Result, Probabilities]:
+    """Run a model over the texts; `order` has its index of each class."""
+    classifier = load_classifier(artifact, settings)
+    answers = answer(classifier, data.texts, track)
+    timed = latency(classifier, data.texts, latency_texts, track)
+    probabilities = answers.probabilities[:, order]
+    judged = quality(data.labels, probabilities)
+    name = f"{artifact.name} {artifact.version}" if qualified else artifact.name
+    labels = tuple(artifact.labels[i] for i in order)
+    return _result(artifact, name, labels, answers, timed, judged), probabilities
+
+
+def _flips(
+    positions: Sequence[int],
+    data: Labelled,
+    labels: Sequence[str],
+    first: Probabilities,
+    second: Probabilities,
+) -> tuple[Flip, ...]:
+    return tuple(
+        Flip(
+            number=i + 1,
+            text=data.texts[i],
+            truth=labels[data.labels[i]],
+            label=labels[first[i].argmax()],
+            score=float(first[i].max()),
+            other_label=labels[second[i].argmax()],
+            other_score=float(second[i].max()),
+        )
+        for i in positions
     )
 
 

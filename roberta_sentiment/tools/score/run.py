@@ -85,17 +85,7 @@ def score(
     source = open_source(path, text_column)
     head = artifact.head(settings.head)
     sink = Sink(output, source.first_names(), artifact.labels, prefix, head)
-    identity = {
-        "input": _input_identity(path),
-        "model": _model_identity(artifact),
-        "set of options": {
-            **{name: getattr(settings, name) for name in _OPTIONS},
-            "text_column": text_column,
-            "head": head.description,
-            "prefix": prefix,
-            "chunk_rows": chunk_rows,
-        },
-    }
+    identity = _identity(path, artifact, settings, text_column, prefix, chunk_rows)
     start = State(identity, source.start.offset, source.start.line)
     with open_journal(output, start, restart=restart) as journal:
         on_progress(Progress(journal.state, journal.resumed))
@@ -197,6 +187,28 @@ def _check_encoding(row: Row | BadRow, classifier: Classifier) -> Row | BadRow:
 
 def _reject(row: Row, reason: str) -> BadRow:
     return BadRow(row.start, row.end, reason, row.raw)
+
+
+def _identity(
+    path: Path,
+    artifact: Artifact,
+    settings: Settings,
+    text_column: str,
+    prefix: str,
+    chunk_rows: int,
+) -> dict[str, Any]:
+    """What must be the same for an interrupted run to be resumed."""
+    return {
+        "input": _input_identity(path),
+        "model": _model_identity(artifact),
+        "set of options": {
+            **{name: getattr(settings, name) for name in _OPTIONS},
+            "text_column": text_column,
+            "head": artifact.head(settings.head).description,
+            "prefix": prefix,
+            "chunk_rows": chunk_rows,
+        },
+    }
 
 
 def _input_identity(path: Path) -> dict[str, Any]:
