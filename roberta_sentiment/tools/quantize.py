@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from roberta_sentiment import container
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.errors import QualityError
 from roberta_sentiment.graph.int8 import quantize as quantize_graph

@@ -1,7 +1,7 @@
 """A hub on this machine: lists repositories and serves files as a Hugging Face hub does.
 
 Large files are kept apart, as a hub keeps those of Git LFS: their address answers with a redirect,
-and the ETag of the repository is not that of the store. The hub can be told to misbehave.
+and the ETag of the repository is not that of the store. The hub can be made to misbehave.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         return revision in ("main", self.hub.commit(repository))
 
     def _content(self, content: bytes, path: str, headers: dict[str, str] | None = None) -> None:
-        """Send a file or the part asked for, as wrong and as short as the hub was told."""
+        """Send a file or the part asked for, as wrong and as short as the hub was set to."""
         headers = {"ETag": f'"{_sha256(content)[:32]}"', **(headers or {})}
         if path in self.hub.corrupt:
             content = bytes([content[0] ^ 1]) + content[1:]

@@ -99,7 +99,7 @@ def test_the_hub_of_these_tests_is_one(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_repository_becomes_a_model_directory(hub: Hub, tmp_path: Path) -> None:
-    """It is served as it is, and its manifest says where it came from."""
+    """It is served unchanged, and its manifest says where it came from."""
     hub.licences[REPOSITORY] = "mit"
     fetched = run(f"hf:{REPOSITORY}", tmp_path / "model")
     manifest = open_artifact(tmp_path / "model").manifest
@@ -172,7 +172,7 @@ def test_weights_outside_the_graph_come_along(hub: Hub, tmp_path: Path) -> None:
         run(f"hf:{REPOSITORY}", tmp_path / "other")
 
 
-def test_a_cut_is_mended_in_the_same_run(hub: Hub, tmp_path: Path) -> None:
+def test_a_cut_is_resumed_in_the_same_run(hub: Hub, tmp_path: Path) -> None:
     """Only what is missing is asked for again, and only of the same file."""
     hub.cuts[f"/store/{REPOSITORY}//model.onnx"] = [200_000, 70_000]
     run(f"hf:{REPOSITORY}", tmp_path / "model")
@@ -186,7 +186,7 @@ def test_a_cut_is_mended_in_the_same_run(hub: Hub, tmp_path: Path) -> None:
     assert [[1, 2]] == logits(tmp_path / "model")
 
 
-def test_a_cut_for_good_is_mended_by_the_next_run(hub: Hub, tmp_path: Path) -> None:
+def test_a_permanent_cut_is_resumed_by_the_next_run(hub: Hub, tmp_path: Path) -> None:
     """What has arrived stays beside the target, which does not exist before it is whole."""
     store = f"/store/{REPOSITORY}//model.onnx"
     hub.cuts[store] = [200_000, 0, 0, 0]
@@ -202,7 +202,7 @@ def test_a_cut_for_good_is_mended_by_the_next_run(hub: Hub, tmp_path: Path) -> N
     assert not list(tmp_path.glob("model.*"))
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(hub: Hub, tmp_path: Path) -> None:
+def test_a_file_that_changed_meanwhile_is_fetched_again(hub: Hub, tmp_path: Path) -> None:
     """Halves of two files make none."""
     old = hub.repositories[REPOSITORY]["model.onnx"]
     hub.plain["/model.onnx"], hub.cuts["/model.onnx"] = b"\0" * len(old), [200_000, 0, 0, 0]
@@ -222,7 +222,7 @@ def test_a_server_without_parts_is_asked_for_the_whole(hub: Hub, tmp_path: Path)
     assert [[1, 2]] == logits(tmp_path / "model")
 
 
-def test_another_source_does_not_go_on_from_the_first(hub: Hub, tmp_path: Path) -> None:
+def test_another_source_does_not_resume_the_first(hub: Hub, tmp_path: Path) -> None:
     """The partial file belongs to what was asked for, not to the target."""
     hub.cuts[f"/store/{REPOSITORY}//model.onnx"] = [200_000, 0, 0, 0]
     with pytest.raises(ArtifactError, match="cut"):
@@ -399,7 +399,7 @@ def test_a_dead_proxy_is_named(hub: Hub, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def published(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> zoo.Published:
-    """A small graph in the published one's place, at three places and with its tokenizer."""
+    """A small graph instead of the published one, at three locations and with its tokenizer."""
     graph = hub.repositories[REPOSITORY]["model.onnx"]
     vocab = toy.vocabulary()
     made = dataclasses.replace(
@@ -423,15 +423,15 @@ def published(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> zoo.Published:
     return made
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("location", [0, 1, 2])
 def test_the_published_model_is_found(
-    hub: Hub, published: zoo.Published, tmp_path: Path, place: int
+    hub: Hub, published: zoo.Published, tmp_path: Path, location: int
 ) -> None:
     """Wherever a copy is left; it gets its tokenizer, its labels and its makers' own answer."""
     graph = hub.repositories[REPOSITORY]["model.onnx"]
-    if place == 0:
+    if location == 0:
         hub.repositories["zoo/first"] = {"graph.onnx": graph}
-    elif place == 1:
+    elif location == 1:
         hub.repositories["zoo/first"] = {"other.onnx": graph}
         hub.repositories["zoo/second"] = {"deep/in/graph.onnx": graph}
     else:
@@ -577,7 +577,7 @@ def test_a_directory_is_copied(hub: Hub, tmp_path: Path) -> None:
     )
 
 
-def test_a_mended_directory_is_copied_anew(hub: Hub, tmp_path: Path) -> None:
+def test_a_corrected_directory_is_copied_again(hub: Hub, tmp_path: Path) -> None:
     """A size tells nothing; the next run takes what lies there now."""
     config = tmp_path / "original" / "config.json"
     sound = config.read_text()
@@ -590,7 +590,7 @@ def test_a_mended_directory_is_copied_anew(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_what_the_publisher_knows_is_kept(hub: Hub, tmp_path: Path) -> None:
-    """That answers do not depend on batch mates can't be seen in the graph."""
+    """That answers do not depend on the rest of the batch can't be seen in the graph."""
     facts = {"model": "model.onnx", "precision": "int8", "batch_invariant": True}
     original = tmp_path / "original"
     write_manifest(original, name="t", licence="MIT", origin="here", accuracy=0.9, **facts)  # type: ignore[arg-type]

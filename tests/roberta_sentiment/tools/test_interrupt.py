@@ -18,11 +18,11 @@ from roberta_sentiment.classifier import Classifier
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 classify = Classifier.classify
 
-def told(self, texts, *rest):
+def classify_loudly(self, texts, *rest):
     print("scoring", flush=True)
     return classify(self, texts, *rest)
 
-Classifier.classify = told
+Classifier.classify = classify_loudly
 from roberta_sentiment.__main__ import main
 from tests import ROOT
 main()

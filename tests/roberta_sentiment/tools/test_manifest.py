@@ -47,7 +47,7 @@ def test_every_file_is_guarded(tmp_path: Path) -> None:
 
 
 def test_notes_are_not_guarded(tmp_path: Path) -> None:
-    """A model card may be mended without making the model anew; hidden files are nobody's."""
+    """A model card may be corrected without building the model again; hidden files are left out."""
     toy.write(tmp_path)
     (tmp_path / "README.md").write_text("card")
     (tmp_path / ".hidden").write_text("")

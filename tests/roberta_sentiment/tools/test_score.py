@@ -564,7 +564,7 @@ def test_an_output_that_can_not_be_written_is_refused_at_once(
     assert f"label,text,{header}" == (tmp_path / "right.csv").read_text().splitlines()[0]
 
 
-def test_a_failing_model_stops_the_run_and_can_be_mended(
+def test_a_failing_model_stops_the_run_and_can_be_fixed(
     tmp_path: Path, toy_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was scored before is kept; the message names the lines."""
