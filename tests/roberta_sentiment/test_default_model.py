@@ -1,4 +1,4 @@
-"""The shipped model at its shipped precision: batch mates change nothing."""
+"""The shipped model at its shipped precision: the other texts in a batch change nothing."""
 
 from __future__ import annotations
 

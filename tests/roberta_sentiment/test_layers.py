@@ -20,6 +20,7 @@ LAYERS = (
     ("text", "predictions"),
     ("trial",),
     ("classifier",),
+    ("serving",),
     ("tools",),
     ("__main__",),
 )
@@ -51,7 +52,15 @@ def test_imports_lead_down(path: Path) -> None:
     level = LEVELS[part_of(own(path))]
     for name in imports(path):
         first = name.partition(".")[0]
-        assert first not in ("seldon_node", "ab", "lab", "baselines", "tests", "Model"), name
+        assert first not in (
+            "seldon_node",
+            "oip_node",
+            "ab",
+            "lab",
+            "baselines",
+            "tests",
+            "Model",
+        ), name
         if first == PACKAGE and name != f"{PACKAGE}.__version__":
             assert LEVELS[part_of(name)] <= level, name
 

@@ -54,21 +54,21 @@ def start():
 servers, claimed = zip(*[start() for _ in range(4)])
 servers[1].kill()
 servers[1].join()
-_, heir = start()
-print(json.dumps([*claimed, heir]))
+_, successor = start()
+print(json.dumps([*claimed, successor]))
 """
 """Four servers of a service with three CPUs, and one more when the second has been killed."""
 
 
 def test_processes_take_turns() -> None:
-    """Two workers on one CPU would halve each other; a worker that died makes room for its heir."""
+    """Two workers on one CPU would halve each other; a dead one frees its CPU."""
     run = subprocess.run(
         [sys.executable, "-c", SERVICE], capture_output=True, text=True, check=True, timeout=60
     )
-    first, second, third, fourth, heir = json.loads(run.stdout)
+    first, second, third, fourth, successor = json.loads(run.stdout)
     assert [[3, 3], [5, 5], [7, 7]] == [first, second, third]
     assert {3, 5, 7} >= set(fourth)
-    assert second == heir
+    assert second == successor
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_processes_take_turns() -> None:
 def test_shared_cpus_are_left_to_the_kernel(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, exclusive: bool, quota: str, claims: bool
 ) -> None:
-    """On a busy CPU of a shared node, a thread that may not move waits for strangers."""
+    """On a busy CPU of a shared node, a thread that may not move waits for other processes."""
     (tmp_path / "cpu.max").write_text(quota)
     with caplog.at_level(logging.WARNING):
         assert claims == (serving_cpus(exclusive=exclusive, cgroup=tmp_path) is not None)

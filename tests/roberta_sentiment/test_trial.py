@@ -322,7 +322,7 @@ def test_a_model_that_needs_no_special_tokens_has_none(model: Path) -> None:
 def test_the_server_says_it_in_one_line_before_it_forks(
     model: Path, change: Callable[[Path], None]
 ) -> None:
-    """Each of its processes would say it again, and the wrapper would start them anew."""
+    """Each of its processes would log it again, and the wrapper would restart them."""
     change(model / "model.onnx")
     before = threading.active_count()
     with pytest.raises(SystemExit, match=r"^cannot start: .*dynamic axes") as caught:

@@ -1,4 +1,4 @@
-"""The graph built anew computes what the exported one does."""
+"""The rebuilt graph computes what the exported one does."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_missing_tensor_is_named() -> None:
     ],
 )
 def test_another_architecture_is_refused(change: dict[str, str], reason: str) -> None:
-    """Built anew it would answer, and wrongly."""
+    """Rebuilt, it would give wrong answers."""
     with pytest.raises(GraphError, match=reason):
         Architecture.read({**zoo.CONFIG, **change})
 

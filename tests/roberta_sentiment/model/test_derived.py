@@ -105,7 +105,7 @@ def test_a_spoilt_entry_is_not_used(tmp_path: Path, content: str) -> None:
 def test_an_entry_that_is_taken_away_meanwhile_is_no_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
 ) -> None:
-    """Another worker replaces it, or it is a stranger's: the start goes on without it."""
+    """Another worker replaces it, or it is another user's: the server starts without it."""
 
     def gone(directory: Path) -> None:
         shutil.rmtree(directory, ignore_errors=True)
@@ -117,7 +117,7 @@ def test_an_entry_that_is_taken_away_meanwhile_is_no_crash(
 
 
 def test_an_entry_that_others_can_write_is_not_used(tmp_path: Path) -> None:
-    """A temporary directory is shared with strangers."""
+    """A temporary directory is shared with other users."""
     stored = Cache([tmp_path]).store(KEY, fill)
     assert stored is not None
     stored.chmod(0o777)
@@ -134,7 +134,7 @@ def test_a_root_that_others_can_write_is_neither_read_nor_written(tmp_path: Path
 
 
 def test_a_root_that_is_a_link_is_not_used(tmp_path: Path) -> None:
-    """In a shared temporary directory a stranger may have made it."""
+    """In a shared temporary directory another user may have made it."""
     assert Cache([tmp_path / "theirs"]).store(KEY, fill) is not None
     (tmp_path / "ours").symlink_to(tmp_path / "theirs")
     assert Cache([tmp_path / "ours"]).find(KEY) is None
@@ -234,7 +234,7 @@ def test_a_graph_with_another_pattern_stays_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
 def test_the_published_graph_answers_as_pytorch(tmp_path: Path, order: slice) -> None:
-    """18 reference sequences through the whole way, alone and in one request."""
+    """18 reference sequences through the whole classifier, one by one and in one request."""
     classifier = load_classifier(open_artifact(zoo.write(tmp_path / "model")), Settings())
     together = classifier.classify_ids(zoo.IDS[order]).logits
     np.testing.assert_allclose(zoo.LOGITS[order], together, atol=1e-4)

@@ -122,12 +122,11 @@ def test_sigmoid_is_stable(row: list[float]) -> None:
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=5))
 def test_softmax_is_stable(row: list[float]) -> None:
     """Logits of 10,000 must not overflow."""
-    logits = np.array([row], dtype=np.float64)
-    scores = softmax(logits.astype(np.float32))
-    assert 1 == pytest.approx(scores.sum(), abs=1e-12)
-    assert scores.argmax() == logits.argmax()
-    exact = np.exp(logits - logits.max())
-    np.testing.assert_allclose(exact / exact.sum(), scores, atol=1e-12)
+    for rows in ([row], [row, [0.0] * len(row)]):
+        logits = np.array(rows, dtype=np.float64)
+        exact = np.exp(logits - logits.max(axis=1)[:, None])
+        expected = exact / exact.sum(axis=1)[:, None]
+        np.testing.assert_allclose(expected, softmax(logits.astype(np.float32)), atol=1e-12)
 
 
 def change(
@@ -352,21 +351,21 @@ def test_both_doors_give_the_scores(serve: Callable[[str], Model], models: Path,
     over_grpc = node.predict_raw(prediction_pb2.SeldonMessage(strData=reference.texts[0]))
     assert isinstance(over_grpc, prediction_pb2.SeldonMessage)
     np.testing.assert_allclose(over_grpc.data.tensor.values, reference.scores[0], atol=1e-5)
-    told = described(node)
-    assert told["label"] == max(told["scores"], key=told["scores"].__getitem__)
-    assert told["score"] == told["scores"][told["label"]]
+    entry = described(node)
+    assert entry["label"] == max(entry["scores"], key=entry["scores"].__getitem__)
+    assert entry["score"] == entry["scores"][entry["label"]]
     assert 1 == len(described(node, top_k=1)["scores"])
 
 
 def test_a_multi_label_answer_names_all_its_labels(serve: Callable[[str], Model]) -> None:
     """From 0.5 on, which is where a sigmoid's logit changes its sign."""
-    told = described(serve("sigmoid"))
-    assert [name for name in serve("sigmoid").labels if told["scores"][name] >= 0.5] == (
-        told["labels"]
+    entry = described(serve("sigmoid"))
+    assert [name for name in serve("sigmoid").labels if entry["scores"][name] >= 0.5] == (
+        entry["labels"]
     )
     logits = described(serve("sigmoid"), output="logits")["scores"]
-    assert {name for name, logit in logits.items() if logit >= 0} == set(told["labels"])
-    assert told["labels"] == described(serve("sigmoid"), output="label")["labels"]
+    assert {name for name, logit in logits.items() if logit >= 0} == set(entry["labels"])
+    assert entry["labels"] == described(serve("sigmoid"), output="label")["labels"]
 
 
 @pytest.mark.parametrize(

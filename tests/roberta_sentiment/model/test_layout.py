@@ -18,19 +18,19 @@ from tests import toy
 HUB = "onnx/model.onnx"
 
 
-def move(directory: Path, **places: str) -> Path:
-    """Move files of a model directory to other places in it, by the beginning of their names."""
-    for start, place in places.items():
+def move(directory: Path, **moves: str) -> Path:
+    """Move files of a model directory to other moves in it, by the beginning of their names."""
+    for start, folder in moves.items():
         for file in directory.glob(f"{start}*"):
-            target = directory / place
-            target = target / file.name if place.endswith("/") else target
+            target = directory / folder
+            target = target / file.name if folder.endswith("/") else target
             target.parent.mkdir(exist_ok=True)
             file.rename(target)
     return directory
 
 
 @pytest.mark.parametrize(
-    ("places", "graph"),
+    ("moves", "graph"),
     [
         pytest.param({"model": "model.onnx"}, "model.onnx", id="all at the top"),
         pytest.param({"model": HUB}, HUB, id="graph in onnx"),
@@ -42,10 +42,10 @@ def move(directory: Path, **places: str) -> Path:
     ],
 )  # fmt: skip
 def test_the_layouts_of_the_hub_are_served(
-    tmp_path: Path, places: dict[str, str], graph: str
+    tmp_path: Path, moves: dict[str, str], graph: str
 ) -> None:
     """Seldon's storage initializer copies a repository as it is."""
-    directory = move(toy.write(tmp_path / "model"), **places)
+    directory = move(toy.write(tmp_path / "model"), **moves)
     artifact = open_artifact(directory)
     assert directory / graph == artifact.onnx_path
     predictions = load_classifier(artifact, Settings(threads=1)).classify(["so good"])
@@ -190,7 +190,7 @@ def test_what_can_not_be_served_is_named(tmp_path: Path, spoil: object, words: s
 
 
 def test_a_file_is_no_model_directory(tmp_path: Path) -> None:
-    """A checkpoint given in place of its directory is no stack trace."""
+    """A checkpoint given in folder of its directory is no stack trace."""
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(ArtifactError, match="is no model directory and no graph"):
         open_artifact(tmp_path / "model.safetensors")

@@ -31,7 +31,7 @@ EVERYWHERE, FORBIDDEN, ATTENTION = Padding.EVERYWHERE, Padding.FORBIDDEN, Paddin
 def test_who_may_join(
     *, expected: bool, length: int, longest: int, rows: int, padding: Padding, most: int | None
 ) -> None:
-    """Each rule alone decides."""
+    """Each rule decides by itself."""
     assert expected == fits(length, longest, rows, budget=250, padding=padding, most=most)
 
 

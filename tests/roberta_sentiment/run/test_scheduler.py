@@ -75,11 +75,11 @@ lengths_lists = st.lists(st.integers(1, 512), min_size=1, max_size=100)
 @settings(deadline=None)
 @given(lengths_lists, st.integers(1, 2000), st.booleans(), st.integers(1, 3))
 def test_one_caller_gets_every_answer_within_the_budget(
-    lengths: list[int], budget: int, mask: bool, places: int
+    lengths: list[int], budget: int, mask: bool, slots: int
 ) -> None:
     """A lost or doubled position is a wrong answer; the budget bounds memory."""
     session = Counting(mask=mask)
-    shared = scheduler(session, parallel_session=session, max_parallel_runs=places, budget=budget)
+    shared = scheduler(session, parallel_session=session, max_parallel_runs=slots, budget=budget)
     logits, stats = shared.run(rows(lengths))
     np.testing.assert_array_equal([[n, 2 * n] for n in lengths], logits)
     assert sorted(lengths) == sorted(n for batch in session.batches for n in batch)
@@ -145,7 +145,7 @@ def test_the_longest_come_first() -> None:
 
 
 def test_a_model_that_must_not_share_runs_alone() -> None:
-    """Its answers would depend on batch mates."""
+    """Its answers would depend on the other texts in the batch."""
     session = Counting()
     scheduler(session, one_per_batch=True).run(rows([5, 5, 5]))
     assert [[5], [5], [5]] == session.batches
@@ -385,11 +385,11 @@ def test_an_interrupted_caller_passes_the_model_on() -> None:
     other.shutdown()
 
 
-@pytest.mark.parametrize("places", [1, 2, 5])
-def test_many_callers_get_their_own_answers(places: int) -> None:
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_many_callers_get_their_own_answers(slots: int) -> None:
     """16 threads with random requests, over and over: every number is the caller's own."""
     session = Counting()
-    shared = scheduler(session, parallel_session=Counting(), max_parallel_runs=places)
+    shared = scheduler(session, parallel_session=Counting(), max_parallel_runs=slots)
 
     def caller(seed: int) -> None:
         draw = np.random.default_rng(seed)
@@ -408,7 +408,7 @@ def test_many_callers_get_their_own_answers(places: int) -> None:
     assert not shared._queue._rotation
     pool.shutdown()
     assert not shared._queue.jobs
-    until_equal(lambda: shared._free_slots, places)
+    until_equal(lambda: shared._free_slots, slots)
 
 
 FAILURES = [MemoryError(), KeyError("a bug"), SystemExit(1), KeyboardInterrupt(), GeneratorExit()]
@@ -627,7 +627,7 @@ def test_a_newcomer_waits_for_one_turn_of_each_before_it(callers: list[list[int]
 
 
 def test_a_closed_scheduler_ends_every_wait() -> None:
-    """Those who wait are told, those who come are refused, the threads end."""
+    """Waiting callers get an error, new ones are refused, the threads end."""
     with busy() as (shared, call):
         future = call(rows([9]))
         closing = threading.Thread(target=shared.close)

@@ -67,7 +67,7 @@ def test_anything_else_is_scored(text: str) -> None:
     ],
 )
 def test_a_text_can_not_steer_a_terminal(text: str, shown: str) -> None:
-    """It comes from a stranger; all else is shown as it is."""
+    """It comes from anybody; all else is shown unchanged."""
     assert shown == printable(text)
 
 
