@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from roberta_sentiment.classifier import Classifier, load_classifier
@@ -15,6 +16,9 @@ from roberta_sentiment.model.artifact import DEFAULT_MODEL, Artifact, open_artif
 from roberta_sentiment.settings import Settings
 from tests import toy
 from tests.service import Service
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

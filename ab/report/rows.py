@@ -63,8 +63,8 @@ def split_rows(analysis: Analysis) -> Rows:
     tries = zip(analysis.models, split.observed, split.expected, strict=True)
     return [
         *(
-            (f"first tries of {m.name}", f"{seen:,}, declared {declared:,.1f}")
-            for m, seen, declared in tries
+            (f"first tries of {m.name}", f"{seen:,}, {expected:,.1f} expected")
+            for m, seen, expected in tries
         ),
         ("p-value for one look (chi-square)", p_value(split.p_value)),
         ("p-value at any look", p_value(split.always_valid_p_value)),

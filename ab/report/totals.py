@@ -61,12 +61,14 @@ _BY_ID = (
 def totals_rows(analysis: Analysis) -> Rows:
     """What became of every request."""
     totals = analysis.totals
+    lost, *others = ((row, f"{len(getattr(totals, field)):,}") for field, row, _ in _BY_ID)
     return [
         ("requests", f"{totals.requests:,}"),
         ("answered at the first try", f"{totals.answered:,}"),
         ("first tries that failed, model unknown", counts(totals.unknown_errors)),
+        lost,
         ("how the lost ones ended", counts(totals.errors)),
-        *((row, f"{len(getattr(totals, field)):,}") for field, row, _ in _BY_ID),
+        *others,
         ("answers that wait for a truth", f"{totals.without_truth:,}"),
         ("reviews not sent yet", f"{totals.unsent:,}"),
         ("unreadable lines of the record", f"{totals.unreadable:,}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -96,7 +96,6 @@ def test_pairs_without_a_difference_raise_few_false_alarms() -> None:
     assert crossings(shifted, paired_gains, 0.0) > 150
 
 
-@settings(deadline=None)
 @given(COUNTS, DIFFERENCES, st.floats(0.05, 0.95), st.floats(0.001, 0.999))
 def test_no_difference_can_be_expected_to_gain(
     before: list[int], difference: float, share_b: float, place: float
@@ -111,7 +110,6 @@ def test_no_difference_can_be_expected_to_gain(
     assert float(np.dot(chances, factor)) <= 1 + 1e-6
 
 
-@settings(deadline=None)
 @given(COUNTS, DIFFERENCES, st.floats(0, 1))
 def test_pairs_gain_nothing_on_average(before: list[int], difference: float, place: float) -> None:
     """The paired bet is fair under every distribution with this mean."""
@@ -156,7 +154,6 @@ def test_an_empty_test_knows_nothing() -> None:
     assert (-1.0, 1.0, 1.0, None) == (test.now.low, test.now.high, test.p_value, test.decided_at)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_blocks_end_where_the_answers_end(n: int, start: int) -> None:
     """Updates must not skip or repeat an answer, nor depend on how long the record grows."""
