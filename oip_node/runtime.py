@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import gc
 import logging
 import os
 import time
@@ -29,7 +28,6 @@ from roberta_sentiment import caller
 from roberta_sentiment.classifier import Classifier, check_model, load_classifier
 from roberta_sentiment.errors import (
     OWN_FAULT,
-    DroppedError,
     InferenceError,
     OverloadedError,
     SentimentError,
@@ -40,13 +38,12 @@ from roberta_sentiment.model.artifact import Artifact, locate
 from roberta_sentiment.model.derived import check
 from roberta_sentiment.model.layout import CONFIG
 from roberta_sentiment.serving import metadata
+from roberta_sentiment.serving.health import ModelHealth
 from roberta_sentiment.serving.request import score
 from roberta_sentiment.settings import Settings, warn_of_misspelt
 
 logger = logging.getLogger(__name__)
 
-_WARM_UP = "This film is so good"
-_RETRY_S = 0.5
 _SPARE_THREADS = 32
 """Threads beside those that wait for the model: requests that are read, refused or answered."""
 
@@ -72,8 +69,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         super().__init__(settings)
         self._classifier: Classifier | None = None
         self._recorder: Recorder | None = None
-        self.is_healthy = True
-        self._check: asyncio.Task[None] | None = None
+        self.health = ModelHealth()
 
     def guard(self, app: FastAPI) -> None:
         """Put limits and error answers into MLServer's REST application, before the model loads."""
@@ -97,8 +93,6 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         artifact, optimized = check(*self._locate())
         checked = check_model(artifact, self._options)
         classifier = load_classifier(artifact, self._options, optimized, checked=checked)
-        classifier.classify([_WARM_UP])
-        gc.freeze()
         in_force = metadata.in_force(self._options, artifact, checked, exclusive_cpus=False)
         self._facts = metadata.describe(artifact, in_force, checked)
         self._identity = metadata.identity(artifact, in_force, checked.head)
@@ -107,6 +101,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         self._pool = ThreadPoolExecutor(self._most, "predict")
         self._running = 0
         self._artifact: Artifact = artifact
+        self.health.start_serving(classifier, self._options.request_timeout)
         self._classifier = classifier
         logger.info("settings in force: %s", in_force)
 
@@ -157,8 +152,9 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         waiting = caller.Caller(_deadline(payload))
         waiting.limit_time(self._options.request_timeout)
         self._running += 1
-        loop = asyncio.get_running_loop()
-        answer = loop.run_in_executor(self._pool, self._answer, payload, waiting, loop)
+        answer = asyncio.get_running_loop().run_in_executor(
+            self._pool, self._answer, payload, waiting
+        )
         answer.add_done_callback(self._end)
         try:
             return await asyncio.shield(answer)
@@ -169,12 +165,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
     def _end(self, _: object) -> None:
         self._running -= 1
 
-    def _answer(
-        self,
-        message: InferenceRequest,
-        waiting: caller.Caller,
-        loop: asyncio.AbstractEventLoop,
-    ) -> InferenceResponse:
+    def _answer(self, message: InferenceRequest, waiting: caller.Caller) -> InferenceResponse:
         """Answer a request, in a thread of its own."""
         classifier = self._classifier
         assert classifier is not None
@@ -192,7 +183,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         except SentimentError as error:
             if isinstance(error, InferenceError):
                 logger.exception("inference failed")
-                loop.call_soon_threadsafe(self._check_model)
+                self.health.check_model(error.message)
             raise self._refusal(error) from None
         except Exception:
             logger.exception("a request failed for a reason of our own")
@@ -200,26 +191,6 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         if self._recorder:
             self._recorder.answered(predictions)
         return answer
-
-    def _check_model(self) -> None:
-        """Find out whether it is the model that fails, or one text alone."""
-        if self._check is None or self._check.done():
-            self._check = asyncio.create_task(self._check_until_it_answers())
-
-    async def _check_until_it_answers(self) -> None:
-        """A server without traffic, because it is not ready, has to come back by itself."""
-        assert self._classifier is not None
-        while True:
-            try:
-                await asyncio.to_thread(self._classifier.classify, [_WARM_UP])
-            except (OverloadedError, DroppedError):
-                pass  # it has much to do, which says nothing about its health
-            except Exception:
-                self.is_healthy = False
-            else:
-                self.is_healthy = True
-                return
-            await asyncio.sleep(_RETRY_S)
 
     def _refusal(self, error: SentimentError) -> ServingError:
         """The error as MLServer answers it, counted."""

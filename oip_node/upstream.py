@@ -163,7 +163,8 @@ async def _model_ready(original: Any, plane: Any, name: str, version: str | None
 
 
 def _is_healthy(model: Any) -> bool:
-    return not stop.is_stopping() and getattr(model, "is_healthy", True)
+    health = getattr(model, "health", None)
+    return not stop.is_stopping() and (health is None or health.state != "failing")
 
 
 async def _stop(original: Any, server: Any, sig: int | None = None) -> None:

@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("seldon_core", reason="make test runs these, beside Seldon's wrapper")
 
 from tests import ROOT
-from tests.oip_node.server import Server
+from tests.oip_node.server import REPOSITORY, Server
 from tests.service import Service
 from tests.wire import to_proto
 
@@ -56,7 +56,7 @@ def seldon(oip_settings: dict[str, str]) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def v2(oip_settings: dict[str, str]) -> Iterator[Server]:
     command = ENVIRONMENT / "bin" / "mlserver"
-    with Server(command=command, **oip_settings).start() as running:
+    with Server(REPOSITORY, command, **oip_settings).start() as running:
         yield running
 
 
