@@ -79,7 +79,7 @@ class Arrivals:
         if connection is not None:
             connection.delivered += size
 
-    def look(self) -> None:
+    def enforce_limit(self) -> None:
         """Refuse calls on the connections that hold most, while all hold too much.
 
         To be called often; it does nothing while no message is slow.

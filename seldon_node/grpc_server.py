@@ -1,4 +1,4 @@
-"""The gRPC server: errors that reach the client, and no thread for a call that has not arrived.
+"""The gRPC server: no thread for a call that has not arrived.
 
 One loop (grpc.aio) takes whole messages before a thread sees them, where gRPC's threaded server
 gives a thread to a call that has sent no message yet.
@@ -12,7 +12,6 @@ import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NoReturn
@@ -25,14 +24,14 @@ from grpc_reflection.v1alpha import reflection
 from seldon_core import flask_utils, wrapper
 from seldon_core.proto import prediction_pb2
 
-from roberta_sentiment import caller
-from roberta_sentiment.errors import OWN_FAULT, grpc_code, shorten
+from roberta_sentiment.errors import shorten
 from roberta_sentiment.settings import Settings
 from seldon_node import host_limits
 from seldon_node.grpc_arrival import SLOW_S, Arrival, Arrivals
+from seldon_node.grpc_health import Health
 from seldon_node.grpc_sockets import port_of
-from seldon_node.health import LIVES
 from seldon_node.node import SentimentNode
+from seldon_node.patching import patch
 from seldon_node.supervisor import BOOT_FAILED
 
 logger = logging.getLogger(__name__)
@@ -46,15 +45,7 @@ _NO_ROOM = (
     "other large messages are being read (setting max_buffered_bytes); try again",
 )
 
-METHODS = (
-    "Predict", "SendFeedback", "TransformInput", "TransformOutput", "Route", "Aggregate",
-    "Metadata", "ModelMetadata", "GraphMetadata",
-)  # fmt: skip
 _ABSTRACT = "unix-abstract:"
-_WATCH_S = 1.0
-_TURN_S = 1.0
-_LONGEST_TURN_S = 30.0
-"""Seconds without a turn for a new call after which the threads are taken for stuck."""
 
 _OPTIONS = (
     ("grpc.so_reuseport", 1),
@@ -66,88 +57,8 @@ _OPTIONS = (
 )
 
 
-def code_of(http_status: int) -> grpc.StatusCode:
-    """The gRPC code that means the same as an HTTP status."""
-    return grpc.StatusCode[grpc_code(http_status)]
-
-
-# Errors -------------------------------------------------------------------------------------
-
-
-def repair_errors() -> None:
-    """Let the gRPC client see the code and the sentence that a REST client sees."""
-    original = wrapper.get_grpc_server
-
-    class ExplainingServicer(wrapper.SeldonModelGRPC):  # type: ignore[misc]
-        """The wrapper's servicer with errors that reach the client."""
-
-        def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
-            """Answer; the wrapper would turn each answer into JSON to look for metrics in it."""
-            if isinstance(self.user_model, SentimentNode):
-                return self.user_model.predict_raw(request)
-            return super().Predict(request, context)
-
-    for method in METHODS:
-        setattr(ExplainingServicer, method, _explaining(getattr(ExplainingServicer, method)))
-
-    def get_grpc_server(
-        user_model: Any, seldon_metrics: Any, annotations: dict[str, str] | None = None, **rest: Any
-    ) -> Any:
-        annotations = dict(annotations or {})
-        if isinstance(user_model, SentimentNode):
-            limit = str(user_model.settings.max_body_bytes)
-            annotations.setdefault(flask_utils.ANNOTATION_GRPC_MAX_MSG_SIZE, limit)
-        return original(user_model, seldon_metrics, annotations, **rest)
-
-    wrapper.SeldonModelGRPC = ExplainingServicer
-    wrapper.get_grpc_server = get_grpc_server
-
-
-def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
-    def answer(servicer: Any, request: Any, context: grpc.ServicerContext) -> Any:
-        waiting = _caller(context)
-        try:
-            with caller.serving(waiting):
-                response = method(servicer, request, context)
-        except NotImplementedError as error:
-            code, info = 501, str(error)
-        except flask_utils.SeldonMicroserviceException as error:
-            code, info = error.status_code, error.message
-        except Exception:
-            logger.exception("a request failed for a reason of our own")
-            code, info = 500, OWN_FAULT
-        else:
-            status = getattr(response, "status", None)
-            if status is None or status.status != prediction_pb2.Status.FAILURE:
-                return response
-            code, info = status.code, status.info
-        if waiting.retry_after is not None:
-            context.set_trailing_metadata(_retry_metadata(waiting.retry_after))
-        return context.abort(code_of(code), shorten(info))
-
-    return answer
-
-
-def _caller(context: grpc.ServicerContext) -> caller.Caller:
-    """Who waits for the answer to an RPC: until its deadline, or until it is cancelled."""
-    seconds = context.time_remaining()
-    waiting = caller.Caller(None if seconds is None else time.monotonic() + seconds)
-    if not context.add_callback(waiting.cancel):
-        waiting.cancel()
-    return waiting
-
-
-def _retry_metadata(seconds: int) -> tuple[tuple[str, str], ...]:
-    """REST's Retry-After, and the pause that gRPC's own retries keep."""
-    return ("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(seconds * 1000))
-
-
-# Server -------------------------------------------------------------------------------------
-
-
-def repair_server() -> None:
-    """Serve by grpc.aio, unless a tracer is to be told of each call, which it can't."""
-    original = wrapper.get_grpc_server
+def repair() -> None:
+    """Serve by grpc.aio, unless a tracer wants to see each call, which it can't there."""
 
     def get_grpc_server(
         user_model: Any,
@@ -164,10 +75,10 @@ def repair_server() -> None:
         limit = (annotations or {}).get(flask_utils.ANNOTATION_GRPC_MAX_MSG_SIZE)
         return Server(user_model, servicer, int(num_threads), None if limit is None else int(limit))
 
-    wrapper.get_grpc_server = get_grpc_server
+    original = patch(wrapper, "get_grpc_server", get_grpc_server)
 
 
-class _Ended(Exception):  # noqa: N818  it is no error of ours
+class _Ended(Exception):  # noqa: N818  it ends a call and is no error
     """A servicer has ended its call with a code and a sentence."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
@@ -200,8 +111,8 @@ class Call:
                 self._callbacks.append(callback)
             return not self._over
 
-    def note_end(self) -> None:
-        """Say that the call is over, for whatever reason."""
+    def finish(self) -> None:
+        """The call is over, for whatever reason."""
         with self._lock:
             self._over, callbacks = True, self._callbacks
         for callback in callbacks:
@@ -291,9 +202,9 @@ class Server:
     async def _start(self) -> None:
         self._server = grpc.aio.server(options=self._options)
         self._server.add_generic_rpc_handlers((_Handlers(dict(self._handlers())),))
-        self._health = Health(self._node, self._checks, self._pool)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [service.full_name for service in _services()]
+        self._health = Health(self._node, self._checks, self._pool, names)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
              reflection.SERVICE_NAME), self._server,
@@ -319,7 +230,7 @@ class Server:
             content = await self._receive(context)
             pool = self._large if len(content) > _LARGE else self._pool
             call = Call(context)
-            context.add_done_callback(lambda _: call.note_end())
+            context.add_done_callback(lambda _: call.finish())
             self._held += len(content)
             try:
                 work = functools.partial(_work, answer, message, content, call)
@@ -372,7 +283,7 @@ class Server:
     async def _watch_arrivals(self) -> None:
         while True:
             await asyncio.sleep(SLOW_S)
-            self._arrivals.look()
+            self._arrivals.enforce_limit()
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
@@ -418,72 +329,3 @@ def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
         pool.submit(everyone.wait)
     everyone.wait()
     return pool
-
-
-# Health -------------------------------------------------------------------------------------
-
-
-class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    """grpc.health.v1.Health, which says what /health/status says.
-
-    Args:
-        node: whose health it is.
-        checks: a pool in which the node is asked.
-        calls: the pool of the calls; health is red when it takes no call for long.
-    """
-
-    def __init__(
-        self, node: SentimentNode, checks: ThreadPoolExecutor, calls: ThreadPoolExecutor
-    ) -> None:
-        self._node = node
-        self._checks = checks
-        self._calls = calls
-        self._loop = asyncio.get_running_loop()
-        self._known = {"", LIVES, *(service.full_name for service in _services())}
-        self._turn = self._loop.time()
-        self._turns = self._loop.create_task(self._take_turns())
-
-    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Whether a service is served now."""
-        if request.service not in self._known:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
-        return await self._answer(request.service)
-
-    async def Watch(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Whether a service is served, again whenever that changes."""
-        last = None
-        while True:
-            status = (
-                await self._answer(request.service)
-                if request.service in self._known
-                else health_pb2.HealthCheckResponse(
-                    status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-                )
-            )
-            if status != last:
-                yield status
-            last = status
-            await asyncio.sleep(_WATCH_S)
-
-    async def _answer(self, service: str) -> Any:
-        """Whether a known service is served."""
-        status = health_pb2.HealthCheckResponse
-        is_served = self._loop.time() - self._turn < _LONGEST_TURN_S
-        if is_served and service != LIVES:
-            is_served = await self._loop.run_in_executor(self._checks, _is_ready, self._node)
-        return status(status=status.SERVING if is_served else status.NOT_SERVING)
-
-    async def _take_turns(self) -> None:
-        """Queue for a thread as a call does, again and again."""
-        while True:
-            await self._loop.run_in_executor(self._calls, int)
-            self._turn = self._loop.time()
-            await asyncio.sleep(_TURN_S)
-
-
-def _is_ready(node: SentimentNode) -> bool:
-    try:
-        node.health_status()
-    except flask_utils.SeldonMicroserviceException:
-        return False
-    return True

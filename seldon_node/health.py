@@ -68,7 +68,7 @@ class WorkerHealth:
         """
         return self._private[worker]
 
-    def note_private(self, worker: int, *, bound: bool) -> None:
+    def set_private(self, worker: int, *, bound: bool) -> None:
         """Say whether a gRPC worker listens on its private address; else its port is asked."""
         self._unbound[worker] = not bound
 

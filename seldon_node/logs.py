@@ -82,7 +82,7 @@ def install() -> None:
 def _never_block(descriptor: int) -> None:
     """Set a pipe or a socket not to block, without a change for other processes if possible.
 
-    A flag belongs to all who share an open pipe, so it is opened anew.
+    A flag belongs to all who share an open pipe, so it is reopened.
     """
     try:
         mode = os.fstat(descriptor).st_mode

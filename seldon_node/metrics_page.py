@@ -12,13 +12,20 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from seldon_core import metrics as wrapper_metrics
-from seldon_core import wrapper
+from seldon_core import microservice, wrapper
 
 from roberta_sentiment.serving.metrics import HELP
 from seldon_node.metrics_store import BOUNDS, COUNTER, MetricsStore, Series
+from seldon_node.patching import patch
 
 _UNKNOWN = "A metric of the model's own."
 _BOUNDS = [floatToGoString(bound) for bound in BOUNDS]  # type: ignore[no-untyped-call]
+
+
+def repair() -> None:
+    """Keep the sums in memory that all processes share, and render them as Prometheus wants."""
+    patch(microservice, "SeldonMetrics", MetricsStore)
+    patch(wrapper, "get_metrics_microservice", make_app)
 
 
 def make_app(store: MetricsStore) -> Flask:

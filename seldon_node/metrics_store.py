@@ -79,7 +79,7 @@ class MetricsStore:
         with self._lock:
             region = self._region()
             for metric in metrics:
-                region.place(_series(metric, method))
+                region.reserve(_series(metric, method))
 
     def update_reward(self, reward: float) -> None:
         """Count nothing: the node counts a reward once it has accepted the feedback."""
@@ -133,43 +133,43 @@ class _Region:
         self._bytes = mmap.mmap(file, _REGION_BYTES, offset=index * _REGION_BYTES)
         self._integers: memoryview[int] = memoryview(self._bytes).cast("q")
         self._numbers: memoryview[float] = memoryview(self._bytes).cast("d")
-        self._places: dict[Series, int] = {}
+        self._offsets: dict[Series, int] = {}
         self._known = 1
         self._is_full = False
         self._catch_up()
 
     def add(self, series: Series, value: float) -> None:
         """Add to a counter."""
-        place = self.place(series)
-        if place is not None:
-            self._numbers[place] += value
+        offset = self.reserve(series)
+        if offset is not None:
+            self._numbers[offset] += value
 
     def observe(self, series: Series, seconds: float) -> None:
         """Add to a histogram."""
-        place = self.place(series)
-        if place is not None:
-            self._numbers[place] += seconds
-            self._numbers[place + 1 + bisect.bisect_left(BOUNDS, seconds)] += 1
+        offset = self.reserve(series)
+        if offset is not None:
+            self._numbers[offset] += seconds
+            self._numbers[offset + 1 + bisect.bisect_left(BOUNDS, seconds)] += 1
 
     def read(self) -> dict[Series, list[float]]:
         """All series with their numbers."""
         self._catch_up()
         return {
-            series: list(self._numbers[place : place + _NUMBERS[series[0]]])
-            for series, place in self._places.items()
+            series: list(self._numbers[offset : offset + _NUMBERS[series[0]]])
+            for series, offset in self._offsets.items()
         }
 
-    def place(self, series: Series) -> int | None:
+    def reserve(self, series: Series) -> int | None:
         """Index of a series' first number, None if the region is full."""
-        place = self._places.get(series)
-        return self._append(series) if place is None else place
+        offset = self._offsets.get(series)
+        return self._append(series) if offset is None else offset
 
     def _append(self, series: Series) -> int | None:
         name = json.dumps(series, separators=(",", ":")).encode()
         count = _NUMBERS[series[0]]
         start = max(1, self._integers[0])
-        place = start + 2 + -(-len(name) // _WORD)
-        end = place + count
+        offset = start + 2 + -(-len(name) // _WORD)
+        end = offset + count
         if end * _WORD > _REGION_BYTES:
             if not self._is_full:
                 logger.error("no room to count %s and further series", series)
@@ -177,11 +177,11 @@ class _Region:
             return None
         self._integers[start], self._integers[start + 1] = len(name), count
         self._bytes[(start + 2) * _WORD : (start + 2) * _WORD + len(name)] = name
-        for i in range(place, end):
+        for i in range(offset, end):
             self._numbers[i] = 0.0
         self._integers[0] = end
         self._catch_up()
-        return place
+        return offset
 
     def _catch_up(self) -> None:
         """Learn the series that were added, by this process or by the region's owner."""
@@ -189,9 +189,9 @@ class _Region:
             size, count = self._integers[self._known], self._integers[self._known + 1]
             name = self._bytes[(self._known + 2) * _WORD : (self._known + 2) * _WORD + size]
             kind, key, labels = json.loads(name)
-            place = self._known + 2 + -(-size // _WORD)
-            self._places[kind, key, tuple((label, value) for label, value in labels)] = place
-            self._known = place + count
+            offset = self._known + 2 + -(-size // _WORD)
+            self._offsets[kind, key, tuple((label, value) for label, value in labels)] = offset
+            self._known = offset + count
 
 
 def _series(metric: Metric, method: str) -> Series:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
+
+from seldon_core import wrapper
 
 from roberta_sentiment.serving.metrics import Method, Metric, initial_metrics
+from seldon_node.patching import patch
 
 
 class Store(Protocol):
@@ -45,3 +48,24 @@ class Recorder:
         """
         if self._store is not None:
             self._store.update(list(metrics), method)
+
+
+def repair() -> None:
+    """Let a node count in the store of its server, whichever other repairs are left out."""
+
+    def get_rest_microservice(user_model: Any, seldon_metrics: Any) -> Any:
+        _connect(user_model, seldon_metrics)
+        return make_rest(user_model, seldon_metrics)
+
+    def get_grpc_server(user_model: Any, seldon_metrics: Any, *args: Any, **rest: Any) -> Any:
+        _connect(user_model, seldon_metrics)
+        return make_grpc(user_model, seldon_metrics, *args, **rest)
+
+    make_rest = patch(wrapper, "get_rest_microservice", get_rest_microservice)
+    make_grpc = patch(wrapper, "get_grpc_server", get_grpc_server)
+
+
+def _connect(user_model: Any, store: Store) -> None:
+    recorder = getattr(user_model, "recorder", None)
+    if isinstance(recorder, Recorder):
+        recorder.connect(store, user_model.labels)

@@ -28,6 +28,7 @@ from roberta_sentiment.serving.metrics import Method, refusal_metrics
 from seldon_node import rest_body
 from seldon_node.logs import printable
 from seldon_node.node import NodeError, SentimentNode
+from seldon_node.patching import patch
 from seldon_node.rest_worker import COUNT_REFUSAL
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,6 @@ _MEMORY_FOR_BODIES = 4
 
 def repair() -> None:
     """Give the wrapper's application our error answers and limits, and the node its metrics."""
-    original = wrapper.get_rest_microservice
 
     def get_rest_microservice(user_model: Any, seldon_metrics: Any) -> Any:
         app = original(user_model, seldon_metrics)
@@ -53,10 +53,10 @@ def repair() -> None:
             install(app, user_model)
         return app
 
-    wrapper.CORS = lambda app: None  # which opens every path to every web page
-    wrapper.Flask = _without_static_files
-    wrapper.get_request = rest_body.read_message
-    wrapper.get_rest_microservice = get_rest_microservice
+    patch(wrapper, "CORS", lambda app: None)  # which opens every path to every web page
+    patch(wrapper, "Flask", _without_static_files)
+    patch(wrapper, "get_request", rest_body.read_message)
+    original = patch(wrapper, "get_rest_microservice", get_rest_microservice)
 
 
 def _without_static_files(name: str, **_: Any) -> Flask:
@@ -78,7 +78,7 @@ def install(app: Flask, node: SentimentNode) -> None:
     app.before_request(_name_caller)
     app.after_request(_add_retry_after)
     app.teardown_request(_forget_caller)
-    app.teardown_request(rest_body.give_back_memory)
+    app.teardown_request(rest_body.release_memory)
     app.add_url_rule("/", "Root", app.view_functions["HealthStatus"], methods=["GET"])
     for endpoint in _NOT_FOR_A_MODEL:
         app.view_functions[endpoint] = _not_here

@@ -83,8 +83,8 @@ class Budget:
         self._taken = 0
         self._lock = threading.Lock()
 
-    def take(self, cost: int) -> None:
-        """Set memory aside.
+    def acquire(self, cost: int) -> None:
+        """Reserve memory.
 
         Raises:
             TooManyValuesError: one body would take more than half of all.
@@ -100,8 +100,8 @@ class Budget:
                 raise OverloadedError("other large bodies are being read; try again", 1)
             self._taken += cost
 
-    def give(self, cost: int) -> None:
-        """Give memory back."""
+    def release(self, cost: int) -> None:
+        """Release memory."""
         with self._lock:
             self._taken -= cost
 
@@ -137,18 +137,18 @@ def read_message(skip_decoding: bool = False) -> dict[str, Any]:
     return body
 
 
-def give_back_memory(_: BaseException | None = None) -> None:
-    """Give back what this request has set aside."""
-    current_app.extensions[BUDGET].give(g.pop("memory_taken", 0))
+def release_memory(_: BaseException | None = None) -> None:
+    """Release what this request has reserved."""
+    current_app.extensions[BUDGET].release(g.pop("memory_taken", 0))
 
 
-def _take(cost: int) -> None:
-    current_app.extensions[BUDGET].take(cost)
+def _reserve_memory(cost: int) -> None:
+    current_app.extensions[BUDGET].acquire(cost)
     g.memory_taken = g.get("memory_taken", 0) + cost
 
 
 def _parse(text: bytes, fault: str) -> Any:
-    _take(cost_of_json(text, current_app.extensions[BUDGET]))
+    _reserve_memory(cost_of_json(text, current_app.extensions[BUDGET]))
     try:
         return current_app.json.loads(text)
     except ValueError as error:
@@ -171,7 +171,7 @@ def _read_field() -> bytes | None:
     """The field `json` of a form, or of the query."""
     if request.mimetype == "application/x-www-form-urlencoded":
         body = request.get_data(cache=False)
-        _take(4 * len(body))
+        _reserve_memory(4 * len(body))
         try:
             fields = dict(parse_qsl(body, max_num_fields=_MOST_FORM_FIELDS))
         except ValueError:
@@ -189,7 +189,7 @@ def _read_parts() -> dict[str, Any]:
     if not boundary:
         raise BadRequest("the Content-Type has no boundary")
     _check_parts(body, b"--" + boundary)
-    _take(4 * len(body))
+    _reserve_memory(4 * len(body))
     message: dict[str, Any] = {}
     for name, content, is_file in _parts_of(body, boundary):
         if name not in _PARTS:

@@ -7,7 +7,6 @@ not read its answer costs a file descriptor and no thread.
 from __future__ import annotations
 
 import dataclasses
-import json
 import socket
 import time
 from collections import Counter
@@ -17,21 +16,11 @@ from typing import Any
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
-from waitress.utilities import Error
 
-from roberta_sentiment.errors import OWN_FAULT, BodyTooLargeError
-from seldon_node.logs import printable
-
-SMALL_BODY = 64 * 1024
-"""Bytes of a body that is never refused for lack of room."""
-
-_HEADER_BYTES = 64 * 1024
-_CHUNK_LINE_BYTES = 4096
-_CHUNK_OVERHEAD = 8
-"""Bytes on the wire for a byte of a chunked body; chunks of one byte have six."""
+from roberta_sentiment.errors import OWN_FAULT
+from seldon_node.rest_request import HEADER_BYTES, SMALL_BODY, Parser, RefusedError
 
 _QUICK_PATHS = {"/", "/health/ping", "/health/status", "/api/v1.0/health/status"}
 _QUICK_THREADS = 4
@@ -67,40 +56,6 @@ class Limits:
     connections: int = 1000
 
 
-class RefusedError(Error):  # type: ignore[misc]  # waitress is untyped
-    """Why the server does not hand a request to the application.
-
-    Args:
-        code: HTTP status.
-        reason: one word for programs.
-        info: a sentence for people.
-    """
-
-    def __init__(self, code: int, reason: str, info: str) -> None:
-        super().__init__(info)
-        self.code = code
-        self.reason = reason
-        self.info = printable(info)
-
-    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        """Status line, headers and body of the answer, in the form of all our errors."""
-        status = {
-            "code": self.code, "info": self.info, "reason": self.reason, "status": "FAILURE",
-        }  # fmt: skip
-        headers = [("Content-Type", "application/json")]
-        if self.code == 503:
-            headers.append(("Retry-After", "1"))
-        line = f"{self.code} {_PHRASES[self.code]}"
-        return line, headers, json.dumps({"status": status}).encode()
-
-
-_PHRASES = {
-    400: "Bad Request", 408: "Request Timeout", 413: "Content Too Large",
-    431: "Request Header Fields Too Large", 500: "Internal Server Error",
-    503: "Service Unavailable",
-}  # fmt: skip
-
-
 def _too_late(arrive_s: float) -> RefusedError:
     info = f"the request did not arrive whole in {arrive_s:g} s (setting arrival_timeout)"
     return RefusedError(408, "REQUEST_TIMEOUT", info)
@@ -114,81 +69,8 @@ def _no_room(limit: int) -> RefusedError:
 _STOPS = RefusedError(503, "NOT_READY", "the server stops; try again")
 
 
-class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Reads a request; stricter than waitress where two readers could see different requests."""
-
-    started = 0.0
-    error: Any
-    completed: bool
-
-    def received(self, data: bytes) -> int:
-        """Take what belongs to this request; return how many bytes that was."""
-        self.started = self.started or time.monotonic()
-        consumed = int(super().received(data))
-        if self.chunked and not self.error:
-            self._limit_chunks()
-        self.completed = self.completed or self.error is not None
-        if self.error and not isinstance(self.error, RefusedError):
-            self.error = self._explain(self.error)
-        return consumed
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the request line and the headers.
-
-        Raises:
-            ParsingError: they are malformed or ambiguous.
-        """
-        for line in header_plus.split(b"\r\n")[1:]:
-            name = line.partition(b":")[0].lower()
-            if name in (b"content-length", b"host", b"transfer-encoding") and name in self._seen:
-                raise ParsingError(f"there are two headers {name.decode()}")
-            self._seen.add(name)
-        if {b"content-length", b"transfer-encoding"} <= self._seen:
-            raise ParsingError("Content-Length and Transfer-Encoding exclude each other")
-        try:
-            super().parse_header(header_plus)
-        except (TransferEncodingNotImplemented, ValueError, UnicodeError) as error:
-            raise ParsingError(str(error)) from error
-        if self.content_length > self.adj.body_limit:
-            self.error = BodyTooLargeError(self.adj.body_limit)
-        if self.version not in ("1.0", "1.1"):
-            raise ParsingError("HTTP/1.0 and HTTP/1.1 are spoken here")
-        if b"transfer-encoding" in self._seen and self.version == "1.0":
-            raise ParsingError("HTTP/1.0 knows no Transfer-Encoding")
-
-    def __init__(self, adj: Adjustments) -> None:
-        super().__init__(adj)
-        self._seen: set[bytes] = set()
-
-    @property
-    def held(self) -> int:
-        """Bytes of the body so far."""
-        return 0 if self.body_rcv is None else int(self.body_rcv.__len__())
-
-    def _limit_chunks(self) -> None:
-        """End a chunked body whose content, or whose framing, is too large."""
-        limit = self.adj.body_limit
-        framing = self.body_bytes_received - self.held
-        if self.held > limit:
-            self.error = BodyTooLargeError(limit)
-        elif max(
-            len(self.body_rcv.control_line), len(self.body_rcv.trailer)
-        ) > _CHUNK_LINE_BYTES or framing > _CHUNK_OVERHEAD * (self.held + SMALL_BODY):
-            self.error = RefusedError(
-                400, "BAD_REQUEST", "the framing of the chunked body is too large"
-            )
-
-    def _explain(self, error: Any) -> RefusedError:
-        if isinstance(error, BodyTooLargeError):
-            return RefusedError(413, error.reason, error.message)
-        if error.code == 431:
-            info = f"the request line and headers are larger than {_HEADER_BYTES} bytes"
-            return RefusedError(431, "HEADER_TOO_LARGE", info)
-        return RefusedError(400, "BAD_REQUEST", f"the request is not valid HTTP: {error.body}")
-
-
-class _Noted:
-    """A task that tells the server how it ended."""
+class _Reported:
+    """A task whose end the server reports."""
 
     channel: Channel
     close_on_finish: bool
@@ -202,14 +84,14 @@ class _Noted:
     def finish(self) -> None:
         """Count and log the request."""
         super().finish()  # type: ignore[misc]
-        self.channel.server.note(self)
+        self.channel.server.on_finished(self)
 
 
-class RequestTask(_Noted, WSGITask):  # type: ignore[misc]
+class RequestTask(_Reported, WSGITask):  # type: ignore[misc]
     """A request for the application."""
 
 
-class RefusalTask(_Noted, ErrorTask):  # type: ignore[misc]
+class RefusalTask(_Reported, ErrorTask):  # type: ignore[misc]
     """A request that the server refuses; what else its client sends is dropped."""
 
     def execute(self) -> None:
@@ -301,7 +183,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.requests.append(request)
             self.server.add_task(self)
 
-    def look_after(self, now: float, idle_since: float) -> None:
+    def enforce_limits(self, now: float, idle_since: float) -> None:
         """End what has lasted too long.
 
         Args:
@@ -383,7 +265,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         application: the WSGI application.
         sock: a bound socket.
         limits: what clients are granted.
-        note: called with every task that has ended.
+        on_finished: called with every task that has ended.
     """
 
     channel_class = Channel
@@ -393,10 +275,10 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         application: Callable[..., Any],
         sock: socket.socket,
         limits: Limits,
-        note: Callable[[Task], None],
+        on_finished: Callable[[Task], None],
     ) -> None:
         self.limits = limits
-        self.note = note
+        self.on_finished = on_finished
         self.stopping = 0.0
         self._quick = _started_threads(_QUICK_THREADS)
         normal = _started_threads(limits.threads)
@@ -446,7 +328,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if self.stopping and time.monotonic() > self.stopping + _STOP_KEEP_S:
             idle_since = now
         for channel in list(self.active_channels.values()):
-            channel.look_after(time.monotonic(), idle_since)
+            channel.enforce_limits(time.monotonic(), idle_since)
 
     def serve_once(self) -> None:
         """Wait for something to happen, a second at most, and handle it."""
@@ -501,7 +383,7 @@ def _adjustments(limits: Limits) -> Adjustments:
         connection_limit=2**30,  # ours closes idle connections instead of accepting none
         cleanup_interval=1,
         log_socket_errors=False,
-        max_request_header_size=_HEADER_BYTES,
+        max_request_header_size=HEADER_BYTES,
         max_request_body_size=2**62,  # ours counts the content of chunks alone
         ident="",
         clear_untrusted_proxy_headers=False,

@@ -16,7 +16,9 @@ from seldon_core import gunicorn_utils
 from waitress import wasyncore
 
 from seldon_node import host_limits
-from seldon_node.rest_server import Limits, RefusedError, Server
+from seldon_node.patching import patch
+from seldon_node.rest_request import RefusedError
+from seldon_node.rest_server import Limits, Server
 from seldon_node.supervisor import BOOT_FAILED
 
 COUNT_REFUSAL = "count_refusal"
@@ -28,7 +30,6 @@ _SPARE_DESCRIPTORS = 100
 
 def repair() -> None:
     """Let gunicorn serve by our worker, without its control socket."""
-    original = gunicorn_utils.StandaloneApplication.load_config
 
     def load_config(self: Any) -> None:
         original(self)
@@ -37,7 +38,7 @@ def repair() -> None:
         # The loop says each second that it lives, however long a request takes.
         self.cfg.set("timeout", min(self.cfg.timeout, _HUNG_S))
 
-    gunicorn_utils.StandaloneApplication.load_config = load_config
+    original = patch(gunicorn_utils.StandaloneApplication, "load_config", load_config)
 
 
 class RestWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
@@ -52,7 +53,7 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
         )
         (listener,) = self.sockets  # the wrapper binds one address
         try:
-            server = Server(self.wsgi, listener.sock, self._limits(), self._note)
+            server = Server(self.wsgi, listener.sock, self._limits(), self._report)
         except RuntimeError as error:
             self.log.critical("cannot start: %s", host_limits.too_few_threads(error))
             sys.exit(BOOT_FAILED)
@@ -81,7 +82,7 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
             connections=min(settings.max_connections, open_files - _SPARE_DESCRIPTORS),
         )
 
-    def _note(self, task: Any) -> None:
+    def _report(self, task: Any) -> None:
         """Count and log a request that has been answered."""
         if isinstance(task.request.error, RefusedError):
             self._count(task.request.error.reason, getattr(task.request, "path", ""))

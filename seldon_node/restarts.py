@@ -48,8 +48,8 @@ class Restarts:
         return "killed"
 
 
-def note_ends(arbiter: Any) -> None:
-    """Note on each gunicorn worker that has ended how it did, before gunicorn forgets it."""
+def record_exits(arbiter: Any) -> None:
+    """Keep with each gunicorn worker that has ended how it did, before gunicorn forgets it."""
     for pid, worker in arbiter.WORKERS.items():
         with contextlib.suppress(ChildProcessError):
             worker.end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -1,4 +1,4 @@
-"""Starts the servers, starts a server again that dies, and ends them all on SIGTERM."""
+"""Starts the servers, restarts a server that dies, and ends them all on SIGTERM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 logger = logging.getLogger(__name__)
 
 BOOT_FAILED = 3
-"""Exit code of a server that can't start (gunicorn's own): starting it again would not help."""
+"""Exit code of a server that can't start (gunicorn's own): a restart would not help."""
 
 GRACE_S = 30.0
 """Seconds that running requests get after SIGTERM; as long as gunicorn gives its workers."""
@@ -24,7 +24,7 @@ KILL_S = GRACE_S + 2.0
 """Seconds after SIGTERM when what still runs is killed; gunicorn has killed its workers by then,
 which would outlive it."""
 
-_LONGEST_PAUSE_S = 5.0
+_LONGEST_BACKOFF_S = 5.0
 _STABLE_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
@@ -39,7 +39,7 @@ class Server:
         target: what it runs.
         process: the running process, None between two tries.
         started: monotonic time of its last start, s.
-        pause: seconds to wait before the next start.
+        backoff_s: seconds to wait before the next start.
         starts: how often it was started.
     """
 
@@ -47,7 +47,7 @@ class Server:
     target: Callable[[], None]
     process: BaseProcess | None = None
     started: float = 0.0
-    pause: float = 0.0
+    backoff_s: float = 0.0
     starts: int = 0
 
     def start(self) -> None:
@@ -58,10 +58,10 @@ class Server:
         self.started = time.monotonic()
         self.starts += 1
 
-    def note_exit(self) -> None:
-        """Forget the dead process; wait longer the sooner it died."""
+    def mark_exited(self) -> None:
+        """Forget the process that has ended; wait longer the sooner it did."""
         quick = time.monotonic() - self.started < _STABLE_S
-        self.pause = min(_LONGEST_PAUSE_S, max(0.1, self.pause * 2)) if quick else 0.0
+        self.backoff_s = min(_LONGEST_BACKOFF_S, max(0.1, self.backoff_s * 2)) if quick else 0.0
         self.process = None
 
     @property
@@ -72,7 +72,7 @@ class Server:
     @property
     def is_due(self) -> bool:
         """Whether it should be started now."""
-        return self.process is None and time.monotonic() >= self.started + self.pause
+        return self.process is None and time.monotonic() >= self.started + self.backoff_s
 
 
 class Supervisor:
@@ -80,7 +80,7 @@ class Supervisor:
 
     Args:
         servers: what to run.
-        on_restart: told the server and its exit code before it is started again.
+        on_restart: called with a server and its exit code before the server is restarted.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Supervisor:
             for server in self._servers:
                 if server.is_due:
                     server.start()
-            caught = signal.sigtimedwait(_SIGNALS, self._patience())
+            caught = signal.sigtimedwait(_SIGNALS, self._poll_timeout())
             if caught is not None and caught.si_signo in (signal.SIGTERM, signal.SIGINT):
                 logger.info("stopping on %s", signal.Signals(caught.si_signo).name)
                 return 0
@@ -121,12 +121,12 @@ class Supervisor:
                     return code
                 logger.error("%s ended with code %s, restarting it", server.name, code)
                 self._on_restart(server, code)
-                server.note_exit()
+                server.mark_exited()
 
-    def _patience(self) -> float:
+    def _poll_timeout(self) -> float:
         """Seconds until something is due, at most one."""
         now = time.monotonic()
-        waits = [s.started + s.pause - now for s in self._servers if s.process is None]
+        waits = [s.started + s.backoff_s - now for s in self._servers if s.process is None]
         return max(0.0, min([1.0, *waits]))
 
     def _stop(self) -> None:

@@ -96,7 +96,7 @@ def test_raw_requests(target: Service, content: bytes, code: int, words: str) ->
 
 
 def test_a_request_that_is_cut_off(target: Service) -> None:
-    """A client that ends its half of the connection too early is told."""
+    """A client that ends its half of the connection too early gets a sentence."""
     with connect(target.http) as connection:
         connection.sendall(chunked(end=b"ff\r\nabc"))
         connection.shutdown(1)

@@ -25,7 +25,7 @@ from tests import ROOT
 DOCS = ROOT / "docs" / "metrics.md"
 GOOD = {"strData": "good film"}
 PREDICTIONS, FEEDBACK = "/api/v1.0/predictions", "/api/v1.0/feedback"
-TOLD = {"request": GOOD, "truth": {"strData": "positive"}, "reward": 1}
+CORRECTED = {"request": GOOD, "truth": {"strData": "positive"}, "reward": 1}
 
 Requests = dict[tuple[str, ...], float]
 
@@ -98,7 +98,7 @@ def one(outcome: str, method: str, reason: str = "") -> Requests:
             "POST", PREDICTIONS, {"strData": "a" * 5000},
             one("refused", "predict", "body_too_large"), id="large",
         ),
-        pytest.param("POST", FEEDBACK, TOLD, one("answered", "feedback"), id="feedback"),
+        pytest.param("POST", FEEDBACK, CORRECTED, one("answered", "feedback"), id="feedback"),
         pytest.param(
             "POST", FEEDBACK, {"reward": 1e9}, one("refused", "feedback", "bad_feedback"),
             id="refused feedback",
@@ -142,7 +142,7 @@ def test_a_red_probe_is_no_refused_request(
         pytest.param(
             "Predict", {"strData": ""}, one("refused", "predict", "bad_text"), id="empty"
         ),
-        pytest.param("SendFeedback", TOLD, one("answered", "feedback"), id="feedback"),
+        pytest.param("SendFeedback", CORRECTED, one("answered", "feedback"), id="feedback"),
         pytest.param(
             "SendFeedback", {"reward": 1e9}, one("refused", "feedback", "bad_feedback"),
             id="refused feedback",
@@ -188,7 +188,7 @@ def test_a_failure_is_counted_once(
     """Also one of our own that nobody foresaw."""
     calls: dict[str, tuple[str, dict[str, Any], Any]] = {
         "predict": (PREDICTIONS, GOOD, stub.Predict),
-        "feedback": (FEEDBACK, TOLD, stub.SendFeedback),
+        "feedback": (FEEDBACK, CORRECTED, stub.SendFeedback),
     }
     path, body, call = calls[kind]
     message = prediction_pb2.SeldonMessage if kind == "predict" else prediction_pb2.Feedback
@@ -219,10 +219,10 @@ def test_seldons_own_counters_take_no_refused_feedback(
         return [totals[name] for name in names]
 
     before = counted()
-    assert 400 == rest.post(FEEDBACK, json={**TOLD, "truth": {"strData": "great"}}).status_code
+    assert 400 == rest.post(FEEDBACK, json={**CORRECTED, "truth": {"strData": "great"}}).status_code
     assert before == counted()
     for reward in (0, 2, -1):
-        assert 200 == rest.post(FEEDBACK, json={**TOLD, "reward": reward}).status_code
+        assert 200 == rest.post(FEEDBACK, json={**CORRECTED, "reward": reward}).status_code
     assert [2, 2] == [after - old for after, old in zip(counted(), before, strict=True)]
 
 

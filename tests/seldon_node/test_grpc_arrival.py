@@ -36,7 +36,7 @@ class World:
 
     def look(self, after_s: float = 2 * SLOW_S) -> list[str]:
         self.now += after_s
-        self.arrivals.look()
+        self.arrivals.enforce_limit()
         return sorted(self.refused)
 
 

@@ -94,15 +94,15 @@ def test_workers_that_do_not_answer_are_counted() -> None:
 def test_a_worker_without_an_address_of_its_own_is_asked_on_the_port() -> None:
     """A sandbox may forbid it to listen there; it serves all the same."""
     with serving("127.0.0.1:0", living()) as port:
-        workers, told_twice = WorkerHealth(1, port), WorkerHealth(1, port)
-        workers.note_private(0, bound=False)
+        workers, set_twice = WorkerHealth(1, port), WorkerHealth(1, port)
+        workers.set_private(0, bound=False)
         assert "" == workers.problem()
-        told_twice.note_private(0, bound=False)
-        told_twice.note_private(0, bound=True)
-        assert "1 of 1 gRPC workers do not answer" == told_twice.problem()
+        set_twice.set_private(0, bound=False)
+        set_twice.set_private(0, bound=True)
+        assert "1 of 1 gRPC workers do not answer" == set_twice.problem()
 
 
-def test_a_failing_model_is_told_to_the_other_workers() -> None:
+def test_a_failing_model_is_known_to_the_other_workers() -> None:
     """Health asks one worker, which answers for all."""
     workers = WorkerHealth(0, 0)
     assert "" == workers.problem()

@@ -214,7 +214,7 @@ def test_a_text_that_fails_alone_leaves_health_green(
 def test_a_model_that_fails_again_turns_health_red_again(
     node: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each failure is looked at anew once the last has passed."""
+    """Each failure is checked by itself once the last has passed."""
     model = Model500(node, monkeypatch)
     for _ in range(2):
         model.failures = [InferenceError("broken")] * 2
@@ -307,7 +307,7 @@ def test_a_sentence_stays_short_whatever_was_sent(node: Model, message: Any) -> 
     ],
 )
 def test_a_sentence_about_feedback_stays_short(node: Model, message: Any) -> None:
-    """Its parts come from strangers as well."""
+    """Its parts come from callers, too."""
     with pytest.raises(NodeError) as caught:
         node.send_feedback_raw(json_format.ParseDict(message, prediction_pb2.Feedback()))
     assert 10 < len(str(caught.value)) <= 300

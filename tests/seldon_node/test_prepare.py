@@ -37,7 +37,7 @@ def entries(tmp: Path) -> list[str]:
 def test_the_server_finds_what_the_hook_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file in a place where nobody looks would cost time and give nothing."""
+    """A file where nobody looks would cost time and give nothing."""
     model = toy.write(tmp_path / "model")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert "original" == open_prepared(open_artifact(model), threads=1).kind
@@ -46,7 +46,7 @@ def test_the_server_finds_what_the_hook_made(
     assert "optimized" == open_prepared(open_artifact(model), threads=1).kind
 
 
-def test_a_second_start_makes_nothing_anew(tmp_path: Path) -> None:
+def test_a_second_start_makes_nothing_again(tmp_path: Path) -> None:
     """A container that starts again in its pod still has /tmp."""
     variables = {"MODEL_URI": str(toy.write(tmp_path / "model")), "SENTIMENT_WINDOW_OVERLAP": "8"}
     first = run(tmp_path, **variables)

@@ -109,7 +109,7 @@ def test_the_node_counts_whatever_is_left_out(without: Service) -> None:
 
 @pytest.mark.parametrize("without", ["processes"], indirect=True)
 def test_sigterm(without: Service) -> None:
-    """7113: after SIGTERM the gRPC side lives on, and the process with it."""
+    """After SIGTERM the gRPC side lives on, and the process with it."""
     without.process.terminate()
     without.wait_for(lambda: not listening_on(without.http), "the end of REST")
     assert grpc_answers(without), WHY

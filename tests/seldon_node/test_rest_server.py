@@ -157,7 +157,7 @@ def test_the_answer_reaches_a_client_that_still_sends(length: int) -> None:
 
 
 def test_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    """A running request is answered, a kept connection is told, and nothing stays open."""
+    """A running request is answered, a kept connection learns of it, and nothing stays open."""
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:

@@ -16,7 +16,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from roberta_sentiment.container import CGROUP
-from seldon_node import repairs, restarts
+from seldon_node import processes, restarts
 from seldon_node.metrics_store import MetricsStore
 from seldon_node.restarts import Restarts
 from tests import toy
@@ -192,7 +192,7 @@ def test_reasons(tmp_path: Path, code: int | None, hung: bool, reason: str) -> N
 def test_workers_that_end_with_their_server_are_no_restart(tmp_path: Path) -> None:
     """A rolling update must not look like workers that die."""
     store = MetricsStore()
-    child_exit = repairs._count_worker(Restarts(store, tmp_path), "rest")
+    child_exit = processes._count_worker(Restarts(store, tmp_path), "rest")
     worker = SimpleNamespace(end=None, aborted=False)
     child_exit(SimpleNamespace(LISTENERS=[]), worker)
     assert {} == store.totals()
@@ -203,14 +203,14 @@ def test_workers_that_end_with_their_server_are_no_restart(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "end", [lambda: os._exit(7), lambda: os.kill(os.getpid(), 9)], ids=["7", "-9"]
 )
-def test_the_end_of_a_worker_is_noted_before_it_is_reaped(end: Any) -> None:
+def test_the_end_of_a_worker_is_known_before_it_is_reaped(end: Any) -> None:
     """Gunicorn's hook does not tell how a worker ended."""
     pid = os.fork()
     if pid == 0:
         end()
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     ended, other = SimpleNamespace(), SimpleNamespace()
-    restarts.note_ends(SimpleNamespace(WORKERS={pid: ended, 2**22 - 1: other}))
+    restarts.record_exits(SimpleNamespace(WORKERS={pid: ended, 2**22 - 1: other}))
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == restarts.exit_code(ended.end)
     assert not hasattr(other, "end")

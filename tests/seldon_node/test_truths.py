@@ -80,7 +80,7 @@ def read(
     ],
 )
 def test_each_label_of_either_is_counted_once(truth: Any, pairs: list[tuple[str, str]]) -> None:
-    """Hits, misses and false alarms of each label can be told from the table."""
+    """Hits, misses and false alarms of each label can be read from the table."""
     assert pairs == read(SEVERAL, truth).pairs
 
 
@@ -133,8 +133,8 @@ def test_several_values_are_compared_by_name() -> None:
     found = read(VALUES, {"data": {"ndarray": [[1, 1, 1]]}}, response)
     assert [0, 1, 2] == list(found.errors)
     entry = {"scores": {"love": 3, "anger": 1, "joy": 2}}
-    told = {"jsonData": {"predictions": [entry]}}
-    assert [0, 1, 2] == list(read(VALUES, {"data": {"ndarray": [[1, 1, 1]]}}, told).errors)
+    answered = {"jsonData": {"predictions": [entry]}}
+    assert [0, 1, 2] == list(read(VALUES, {"data": {"ndarray": [[1, 1, 1]]}}, answered).errors)
 
 
 @pytest.mark.parametrize(

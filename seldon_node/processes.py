@@ -1,0 +1,200 @@
+"""The processes of the service: what they need, who replaces them, and how they end on SIGTERM."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import grpc
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
+from seldon_core import gunicorn_utils, microservice, wrapper
+
+from roberta_sentiment.errors import StartError
+from seldon_node import grpc_stop, health, host_limits, logs, preflight, supervisor
+from seldon_node.grpc_errors import METHODS
+from seldon_node.node import SentimentNode
+from seldon_node.patching import patch
+from seldon_node.restarts import Restarts, exit_code, record_exits
+
+logger = logging.getLogger(__name__)
+
+
+class _GrpcSide:
+    """Stands where the wrapper expects a function that runs the gRPC servers."""
+
+    def __init__(self, user_object: Any, metrics: Any, args: Any, annotations: Any) -> None:
+        self._arguments = (user_object, metrics, args, annotations)
+        if isinstance(user_object, SentimentNode):
+            user_object.workers = health.WorkerHealth(args.grpc_workers, args.grpc_port)
+
+    def servers(self) -> list[supervisor.Server]:
+        """One server a worker."""
+        args = self._arguments[2]
+        return [
+            supervisor.Server(f"gRPC worker {i}", functools.partial(self._run, i, args.grpc_port))
+            for i in range(args.grpc_workers)
+        ]
+
+    def _run(self, worker: int, port: int) -> None:
+        _this_process.grpc_worker = worker
+        microservice._run_grpc_server(*self._arguments, f"0.0.0.0:{port}")
+
+
+class _ThisProcess:
+    """Which gRPC worker this process is, None if it is none."""
+
+    grpc_worker: int | None = None
+
+
+_this_process = _ThisProcess()
+_calls = grpc_stop.Calls()
+
+
+def _reserve_ports(args: Any) -> list[socket.socket]:
+    """Refuse the start where a port is taken; keep that of gRPC, which others could join."""
+    ports = {"REST": args.http_port, "metrics": args.metrics_port}
+    if args.grpc_workers > 0:
+        ports["gRPC"] = args.grpc_port
+    try:
+        preflight.check(os.environ)  # again, for who starts the wrapper without PYTHONPATH
+        held = {server: preflight.reserve(server, port) for server, port in ports.items()}
+    except StartError as error:
+        raise SystemExit(f"cannot start: {error.message}") from None
+    for server in ("REST", "metrics"):
+        held.pop(server).close()
+    return [*held.values()]
+
+
+def _check_limits(args: Any) -> None:
+    """Refuse the start where the container grants too little."""
+    try:
+        host_limits.check_temporary_files()
+        host_limits.check_tasks(
+            host_limits.tasks_needed(
+                args.workers, args.threads, args.grpc_workers, args.grpc_threads
+            )
+        )
+    except StartError as error:
+        raise SystemExit(f"cannot start: {error.message}") from None
+
+
+def _listen_privately(server: grpc.Server, workers: health.WorkerHealth, worker: int) -> None:
+    """Let the health check reach this gRPC worker alone; without that it asks the shared port."""
+    try:
+        server.add_insecure_port(f"unix-abstract:{workers.private_address(worker)}")
+    except RuntimeError as error:
+        logger.warning("gRPC worker %d has no private socket: %s", worker, error)
+        workers.set_private(worker, bound=False)
+    else:
+        workers.set_private(worker, bound=True)
+
+
+def repair() -> None:
+    """Run every server under a supervisor that replaces the dead and ends all on SIGTERM."""
+    reserved: list[socket.socket] = []
+    restarts: list[Restarts] = []
+
+    def get_grpc_server(user_object: Any, *args: Any, **kwargs: Any) -> Any:
+        server = original_server(user_object, *args, **kwargs)
+        workers = getattr(user_object, "workers", None)
+        if workers is not None and _this_process.grpc_worker is not None:
+            _listen_privately(server, workers, _this_process.grpc_worker)
+        return server
+
+    def make_metrics_server(metrics: Any, args: Any) -> Any:
+        """The last that the wrapper makes before it starts the servers."""
+        _check_limits(args)
+        reserved.extend(_reserve_ports(args))
+        restarts.append(Restarts(metrics))
+        return original_metrics_server(metrics, args)
+
+    def start_servers(
+        rest: Callable[[], None],
+        grpc_side: _GrpcSide | None,
+        custom: Callable[[], None] | None,
+        metrics: Callable[[], None] | None,
+    ) -> NoReturn:
+        sys.excepthook = sys.__excepthook__
+        logs.install()
+        servers = [supervisor.Server("REST server", functools.partial(_run_gunicorn, rest))]
+        servers += grpc_side.servers() if grpc_side else []
+        if metrics:
+            run_metrics = functools.partial(_run_gunicorn, metrics)
+            servers.append(supervisor.Server("metrics server", run_metrics))
+        servers += [supervisor.Server("custom service", custom)] if custom else []
+        code = supervisor.Supervisor(servers, count_restart).run()
+        if code:
+            sys.stderr.write("cannot start: a server failed; the log above says which and why\n")
+        logging.shutdown()
+        os._exit(code)  # nothing that a server has left behind may hold the container back
+
+    def count_restart(server: supervisor.Server, code: int) -> None:
+        restarts[0].count(server.name.split()[0].lower(), code)
+
+    def load_config(self: Any) -> None:
+        """A gunicorn worker notices the death of its arbiter only at its next connection."""
+        original_config(self)
+        self.cfg.set("post_fork", lambda arbiter, worker: supervisor.end_with_parent())
+        is_rest = isinstance(self, gunicorn_utils.UserModelApplication)
+        self.cfg.set("child_exit", _count_worker(restarts[0], "rest" if is_rest else "metrics"))
+
+    def reap_workers(arbiter: Arbiter) -> None:
+        record_exits(arbiter)
+        original_reap(arbiter)
+
+    class TrackedServicer(wrapper.SeldonModelGRPC):  # type: ignore[misc]
+        """The servicer whose running calls are known when the server stops."""
+
+    for method in METHODS:
+        setattr(TrackedServicer, method, _calls.tracked(getattr(wrapper.SeldonModelGRPC, method)))
+
+    patch(wrapper, "SeldonModelGRPC", TrackedServicer)
+    original_server = patch(wrapper, "get_grpc_server", get_grpc_server)
+    application = gunicorn_utils.StandaloneApplication
+    original_config = patch(application, "load_config", load_config)
+    original_reap = patch(Arbiter, "reap_workers", reap_workers)
+    original_metrics_server = patch(microservice, "_make_rest_metrics_server", make_metrics_server)
+    patch(microservice, "start_servers", start_servers)
+    patch(microservice, "_make_grpc_server", _GrpcSide)
+    patch(microservice, "_wait_forever", _serve_until_sigterm)
+
+
+def _count_worker(restarts: Restarts, server: str) -> Callable[[Any, Any], None]:
+    """Gunicorn's hook for a worker that has ended; none is replaced while the arbiter ends."""
+
+    def child_exit(arbiter: Any, worker: Any) -> None:
+        if arbiter.LISTENERS:
+            code = exit_code(getattr(worker, "end", None))
+            restarts.count(server, code, hung=worker.aborted)
+
+    return child_exit
+
+
+def _run_gunicorn(serve: Callable[[], None]) -> None:
+    """Run a gunicorn server; a worker that fails to boot during the end is no stack trace."""
+    try:
+        serve()
+    except HaltServer as error:
+        sys.exit(error.exit_status)
+
+
+def _serve_until_sigterm(server: grpc.Server) -> None:
+    """Keep a gRPC server until SIGTERM, then let its running requests end.
+
+    The kernel may hand the signal to one of gRPC's own threads, which wakes no Python code; so the
+    C handler itself writes into a pipe that this thread reads.
+    """
+    awake, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    os.read(awake, 1)
+    grpc_stop.stop(_calls, supervisor.GRACE_S)
