@@ -22,7 +22,7 @@ from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.model.artifact import Artifact, open_artifact
 from roberta_sentiment.model.layout import MANIFEST
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.text.check import printable
+from roberta_sentiment.tools.command_line import warn
 from roberta_sentiment.tools.labelled import (
     LabelColumnOption,
     Labelled,
@@ -95,7 +95,7 @@ def command(
     )
     texts = read_texts(calibration or evaluation, CALIBRATION_TEXTS, text_column=text_column)
     for remark in data.remarks():
-        Console(stderr=True, soft_wrap=True).print(printable(remark), style="yellow", markup=False)
+        warn(remark)
     report = quantize(artifact, target, data, texts, max_drop=max_drop, name=name, replace=replace)
     table = Table("", "float32", "int8")
     table.add_row("accuracy", f"{report.accuracy_fp32:.4f}", f"{report.accuracy:.4f}")

@@ -29,7 +29,8 @@ from roberta_sentiment.tools.options import (
 from roberta_sentiment.tools.output import require_directories, write_file, write_json
 
 if TYPE_CHECKING:
-    from roberta_sentiment.tools.evaluate.run import Evaluation
+    from roberta_sentiment.tools.evaluate.run import Evaluation, Flip, Result
+    from roberta_sentiment.tools.metrics import Comparison
 
 SHOWN_FLIPS = 5
 """Flipped texts on the screen; the files have more."""
@@ -103,38 +104,43 @@ def _show(evaluation: Evaluation) -> None:
     console = Console(highlight=False)
     models = [m for m in (evaluation.model, evaluation.other) if m]
     for remark in evaluation.remarks:
-        console.print(printable(remark), style="yellow", markup=False)
+        console.print(printable(remark), style="yellow", markup=False, soft_wrap=True)
     table = Table("", *(escape(printable(f"{m.name} ({m.precision})")) for m in models))
     for name, values in figures(models):
         table.add_row(name, *values)
     console.print(table)
-    labels, quality = evaluation.model.labels, evaluation.model.quality
-    confusion = Table(
-        "true \\ predicted",
-        *(escape(printable(label)) for label in labels),
-        "precision",
-        "recall",
-        "F1",
-    )
-    for label, counts, each in zip(labels, quality.confusion, quality.classes, strict=True):
-        rates = (f"{rate:.4f}" for rate in (each.precision, each.recall, each.f1))
-        confusion.add_row(Text(printable(label)), *map(str, counts), *rates)
-    console.print(confusion)
+    console.print(_confusion(evaluation.model))
     if evaluation.comparison:
-        compared = evaluation.comparison
+        _show_comparison(console, evaluation.comparison, evaluation.flips, models)
+
+
+def _confusion(model: Result) -> Table:
+    labels = [printable(label) for label in model.labels]
+    table = Table("true \\ predicted", *map(escape, labels), "precision", "recall", "F1")
+    for label, counts, each in zip(
+        labels, model.quality.confusion, model.quality.classes, strict=True
+    ):
+        rates = (f"{rate:.4f}" for rate in (each.precision, each.recall, each.f1))
+        table.add_row(Text(label), *map(str, counts), *rates)
+    return table
+
+
+def _show_comparison(
+    console: Console, compared: Comparison, flips: Sequence[Flip], models: Sequence[Result]
+) -> None:
+    console.print(
+        f"{len(compared.flips)} texts have another label; only {models[0].name} is right: "
+        f"{compared.only_first}, only {models[1].name}: {compared.only_second}; McNemar's "
+        f"exact test: p = {compared.p_value:.3g}",
+        markup=False,
+    )
+    for flip in flips[:SHOWN_FLIPS]:
         console.print(
-            f"{len(compared.flips)} texts have another label; only {models[0].name} is right: "
-            f"{compared.only_first}, only {models[1].name}: {compared.only_second}; McNemar's "
-            f"exact test: p = {compared.p_value:.3g}",
+            printable(
+                f"  text {flip.number} ({flip.truth}): {flip.label} {flip.score:.3f}, "
+                f"{flip.other_label} {flip.other_score:.3f}: {flip.text}"
+            ),
             markup=False,
+            overflow="ellipsis",
+            no_wrap=True,
         )
-        for flip in evaluation.flips[:SHOWN_FLIPS]:
-            console.print(
-                printable(
-                    f"  text {flip.number} ({flip.truth}): {flip.label} {flip.score:.3f}, "
-                    f"{flip.other_label} {flip.other_score:.3f}: {flip.text}"
-                ),
-                markup=False,
-                overflow="ellipsis",
-                no_wrap=True,
-            )

@@ -16,7 +16,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from roberta_sentiment.text.check import printable
+from roberta_sentiment.tools.command_line import warn
 from roberta_sentiment.tools.fetch.download import MAX_BYTES
 from roberta_sentiment.tools.target import next_command
 
@@ -81,12 +81,7 @@ def command(
     with progress:
         fetched = fetch(source, target, options, progress)
     if fetched.refused:
-        Console(stderr=True, soft_wrap=True).print(
-            f"warning: a server would not start with it: {printable(fetched.refused)}",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
-        )
+        warn(f"warning: a server would not start with it: {fetched.refused}")
     following = (
         next_command("verify", target)
         if fetched.is_graph
