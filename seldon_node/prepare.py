@@ -16,7 +16,7 @@ from pathlib import Path
 from roberta_sentiment.container import CGROUP, memory_limit
 from roberta_sentiment.errors import ArtifactError, SentimentError
 from roberta_sentiment.model.artifact import Artifact, locate, open_artifact
-from roberta_sentiment.model.derived import Cache, default_roots, optimized_key
+from roberta_sentiment.model.derived import default_roots, find_optimized
 from roberta_sentiment.settings import Settings
 from seldon_node.preflight import parameters
 
@@ -59,14 +59,13 @@ def prepare(artifact: Artifact, cgroup: Path = CGROUP) -> str:
         QualityError: the optimised graph answers otherwise.
         ArtifactError: no directory can be written, or the memory limit is too low.
     """
-    roots = default_roots()
-    found = Cache(roots).find(optimized_key(artifact.digest))
+    found = find_optimized(artifact.digest)
     if found:
         return str(found.path)
     _check_memory(artifact, cgroup)
     from roberta_sentiment.tools.optimize import optimize
 
-    return str(optimize(artifact, roots))
+    return str(optimize(artifact, default_roots()))
 
 
 def _check_memory(artifact: Artifact, cgroup: Path) -> None:

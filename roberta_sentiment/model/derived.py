@@ -69,9 +69,9 @@ def check(path: Path, source: str = "given path") -> tuple[Artifact, Entry | Non
     """
     with ThreadPoolExecutor(1) as pool:
         claimed = claimed_digest(path)
-        found = pool.submit(_find_optimized, claimed) if claimed else None
+        found = pool.submit(find_optimized, claimed) if claimed else None
         artifact = open_artifact(path, source)
-        return artifact, found.result() if found else _find_optimized(artifact.digest)
+        return artifact, found.result() if found else find_optimized(artifact.digest)
 
 
 def open_prepared(
@@ -131,7 +131,8 @@ def optimized_key(digest: str) -> dict[str, str]:
     }
 
 
-def _find_optimized(digest: str) -> Entry | None:
+def find_optimized(digest: str) -> Entry | None:
+    """The optimised file of a model, by the model's digest; None if there is no intact one."""
     return Cache(default_roots()).find(optimized_key(digest))
 
 
