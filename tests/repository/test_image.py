@@ -25,7 +25,10 @@ from tests.rehearsal.cluster import containers, production
 from tests.service import Service
 
 IMAGE = f"roberta-sentiment:{__version__}"
-DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+STAGES = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").split("\nFROM ")
+OIP = [stage for stage in STAGES if re.match(r"\S+ AS oip", stage)]
+DOCKERFILE = "\nFROM ".join(stage for stage in STAGES if stage not in OIP)
+"""Of the image for the Seldon protocol; `OIP` are the stages of the other one alone."""
 TOOLS = ("bash", "sed", "git", "dirname", "env")
 
 
@@ -88,14 +91,15 @@ def test_docker_gets_what_s2i_gets(tmp_path: Path) -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     from_docker = {line[1:].partition("/")[0] for line in lines if line.startswith("!")}
     assert "*" in lines
-    assert from_s2i == from_docker - {"scripts", "requirements-serving.txt"}
+    of_docker = {"scripts", "requirements-serving.txt", "requirements-oip.txt", "oip_node"}
+    assert from_s2i == from_docker - of_docker
     assert {"default"} == {path.name for path in (tmp_path / "models").iterdir()}
 
 
 def test_the_base_is_slim_pinned_and_of_our_python() -> None:
     """One file says which Python; a tag can be moved to other content, a digest can't."""
     version = (ROOT / ".python-version").read_text(encoding="ascii").strip()
-    (base,) = {base.split()[0] for base in values("FROM")} - {"base"}
+    (base,) = {base.split()[0] for base in values("FROM")} - {"base", "init"}
     assert re.fullmatch(rf"python:{version}\.\d+-slim-bookworm@sha256:[0-9a-f]{{64}}", base)
 
 
@@ -206,10 +210,12 @@ def entrypoint(tmp_path: Path) -> Path:
     return folder / script
 
 
-def run(entrypoint: Path, **variables: str) -> list[str]:
+def run(entrypoint: Path, *arguments: str, **variables: str) -> list[str]:
     folder = entrypoint.parent.parent
     environment = {"PATH": f"{folder}:/usr/bin:/bin", **variables}
-    done = subprocess.run([entrypoint], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [entrypoint, *arguments], env=environment, capture_output=True, text=True, check=True
+    )
     return done.stdout.splitlines()
 
 
@@ -226,3 +232,18 @@ def test_the_pod_s_variables_win(entrypoint: Path) -> None:
     shown = run(entrypoint, GUNICORN_THREADS="7", HOME="/nowhere")
     assert "GUNICORN_THREADS=7" in shown
     assert f"HOME={image_environment()['HOME']}" in shown
+
+
+def test_the_image_of_the_open_inference_protocol(entrypoint: Path) -> None:
+    """The same user and checks; it starts MLServer on the shipped folder, or on the cluster's."""
+    packages, image = OIP
+    assert {"--require-hashes", "--no-deps", "requirements-oip.txt"} <= set(packages.split())
+    assert "\nUSER 8888\n" in image
+    line = next(line for line in image.splitlines() if line.startswith("ENTRYPOINT"))
+    *_, script, door = json.loads(line.partition(" ")[2])
+    assert f"scripts/{entrypoint.name}" == script
+    fake(entrypoint.parent.parent, "mlserver", 'echo "$@"; env')
+    shown = run(entrypoint, door)
+    assert ["prepared", "start oip_node/sentiment"] == shown[:2]
+    assert "PYTHONPATH=/microservice" in shown
+    assert "start /mnt/models" == run(entrypoint, door, MLSERVER_MODELS_DIR="/mnt/models")[1]
