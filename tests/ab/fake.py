@@ -25,7 +25,7 @@ class Script:
     only after the caller has asked again), `stale` (the answer of another request), `twice` (the
     answer is sent two times), `busy` (503 with Retry-After, not executed), `error` (500, executed),
     `reject` (400), `unrouted` (without meta.routing), `stray` (of a child that nobody declared),
-    `other` (drawn anew: the other model answers, rightly), `held` (as for a feedback).
+    `other` (drawn again: the other model answers, rightly), `held` (as for a feedback).
     Steps of a feedback: `ok`, `lost`, `busy`, `error`, `reject`, `held` (executed, and not answered
     before `release` is set).
     """

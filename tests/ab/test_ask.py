@@ -96,7 +96,7 @@ def test_every_try_that_failed_is_recorded() -> None:
 
 
 def test_a_stop_between_tries_keeps_the_failure() -> None:
-    """Forgotten, the review would be drawn anew on resuming, as if nothing had happened."""
+    """Forgotten, the review would be drawn again on resuming, as if nothing had happened."""
     transport = FakeTransport([FAILED, 0])
     found = asker(transport, stop_in=1).ask(REVIEW, 0.0)
     assert found is not None

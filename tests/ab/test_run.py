@@ -72,7 +72,7 @@ def test_feedback_takes_the_route_of_the_answer(reviews: Path) -> None:
 def test_only_the_first_draw_counts(
     reviews: Path, step: str, asked: int, retried: bool, repeated: bool
 ) -> None:
-    """A prediction may be asked again, but that draws anew: the answer counts for nobody."""
+    """A prediction may be asked again, but that draws again: the answer counts for no model."""
     with FakeEndpoint({"review 5": Script(predict=(step, "other"))}) as endpoint:
         given = options(reviews, endpoint.url, pace=Pace(0.0, 1, 0))
         result = execute(given)
@@ -277,7 +277,7 @@ def test_an_interrupted_run_resumes(reviews: Path, number: signal.Signals) -> No
 
 
 def test_what_was_on_its_way_at_a_kill_is_left_out(reviews: Path) -> None:
-    """Asked again it is drawn anew, and the slower model's texts are more often on their way."""
+    """Asked again it is drawn again, and the slower model's texts are running more often."""
     with FakeEndpoint({"review 6": Script(predict=("held", "other"))}) as endpoint:
         given = options(reviews, endpoint.url)
         command = [
