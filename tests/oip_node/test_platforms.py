@@ -38,7 +38,7 @@ def test_kserve(tmp_path: Path) -> None:
         key: value.replace("/mnt/models", str(models)).replace("{{.Name}}", name)
         for key, value in variables(runtime["spec"]["containers"][0]).items()
     }
-    with Server(models, **given).start() as server:
+    with Server(models, None, **given).start() as server:
         body = server.infer({"inputs": [GOOD]}).json()
         assert ("sentiment", ["positive"]) == (body["model_name"], body["outputs"][1]["data"])
         metadata = requests.get(server.url("/v2/models/sentiment"), timeout=10).json()
@@ -57,7 +57,7 @@ def test_seldon_core_2(tmp_path: Path) -> None:
         (folder / "model-settings.json").write_text(json.dumps({**settings, "name": name}))
     (folders["broken"] / "config.json").write_text("{")
     given["MLSERVER_LOAD_MODELS_AT_STARTUP"] = "false"
-    with Server(tmp_path / "models", **given).launch() as server:
+    with Server(tmp_path / "models", None, **given).launch() as server:
         server.wait_for(lambda: server.status("/v2/health/ready") == 200, "readiness")
 
         def ask(path: str) -> requests.Response:
