@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from roberta_sentiment.classifier import Checked, available_threads
-from roberta_sentiment.model.artifact import Artifact
+from roberta_sentiment.container import available_cpus
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.version import __version__
+
+if TYPE_CHECKING:  # a node around another model has no ONNX Runtime
+    from roberta_sentiment.classifier import Checked
+    from roberta_sentiment.model.artifact import Artifact
 
 InForce = Mapping[str, object]
 """Settings by name, with what is in force where a default leaves it to the model or the machine."""
@@ -34,7 +37,7 @@ def in_force(
         "model_name": settings.model_name or artifact.name,
         "head": checked.head.description,
         "max_tokens": checked.tokenizer.limit,
-        "threads": available_threads(settings),
+        "threads": settings.threads or available_cpus(),
         "exclusive_cpus": exclusive_cpus,
     }
 
