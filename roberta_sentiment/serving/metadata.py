@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from roberta_sentiment.container import available_cpus
+from roberta_sentiment import container
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions
 from roberta_sentiment.settings import Settings
@@ -37,7 +37,7 @@ def in_force(
         "model_name": settings.model_name or artifact.name,
         "head": checked.head.description,
         "max_tokens": checked.tokenizer.limit,
-        "threads": settings.threads or available_cpus(),
+        "threads": settings.threads or container.available_cpus(),
         "exclusive_cpus": exclusive_cpus,
     }
 

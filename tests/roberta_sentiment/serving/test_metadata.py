@@ -27,23 +27,23 @@ def custom(path: Path, **parameters: Any) -> dict[str, str]:
     return found
 
 
-def test_defaults_are_told_as_what_they_stand_for(
+def test_defaults_show_the_values_in_force(
     toy_path: Path, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """0 threads and 0 tokens mean the machine's and the model's; a reader must not have to know."""
     monkeypatch.setattr(container, "available_cpus", lambda: 3)
-    told = custom(toy_path)
-    assert ("3", "32") == (told["threads"], told["max_tokens"])
+    shown = custom(toy_path)
+    assert ("3", "32") == (shown["threads"], shown["max_tokens"])
     (line,) = (record.getMessage() for record in log.records if "in force" in record.message)
     for words in ("'threads': 3", "'max_tokens': 32", "'model_name': 'toy'", str(toy_path)):
         assert words in line
 
 
-def test_what_was_set_is_told_as_it_was(toy_path: Path) -> None:
+def test_what_was_set_is_shown(toy_path: Path) -> None:
     """The counterpart."""
-    told = custom(toy_path, threads=2, max_tokens=16, max_queue=7, truncation="middle")
+    shown = custom(toy_path, threads=2, max_tokens=16, max_queue=7, truncation="middle")
     assert ("2", "16", "7", "middle") == tuple(
-        told[name] for name in ("threads", "max_tokens", "max_queue", "truncation")
+        shown[name] for name in ("threads", "max_tokens", "max_queue", "truncation")
     )
 
 
@@ -57,11 +57,11 @@ def test_cpus_that_are_not_exclusive_are_not_told_so(
 
 def test_every_setting_is_told_but_where_the_files_are(toy_path: Path) -> None:
     """A new setting shows by itself; a caller learns no path of the server."""
-    told = custom(toy_path)
+    shown = custom(toy_path)
     names = set(Settings.__dataclass_fields__) - {"model_uri", "model_name"}
-    assert names <= set(told)
-    assert not any(str(toy_path) in value for value in told.values())
-    assert "" not in {told[name] for name in names}
+    assert names <= set(shown)
+    assert not any(str(toy_path) in value for value in shown.values())
+    assert "" not in {shown[name] for name in names}
 
 
 def test_a_baseline_logs_its_name_and_only_its_settings(log: pytest.LogCaptureFixture) -> None:
