@@ -118,7 +118,8 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         """End the threads of this model once its running requests are answered."""
         if self._classifier is not None:
             await asyncio.to_thread(self._pool.shutdown)
-            self._classifier = None
+            await asyncio.to_thread(self._classifier.close)
+            self._classifier, self.health = None, ModelHealth()
         return True
 
     async def metadata(self) -> MetadataModelResponse:

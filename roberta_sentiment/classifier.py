@@ -80,6 +80,10 @@ class Classifier:
         """Names of the classes, in the order of the scores."""
         return self.artifact.labels
 
+    def close(self) -> None:
+        """Refuse whatever comes, end the threads, and let the model's memory go."""
+        self._scheduler.close()
+
     def classify(self, texts: Sequence[str], truncation: Truncation | None = None) -> Predictions:
         """Score texts.
 

@@ -119,6 +119,7 @@ class Scheduler:
             self._queue_cv.notify_all()
         for thread in self._threads:
             thread.join()
+        atexit.unregister(self.close)  # which would keep the session in memory
 
     def refuse_overload(self) -> None:
         """Refuse a caller for whom there is no room, before anything is done for it.

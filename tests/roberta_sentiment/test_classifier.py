@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
+import weakref
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roberta_sentiment.classifier import Classifier, load_classifier, softmax
-from roberta_sentiment.errors import GraphError, OverloadedError, TokenIdError
+from roberta_sentiment.errors import GraphError, NotReadyError, OverloadedError, TokenIdError
 from roberta_sentiment.model.artifact import Artifact, open_artifact
 from roberta_sentiment.settings import Settings
 from tests import toy
@@ -202,3 +204,16 @@ def test_weights_that_are_shifted_are_logged(
     artifact = dataclasses.replace(toy_artifact, manifest={"precision": precision})
     load_classifier(artifact, Settings(window_overlap=8))
     assert logged == ("has no VNNI" in caplog.text)
+
+
+def test_a_closed_classifier_leaves_memory(toy_artifact: Artifact) -> None:
+    """A server that unloads one model to load the next must not hold both for ever."""
+    classifier = load_classifier(toy_artifact, Settings(threads=2))
+    left = weakref.ref(classifier._scheduler)
+    classifier.classify(["good"])
+    classifier.close()
+    with pytest.raises(NotReadyError):
+        classifier.classify(["good"])
+    del classifier
+    gc.collect()
+    assert left() is None
