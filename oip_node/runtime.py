@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import os
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -162,6 +163,13 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         except asyncio.CancelledError:
             waiting.cancel()
             raise
+
+    async def predict_stream(
+        self, payloads: AsyncIterator[InferenceRequest]
+    ) -> AsyncIterator[InferenceResponse]:
+        """Answer each request of a stream; MLServer's own method answers the first only."""
+        async for message in payloads:
+            yield await self.predict(message)
 
     def _end(self, _: object) -> None:
         self._running -= 1

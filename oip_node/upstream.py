@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -23,6 +24,7 @@ from mlserver.grpc import converters
 from mlserver.grpc import utils as grpc_utils
 from mlserver.grpc.servicers import InferenceServicer
 from mlserver.handlers import dataplane
+from mlserver.rest import endpoints
 from mlserver.rest.server import RESTServer
 from mlserver.server import MLServer
 
@@ -75,6 +77,7 @@ def apply() -> None:
     patch(dataplane, "ModelNotReady", _not_ready)
     patch(dataplane.DataPlane, "_infer_contextmanager", _known_model)
     patch(CloudEventsMiddleware, "_get_headers", _printable_headers)
+    patch(endpoints, "_as_sse", _with_errors)
     patch(RESTServer, "add_custom_handlers", _guarded)
     patch(InferenceServicer, "_InsertHeaders", _noted)
     patch(dataplane.DataPlane, "ready", _ready)
@@ -130,6 +133,15 @@ def _printable_headers(
 ) -> Any:
     """A request's id goes into headers, which hold no line ends and no other alphabets."""
     return original(middleware, kind, settings, request_id and quote(request_id[:256], _PRINTABLE))
+
+
+async def _with_errors(original: Any, stream: Any) -> AsyncIterator[bytes]:
+    """An error in a stream over REST is its last event; without, the connection just breaks."""
+    try:
+        async for event in original(stream):
+            yield event
+    except MLServerError as error:
+        yield b"data: " + json.dumps({"error": str(error)}).encode() + b"\n\n"
 
 
 async def _guarded(original: Any, server: Any, model: Any) -> Any:

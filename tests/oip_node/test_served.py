@@ -241,6 +241,20 @@ def test_ids_of_any_text(oip: Server, stub: GRPCInferenceServiceStub, id_: str) 
     assert id_ == stub.ModelInfer(message(texts(b"a"), id=id_)).id
 
 
+def test_streams(oip: Server, stub: GRPCInferenceServiceStub) -> None:
+    """Each request of a stream is answered; over REST an error is an event, not a broken stream."""
+    asked = iter([message(texts(b"good")), message(texts(b"bad"))])
+    labels = [
+        answer.outputs[1].contents.bytes_contents[0] for answer in stub.ModelStreamInfer(asked)
+    ]
+    assert [b"positive", b"negative"] == labels
+    path = "/v2/models/sentiment/infer_stream"
+    good = oip.infer({"inputs": [GOOD]}, path).text
+    assert ["positive"] == json.loads(good.removeprefix("data: "))["outputs"][1]["data"]
+    bad = oip.infer({"inputs": []}, path).text
+    assert "no inputs" in json.loads(bad.removeprefix("data: "))["error"]
+
+
 def test_callers_leave_no_traces_in_the_log(oip: Server, stub: GRPCInferenceServiceStub) -> None:
     """A refused request is no stack trace."""
     refused(stub, raw("BYTES", [1], b"\x09"))
