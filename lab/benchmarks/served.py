@@ -41,12 +41,14 @@ def start_all(
         "plain class, int8, 4 threads": lambda name: targets.plain(name, int8, 4),
         "ours, int8, exclusive CPUs": lambda name: targets.ours(name, int8, **EXCLUSIVE),
         "ours, int8": lambda name: targets.ours(name, int8),
+        "ours on MLServer, int8": lambda name: targets.ours_oip(name, int8),
     }
     if base and fp32:
         wanted |= {
             "plain class, int8 dynamic": lambda name: targets.plain(name, base.plain_int8),
             "plain class, fp32": lambda name: targets.plain(name, base.export),
             "ours, fp32": lambda name: targets.ours(name, fp32),
+            "ours on MLServer, fp32": lambda name: targets.ours_oip(name, fp32),
             "infinity-emb, fp32": lambda name: targets.infinity(name, base.export),
             "MLServer, fp32": lambda name: targets.mlserver(name, base.export),
         }

@@ -14,8 +14,10 @@ from typing import Any
 
 import requests
 
-from lab.benchmarks.environments import python_of
+from lab.benchmarks.environments import MissingEnvironmentError, python_of
+from lab.benchmarks.machine import ROOT
 from scripts.local_service import LocalServer, Microservice, free_ports
+from scripts.serve import image_environment
 
 Body = Callable[[str], Any]
 Scores = Callable[[Any], float]
@@ -80,6 +82,41 @@ def seldon(name: str, interface: str, **environment: str) -> Target:
 def ours(name: str, model: Path, **environment: str) -> Target:
     """This project as the image starts it."""
     return seldon(name, "Model", MODEL_URI=str(model), **environment)
+
+
+def ours_oip(name: str, model: Path) -> Target:
+    """This project behind MLServer, as `make serve-oip` starts it."""
+    command = ROOT / ".venv-oip" / "bin" / "mlserver"
+    if not command.exists():
+        raise MissingEnvironmentError("run `make serve-oip` first")
+    http, grpc, metrics = free_ports(3)
+    base = f"http://127.0.0.1:{http}/v2/models/sentiment"
+    ports = {
+        "MLSERVER_HTTP_PORT": str(http),
+        "MLSERVER_GRPC_PORT": str(grpc),
+        "MLSERVER_METRICS_PORT": str(metrics),
+    }
+    server = LocalServer(
+        [str(command), "start", str(ROOT / "oip_node" / "sentiment")],
+        {
+            **os.environ,
+            **image_environment(),
+            **ports,
+            "PYTHONPATH": str(ROOT),
+            "MODEL_URI": str(model),
+        },
+        f"{base}/ready",
+    )
+    return Target(
+        name,
+        server,
+        f"{base}/infer",
+        lambda text: {
+            "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]
+        },
+        lambda answer: float(answer["outputs"][0]["data"][1]),
+        metrics_port=metrics,
+    )
 
 
 def plain(name: str, model: Path, threads: int = 1) -> Target:
