@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from torch import Tensor
 
 PAD_ID = 1
 """The id of `<pad>` in the student's vocabulary and in MPNet's."""
+NO_TARGET = (math.nan, math.nan)
+"""The target of a text that only a label is known of."""
 _POOL = 50
 """Batches that are drawn together and sorted by length."""
 
@@ -23,8 +26,8 @@ class Example:
     text: str
     label: int
     """0, 1, or -1 where only the teacher labels."""
-    target: tuple[float, float] = (0.0, 0.0)
-    """The teacher's logits (negative, positive); unused without a teacher."""
+    target: tuple[float, float] = NO_TARGET
+    """The teacher's logits (negative, positive)."""
     source: int = -1
     """Row of the text among those the teacher has seen, -1 for none."""
 
@@ -40,7 +43,7 @@ class Batch:
     labels: Tensor
     """int64 [texts], -1 where unknown."""
     targets: Tensor
-    """float32 [texts, 2]."""
+    """float32 [texts, 2], NaN without a teacher's answer."""
     sources: Tensor
     """int64 [texts], see `Example.source`."""
     rows: list[int]

@@ -13,13 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import RobertaForSequenceClassification
 
 from lab.training.batches import Batch, Example, make_batches
+from lab.training.corpus import Text, read_tsv
 from lab.training.glue import Gluer
 from lab.training.loop import Run, Task
 from lab.training.plain import DEV_BATCH_TOKENS, read_examples
+from lab.training.reviews import excerpt
 from lab.training.settings import Mix, Schedule
 from lab.training.stages import Figures
 from lab.training.student import load_student
@@ -31,18 +34,18 @@ SHORT = 3
 
 
 class Distiller(nn.Module):
-    """The student and a projection of its `<s>` state into the teacher's feature space."""
+    """The student and a projection of its `<s>` state into the teacher's features."""
 
     def __init__(self, student: RobertaForSequenceClassification, width: int) -> None:
         super().__init__()
         self.student = student
-        self.projection = nn.Linear(student.config.hidden_size, width)
+        self.projection = nn.Linear(student.config.hidden_size, width) if width else None
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Ids and mask, int64 [texts, tokens] -> float [texts, 2 + width]."""
         states = self.student.roberta(input_ids=ids, attention_mask=mask).last_hidden_state
         logits = self.student.classifier(states)
-        if not self.training:
+        if not self.training or self.projection is None:
             return logits
         return torch.cat([logits.float(), self.projection(states[:, 0]).float()], dim=1)
 
@@ -62,22 +65,31 @@ class DistillationLoss:
     def __call__(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Outputs, float [texts, 2 + width] -> scalar."""
         logits, projected = outputs[:, :2], outputs[:, 2:]
-        heat = self._mix.temperature
-        loss = heat**2 * nn.functional.kl_div(
-            nn.functional.log_softmax(logits / heat, dim=1),
-            nn.functional.softmax(batch.targets / heat, dim=1),
-            reduction="batchmean",
-        )
-        labelled = batch.labels >= 0
-        if self._mix.labels and bool(labelled.any()):
-            hard = nn.functional.cross_entropy(logits[labelled], batch.labels[labelled])
-            loss = loss + self._mix.labels * hard
+        taught = ~batch.targets.isnan().any(dim=1)
         seen = batch.sources >= 0
-        if self._mix.features and bool(seen.any()):
+        loss = self._labels(logits, batch.labels, taught)
+        if bool(taught.any()):
+            share = taught.float().mean()
+            loss = loss + share * self._divergence(logits[taught], batch.targets[taught])
+        if self._features.shape[1] and bool(seen.any()):
             wanted = self._features[batch.sources[seen]].float()
             near = nn.functional.cosine_similarity(projected[seen], wanted, dim=1)
             loss = loss + self._mix.features * (1 - near).mean()
         return loss
+
+    def _labels(self, logits: Tensor, labels: Tensor, taught: Tensor) -> Tensor:
+        """Cross-entropy; a label weighs less where there is a teacher's answer, too."""
+        weights = torch.where(taught, self._mix.labels, 1.0) * (labels >= 0)
+        losses = nn.functional.cross_entropy(logits, labels.clamp(min=0), reduction="none")
+        return (weights * losses).mean()
+
+    def _divergence(self, logits: Tensor, targets: Tensor) -> Tensor:
+        heat = self._mix.temperature
+        return heat**2 * nn.functional.kl_div(
+            nn.functional.log_softmax(logits / heat, dim=1),
+            nn.functional.softmax(targets / heat, dim=1),
+            reduction="batchmean",
+        )
 
 
 def read_labels(folder: Path) -> tuple[list[Example], Tensor]:
@@ -92,10 +104,20 @@ def read_labels(folder: Path) -> tuple[list[Example], Tensor]:
     return examples, torch.from_numpy(features.astype(np.float16))
 
 
+def excerpts(reviews: list[Text], mix: Mix, draw: random.Random) -> list[Example]:
+    """Parts of reviews, of many lengths, under the label of the whole."""
+    examples = []
+    for review in draw.sample(reviews, min(len(reviews), mix.excerpts)):
+        most = round(draw.triangular(*mix.excerpt_words))
+        examples.append(Example(excerpt(review.text, most, draw), review.label))
+    return examples
+
+
 def epoch_texts(
-    examples: list[Example], gluer: Gluer, mix: Mix, draw: random.Random
+    examples: list[Example], reviews: list[Text], mix: Mix, draw: random.Random
 ) -> list[Example]:
-    """Surface forms of the texts, plus glued ones."""
+    """Surface forms of the texts, glued ones, and parts of reviews."""
+    gluer = Gluer(examples)
     shown = [
         Example(surface(e.text, draw), e.label, e.target, e.source)
         for e in examples
@@ -103,7 +125,14 @@ def epoch_texts(
     ]
     shown += [gluer.text(draw.randint(20, 90), draw) for _ in range(mix.pairs)]
     shown += [gluer.text(draw.randint(90, 400), draw) for _ in range(mix.reviews)]
-    return shown
+    return shown + excerpts(reviews, mix, draw)
+
+
+def dev_sets(corpus: Path, bpe: Tokenizer, reviews: int) -> list[list[Batch]]:
+    """SST-2 dev, and as many of the reviews that were set aside."""
+    texts = read_examples(corpus / "dev.tsv")
+    held = read_examples(corpus / "reviews_dev.tsv")[:reviews]
+    return [make_batches(part, bpe, 64, DEV_BATCH_TOKENS, None) for part in (texts, held) if part]
 
 
 def distil(
@@ -121,15 +150,15 @@ def distil(
     torch.manual_seed(seed)
     bpe = load_tokenizer(tokenizer)
     examples, features = read_labels(labels)
-    gluer = Gluer(examples)
+    reviews = read_tsv(corpus / "reviews.tsv")
 
     def epoch(number: int) -> list[Batch]:
         draw = random.Random(seed * 1000 + number)
-        shown = epoch_texts(examples, gluer, mix, draw)
+        shown = epoch_texts(examples, reviews, mix, draw)
         return make_batches(shown, bpe, schedule.batch_size, schedule.batch_tokens, draw)
 
-    dev = make_batches(read_examples(corpus / "dev.tsv"), bpe, 64, DEV_BATCH_TOKENS, None)
     model = Distiller(load_student(start, schedule.dropout), features.shape[1])
+    dev = dev_sets(corpus, bpe, mix.reviews_judged)
     task = Task(distiller_outputs, DistillationLoss(features, mix), epoch, dev)
     figures = Run(model, schedule, task, folder).fit(console)
     for name in ("last", "best"):

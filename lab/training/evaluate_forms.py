@@ -24,7 +24,14 @@ from tokenizers import Tokenizer
 
 from lab.training.corpus import Text, read_tsv
 from lab.training.settings import ID_TO_LABEL, MAX_TOKENS
-from lab.training.texts import first_upper, natural, without_final_period
+from lab.training.texts import (
+    first_upper,
+    html_breaks,
+    natural,
+    spell_out_not,
+    typographic_quotes,
+    without_final_period,
+)
 
 Floats = NDArray[np.float64]
 FORMS: dict[str, Callable[[str], str]] = {
@@ -33,6 +40,9 @@ FORMS: dict[str, Callable[[str], str]] = {
     "without_final_period": without_final_period,
     "as_people_write": natural,
     "as_people_write_first_letter_upper": lambda text: first_upper(natural(text)),
+    "typographic_quotes": typographic_quotes,
+    "not_spelt_out": spell_out_not,
+    "html_breaks": html_breaks,
     "title_case": str.title,
     "upper_case": str.upper,
 }

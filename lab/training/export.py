@@ -22,11 +22,15 @@ SENTENCES, LONG = 376, 24
 """Calibration texts: sentences in their surface forms, and glued ones of 100 to 400 words."""
 
 
-def export_checkpoint(student: Path, checkpoint: Path) -> Figures:
-    """Write the student's tensors as float16, its config.json and the sha256 of the tensors.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+def export_checkpoint(student: Path, tokenizer: Path, checkpoint: Path) -> Figures:
+    """Write the student's tensors as float16 with their sha256, its config.json and its tokenizer.
 
     Args:
         student: Hugging Face directory in float32.
+        tokenizer: directory of its tokenizer.
         checkpoint: directory to fill.
     """
     tensors = load_file(student / "model.safetensors")
@@ -34,6 +38,8 @@ def export_checkpoint(student: Path, checkpoint: Path) -> Figures:
     checkpoint.mkdir(parents=True, exist_ok=True)
     save_file(halved, checkpoint / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(student / "config.json", checkpoint / "config.json")
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(tokenizer / name, checkpoint / name)
     worst = max(float((tensors[n] - halved[n].float()).abs().max()) for n in tensors)
     size = sum((checkpoint / name).stat().st_size for name in ("model.safetensors", "config.json"))
     digest = sha256_of(checkpoint / "model.safetensors")

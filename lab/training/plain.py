@@ -58,7 +58,7 @@ def train_plain(
 
     dev = make_batches(read_examples(corpus / "dev.tsv"), bpe, 64, DEV_BATCH_TOKENS, None)
     model = load_student(start, schedule.dropout)
-    figures = Run(model, schedule, Task(student_logits, cross_entropy, epoch, dev), folder).fit(
+    figures = Run(model, schedule, Task(student_logits, cross_entropy, epoch, [dev]), folder).fit(
         console
     )
     model.load_state_dict(torch.load(folder / "best.pt", weights_only=True))

@@ -12,17 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-STAGES = (
-    "weights",
-    "data",
-    "tokenizer",
-    "transfer",
-    "plain",
-    "teacher",
-    "labels",
-    "distil",
-    "export",
-)
+from lab.training.pipeline import ORDER
+
+STAGES = (*ORDER, "plain")
 SOFTWARE = ("torch", "transformers", "tokenizers", "onnx", "onnxruntime", "numpy")
 
 

@@ -47,6 +47,12 @@ class Mix:
     """Glued texts of 20 to 90 words in an epoch."""
     reviews: int = 350
     """Glued texts of 90 to 400 words in an epoch."""
+    excerpts: int = 7000
+    """Parts of reviews in an epoch."""
+    excerpt_words: tuple[int, int, int] = (30, 380, 120)
+    """Least, most and most frequent number of their words."""
+    reviews_judged: int = 250
+    """Reviews set aside that a model in training is judged by, beside SST-2 dev."""
     temperature: float = 2.0
     """Both sets of logits are divided by it."""
     labels: float = 0.15
@@ -60,15 +66,19 @@ class Settings:
     """Paths and stages; the command line sets the paths and the seed."""
 
     data: Path
-    """Folder with sst2_train.tsv, sst2_dev.tsv and rt_polarity_train.tsv."""
+    """Folder with sst2_train.tsv, sst2_dev.tsv, rt_polarity_train.tsv and imdb_train.tsv.xz."""
     work: Path
     """Folder for everything cached between stages."""
     checkpoint: Path
     """Where the export stage puts the finished student."""
     seed: int = 13
+    earlier: Path | None = None
+    """Checkpoint of an earlier student to start from, with its tokenizer; None: from MiniLM."""
+    reviews_set_aside: int = 1000
+    """Reviews kept out of training, to select and calibrate by."""
     heldout: int = 800
     """Sentences of rt_polarity kept out of every stage, for the final figures."""
-    vocabulary: int = 26_000
+    vocabulary: int = 28_000
     """Entries of the student's tokenizer, the five special tokens included."""
     first: Schedule = field(
         default_factory=lambda: Schedule(

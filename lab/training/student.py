@@ -7,6 +7,8 @@ each new token starts as the mean of the embeddings of the old tokens that spell
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -52,41 +54,75 @@ def student_config(vocabulary: int, minilm: dict[str, object], dropout: float) -
     )
 
 
-def _pieces(text: str, inside_word: bool, old: Tokenizer, vocabulary: dict[str, int]) -> list[int]:
-    """Ids of MiniLM's tokens for the text of one BPE token."""
-    suffix = f"##{text.lower()}"
-    if inside_word and suffix in vocabulary:
-        return [vocabulary[suffix]]
-    ids: list[int] = old.encode(text, add_special_tokens=False).ids
-    return ids
+@dataclass(frozen=True)
+class Donor:
+    """A model that word embeddings are taken from."""
+
+    pieces: Callable[[str], list[int]]
+    """Text of a new token -> ids of the donor's tokens that spell it, none where it has none."""
+    rows: Tensor
+    """float [donor's vocabulary, hidden]."""
+    special: Mapping[str, int]
+    """New special token -> the id of the donor's."""
 
 
-def transfer_embeddings(new: Tokenizer, old: Tokenizer, rows: Tensor) -> tuple[Tensor, int]:
+def minilm_donor(folder: Path) -> Donor:
+    """all-MiniLM-L6-v2; a piece inside a word takes `##piece` where that exists."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    vocabulary = tokenizer.get_vocab()
+
+    def pieces(text: str) -> list[int]:
+        suffix = f"##{text}"
+        if text not in vocabulary and suffix in vocabulary:
+            return [vocabulary[suffix]]
+        ids: list[int] = tokenizer.encode(text.strip(), add_special_tokens=False).ids
+        return ids
+
+    rows = load_file(folder / "model.safetensors")["embeddings.word_embeddings.weight"]
+    special = {new: vocabulary[old] for new, old in _SPECIAL_TWINS.items()}
+    return Donor(pieces, rows, special)
+
+
+def student_donor(folder: Path, tokenizer_folder: Path) -> Donor:
+    """An earlier student."""
+    tokenizer = load_tokenizer(tokenizer_folder)
+    tokenizer.no_truncation()
+
+    def pieces(text: str) -> list[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    rows = load_file(folder / "model.safetensors")["roberta.embeddings.word_embeddings.weight"]
+    special = {token: tokenizer.token_to_id(token) for token in _SPECIAL_TWINS}
+    return Donor(pieces, rows.float(), special)
+
+
+def transfer_embeddings(new: Tokenizer, donors: Sequence[Donor]) -> tuple[Tensor, int]:
     """Word embeddings for the tokens of `new`, and how many of them found no old token.
 
-    Args:
-        rows: word embeddings of `old`, float [old vocabulary, hidden].
+    Each is the mean of the rows that spell it in the donor that needs fewest, the first of equals.
 
     Returns:
         float [new vocabulary, hidden]. Tokens of bytes that spell no text (halves of a character)
         get the unknown token's row.
     """
     decoder = decoders.ByteLevel()
-    unknown = old.token_to_id("[UNK]")
-    old_vocabulary = old.get_vocab()
-    result = torch.empty(new.get_vocab_size(), rows.shape[1])
+    first = donors[0]
+    result = torch.empty(new.get_vocab_size(), first.rows.shape[1])
     lost = 0
     for token, number in new.get_vocab().items():
-        if token in _SPECIAL_TWINS:
-            result[number] = rows[old.token_to_id(_SPECIAL_TWINS[token])]
+        if token in first.special:
+            result[number] = first.rows[first.special[token]]
             continue
         text = decoder.decode([token])
-        plain = text.strip()
-        word_like = text != plain or plain[:1].isupper() or plain in old_vocabulary
-        readable = bool(plain) and "\ufffd" not in plain
-        ids = _pieces(plain, not word_like, old, old_vocabulary) if readable else []
+        readable = bool(text.strip()) and "\ufffd" not in text
+        spelt = [(donor, donor.pieces(text)) for donor in donors] if readable else []
+        found = [(donor, ids) for donor, ids in spelt if ids]
+        donor, ids = min(found, key=lambda pair: len(pair[1]), default=(first, []))
         lost += not ids
-        result[number] = rows[ids or [unknown]].mean(dim=0)
+        result[number] = donor.rows[ids or [first.special[UNKNOWN_TOKEN]]].mean(dim=0)
     return result, lost
 
 
@@ -106,19 +142,33 @@ def _encoder(old: dict[str, Tensor], config: RobertaConfig, words: Tensor) -> di
     return {name: rows.clone().contiguous() for name, rows in new.items()}
 
 
-def build_student(folder: Path, tokenizer: Path, minilm: Path, seed: int) -> Figures:
-    """Write the student before any training as a Hugging Face model directory."""
+def _earlier(old: dict[str, Tensor], words: Tensor) -> dict[str, Tensor]:
+    """An earlier student's tensors with other word embeddings."""
+    tensors = {name: rows.float() for name, rows in old.items()}
+    return tensors | {"roberta.embeddings.word_embeddings.weight": words}
+
+
+def build_student(
+    folder: Path, tokenizer: Path, minilm: Path, earlier: Path | None, seed: int
+) -> Figures:
+    """Write the student before any training as a Hugging Face model directory.
+
+    Args:
+        earlier: checkpoint of an earlier student to start from, tokenizer.json included; None
+            starts from MiniLM.
+    """
     torch.manual_seed(seed)
     new = load_tokenizer(tokenizer)
-    old = Tokenizer.from_file(str(minilm / "tokenizer.json"))
-    old.no_padding()
-    old.no_truncation()
-    tensors = load_file(minilm / "model.safetensors")
-    words, lost = transfer_embeddings(new, old, tensors["embeddings.word_embeddings.weight"])
+    donors = [minilm_donor(minilm)]
+    if earlier:
+        donors.insert(0, student_donor(earlier, earlier))
+    words, lost = transfer_embeddings(new, donors)
     shape = json.loads((minilm / "config.json").read_text(encoding="utf-8"))
     config = student_config(new.get_vocab_size(), shape, dropout=0.0)
     model = RobertaForSequenceClassification(config)
-    report = model.load_state_dict(_encoder(tensors, config, words), strict=False)
+    old = load_file((earlier or minilm) / "model.safetensors")
+    tensors = _earlier(old, words) if earlier else _encoder(old, config, words)
+    report = model.load_state_dict(tensors, strict=False)
     wrong = [name for name in report.missing_keys if not name.startswith("classifier.")]
     if wrong or report.unexpected_keys:
         raise SystemExit(f"transfer left out {wrong} and brought {report.unexpected_keys}")

@@ -1,4 +1,4 @@
-"""Stages `teacher` and `labels`: fine-tune all-mpnet-base-v2, then let it label every text."""
+"""Stage `teacher`: fine-tune all-mpnet-base-v2."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import json
 import random
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import MPNetConfig, MPNetModel
 
 from lab.training.batches import Batch, Example, make_batches
-from lab.training.corpus import UNKNOWN, Text, read_tsv
-from lab.training.loop import Run, Task, predict
+from lab.training.loop import Run, Task
 from lab.training.plain import cross_entropy, read_examples
 from lab.training.settings import Schedule
 from lab.training.stages import Figures
-from lab.training.texts import drop_words, key, natural
+from lab.training.texts import natural
 
 MAX_TEACHER_TOKENS = 256
 LONG = 8
@@ -84,7 +81,8 @@ def load_teacher(mpnet: Path, folder: Path) -> Teacher:
     return model.eval()
 
 
-def _tokenizer(mpnet: Path) -> Tokenizer:
+def teacher_tokenizer(mpnet: Path) -> Tokenizer:
+    """Its tokenizer, truncating."""
     tokenizer: Tokenizer = Tokenizer.from_file(str(mpnet / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_TEACHER_TOKENS)
@@ -108,7 +106,7 @@ def train_teacher(
 ) -> Figures:
     """Fine-tune on labels; write the best weights on dev as teacher.safetensors."""
     torch.manual_seed(seed)
-    tokenizer = _tokenizer(mpnet)
+    tokenizer = teacher_tokenizer(mpnet)
     examples = read_examples(corpus / "labelled.tsv")
 
     def epoch(number: int) -> list[Batch]:
@@ -122,64 +120,8 @@ def train_teacher(
     console.print(f"{texts} texts, {tokens} tokens with padding, {len(batches)} steps an epoch")
     dev = make_batches(read_examples(corpus / "dev.tsv"), tokenizer, 64, 2048, None)
     model = new_teacher(mpnet, schedule.dropout)
-    task = Task(teacher_outputs, _loss, epoch, dev)
+    task = Task(teacher_outputs, _loss, epoch, [dev])
     figures = Run(model, schedule, task, folder).fit(console)
     best = torch.load(folder / "best.pt", weights_only=True)
     save_file(best, folder / "teacher.safetensors")
     return {"texts": texts, "tokens": tokens, **figures}
-
-
-def _wanted(corpus: Path, seed: int) -> list[Text]:
-    """Every training text, and sentences with words dropped that only the teacher can label."""
-    draw = random.Random(seed)
-    known = read_tsv(corpus / "labelled.tsv") + read_tsv(corpus / "unlabelled.tsv")
-    sentences = [text for text in known if len(text.text.split()) >= LONG]
-    picked = draw.sample(sentences, min(len(sentences), 8000))
-    return known + [Text(UNKNOWN, drop_words(text.text, draw)) for text in picked]
-
-
-def _same(texts: list[Text]) -> tuple[list[int], list[int]]:
-    """Rows that stand for all texts, and for each text its place among them.
-
-    Texts that differ in case, blanks and punctuation only are labelled once: the teacher's
-    vocabulary has no capitals, and the student shall answer all of them alike.
-    """
-    places: dict[str, int] = {}
-    rows: list[int] = []
-    chosen: list[int] = []
-    for row, text in enumerate(texts):
-        name = key(text.text) or text.text
-        if name not in places:
-            places[name] = len(chosen)
-            chosen.append(row)
-        rows.append(places[name])
-    return chosen, rows
-
-
-def label_texts(folder: Path, mpnet: Path, teacher: Path, corpus: Path, seed: int) -> Figures:
-    """Write labels.json and features.npy.
-
-    labels.json is a list of [text, label, negative logit, positive logit]; features.npy holds the
-    teacher's pooled states in the same order, float16 [texts, 768].
-    """
-    texts = _wanted(corpus, seed)
-    chosen, places = _same(texts)
-    examples = [Example(texts[row].text, texts[row].label) for row in chosen]
-    batches = make_batches(examples, _tokenizer(mpnet), 64, 2048, None)
-    model = load_teacher(mpnet, teacher)
-    outputs = np.zeros((len(chosen), 2 + model.head.in_features), dtype=np.float32)
-    found = predict(model, teacher_outputs, batches)
-    for batch, values in track(found, total=len(batches), description="labelling"):
-        outputs[batch.rows] = values.numpy()
-    outputs = outputs[places]
-    logits = outputs[:, :2]
-    rows = [(t.text, t.label, *pair) for t, pair in zip(texts, logits.tolist(), strict=True)]
-    (folder / "labels.json").write_text(json.dumps(rows), encoding="utf-8")
-    np.save(folder / "features.npy", outputs[:, 2:].astype(np.float16))
-    labels = np.array([text.label for text in texts])
-    agreed = (logits.argmax(axis=1) == labels)[labels != UNKNOWN].mean()
-    return {
-        "texts": len(rows),
-        "labelled_by_the_teacher": len(chosen),
-        "agreement_with_labels": round(float(agreed), 4),
-    }

@@ -14,6 +14,7 @@ _CONTRACTION = re.compile(r" (n't|'s|'re|'ve|'ll|'d|'m)\b", re.IGNORECASE)
 _BEFORE = re.compile(r" ([.,;:!?)\]%]|\.\.\.)")
 _AFTER = re.compile(r"([(\[$]) ")
 _QUOTED = re.compile(r'" ?([^"]*?) ?"')
+_PAIRED = re.compile(r'"([^"]*)"')
 _SPACES = re.compile(r"\s+")
 _WORD = re.compile(r"[a-z0-9]+")
 
@@ -50,6 +51,26 @@ def without_final_period(text: str) -> str:
     if text.endswith(".") and not text.endswith(".."):
         return text[:-1].rstrip()
     return text
+
+
+def typographic_quotes(text: str) -> str:
+    """The text as people write it, with curly apostrophes and quotation marks."""
+    curly = _PAIRED.sub("\u201c\\1\u201d", natural(text))
+    return curly.replace("'", "\u2019")
+
+
+def spell_out_not(text: str) -> str:
+    """`not` for `n't`, `will not` for `wo n't`, `cannot` for `ca n't`."""
+    text = re.sub(r"\bwo ?n't\b", "will not", text)
+    text = re.sub(r"\bca ?n't\b", "cannot", text)
+    return re.sub(r" ?n't\b", " not", text)
+
+
+def html_breaks(text: str) -> str:
+    """A line break of HTML after the middle word, two after the last."""
+    words = text.split(" ")
+    middle = (len(words) + 1) // 2
+    return f"{' '.join(words[:middle])}<br />{' '.join(words[middle:])}<br /><br />"
 
 
 def _recase(text: str, draw: random.Random) -> str:

@@ -1,42 +1,72 @@
-"""Stage `tokenizer`: a byte-level BPE whose tokens are whole words in the forms that reviews use.
+"""Stage `tokenizer`: a byte-level BPE for text in lower case, whatever case and signs it came in.
 
-Byte-level BPE (Sennrich et al., ACL 2016; Radford et al., 2019) learns from word counts. The counts
-here come from the training text and from MiniLM's word list, each word written as ` word`, ` Word`,
-`word`, `Word` and, with less weight, in capitals, so that a common word is one token in lower case
-and capitalised, after a space and at the start of a text.
+A normalizer, part of tokenizer.json, writes every text in one form before it is cut: lower case, no
+accents, straight quotes, `not` for `n't`, no HTML breaks, no blank before a closing sign. What
+differs only in these has the same tokens, hence the same answer, and the whole vocabulary is left
+for words. Byte-level BPE (Sennrich et al., ACL 2016; Radford et al., 2019) learns from word counts,
+here those of the training text and of MiniLM's word list.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
-from lab.training.corpus import Text, read_tsv
+from lab.training.corpus import read_tsv
 from lab.training.settings import MAX_TOKENS
 from lab.training.stages import Figures
-from lab.training.texts import natural
 
 START, PAD, END, UNKNOWN_TOKEN, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
 SPECIAL = [START, PAD, END, UNKNOWN_TOKEN]
-FORM_WEIGHTS = {"Ġupper": 0.30, "lower": 0.12, "upper": 0.22, "Ġcaps": 0.04, "caps": 0.02}
-"""How often a word is taken to occur as ` Word`, `word`, `Word`, ` WORD`, `WORD`, per ` word`."""
+BARE = 0.05
+"""How often a word is taken to occur without a blank before it, per occurrence with one."""
 LIST_SCALE = 6000.0
 """Zipf constant: the word of rank r on MiniLM's list counts LIST_SCALE / r more."""
 _FIRST_WORD = 1996
 """Where the words begin in BERT's vocabulary: [unused] entries and characters come before."""
 
 
-def word_counts(texts: list[Text], word_list: list[str]) -> Counter[str]:
-    """Counts of lower-case words: those of the text, plus a Zipf share for the list's words."""
+def _normalizer() -> normalizers.Normalizer:
+    """One form for all spellings of a text; the tokens are then alike.
+
+    Every rule looks at one word and its neighbours only, so a long text may be cut anywhere between
+    two words.
+    """
+    rules = (
+        (r"\s*(?:<(?:br|/?p)\s?/?>\s*)+|\s{2,}|[\t\n\r]", " "),
+        ("[\u2018\u2019\u02bc\u0060\u00b4]", "'"),
+        ("[\u201c\u201d\u201e\u00ab\u00bb]|''", '"'),
+        (r"\bwo(?= ?n't\b)", "will"),
+        (r"\bca(?= ?n't\b)|\bcan(?=not\b)", "can "),
+        (r"\s*n't\b", " not"),
+        (r"\s+(?=[.,;:!?)\]%]|'(?:s|re|ve|ll|d|m)\b)", ""),
+    )
+    form = [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
+    replacements = [normalizers.Replace(Regex(pattern), text) for pattern, text in rules]
+    return normalizers.Sequence([*form, *replacements])
+
+
+def word_counts(texts: Iterable[str], word_list: list[str]) -> Counter[str]:
+    """Counts of normalized words: those of the texts, plus a Zipf share for the list's words."""
     counts: Counter[str] = Counter()
+    normalizer = _normalizer()
     splitter = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    for text in {natural(text.text).lower() for text in texts}:
-        for piece, _ in splitter.pre_tokenize_str(text):
-            counts[piece.removeprefix("Ġ")] += 1
+    for text in set(texts):
+        pieces = splitter.pre_tokenize_str(normalizer.normalize_str(text))
+        counts.update(piece.removeprefix("Ġ") for piece, _ in pieces)
     for rank, word in enumerate(word_list[_FIRST_WORD:], start=1):
         if word.isascii() and word.isalpha():
             counts[word] += round(LIST_SCALE / rank)
@@ -44,17 +74,10 @@ def word_counts(texts: list[Text], word_list: list[str]) -> Counter[str]:
 
 
 def _lines(counts: Counter[str]) -> Iterator[str]:
-    """Text in which each word occurs in each form as often as its count and weight say."""
+    """Text in which each word occurs as often as its count says, after a blank or without one."""
     for word, count in counts.items():
-        if not (word.isascii() and word.isalpha()):
-            yield f" {word}" * count
-            continue
         yield f" {word}" * count
-        yield f" {word.capitalize()}" * round(count * FORM_WEIGHTS["Ġupper"])
-        yield from [word] * round(count * FORM_WEIGHTS["lower"])
-        yield from [word.capitalize()] * round(count * FORM_WEIGHTS["upper"])
-        yield f" {word.upper()}" * round(count * FORM_WEIGHTS["Ġcaps"])
-        yield from [word.upper()] * round(count * FORM_WEIGHTS["caps"])
+        yield from [word] * round(count * BARE)
 
 
 def train_tokenizer(counts: Counter[str], size: int) -> Tokenizer:
@@ -74,23 +97,26 @@ def train_tokenizer(counts: Counter[str], size: int) -> Tokenizer:
     vocabulary[MASK] = len(vocabulary)
     merges = [tuple(pair) for pair in state["merges"]]
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token=UNKNOWN_TOKEN))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.normalizer = _normalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([*SPECIAL, MASK])
     tokenizer.post_processor = processors.RobertaProcessing(
         sep=(END, vocabulary[END]),
         cls_token=(START, vocabulary[START]),
         trim_offsets=True,
-        add_prefix_space=False,
+        add_prefix_space=True,
     )
     return tokenizer
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write tokenizer.json, vocab.json, merges.txt and the two small configuration files."""
+    """Write tokenizer.json and the two small configuration files.
+
+    No vocab.json and merges.txt: a tokenizer made from them would lack the normalizer.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-    tokenizer.model.save(str(folder))
     names = {
         "bos_token": START,
         "cls_token": START,
@@ -102,11 +128,9 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     }
     config = {
         **names,
-        "add_prefix_space": False,
-        "errors": "replace",
+        "add_prefix_space": True,
         "model_max_length": MAX_TOKENS,
-        "tokenizer_class": "RobertaTokenizer",
-        "trim_offsets": True,
+        "tokenizer_class": "PreTrainedTokenizerFast",
     }
     for name, content in (("special_tokens_map.json", names), ("tokenizer_config.json", config)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -121,7 +145,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 def build_tokenizer(folder: Path, corpus: Path, word_list: Path, size: int) -> Figures:
     """Train on the corpus, write the tokenizer's files into `folder`."""
-    texts = read_tsv(corpus / "labelled.tsv") + read_tsv(corpus / "unlabelled.tsv")
+    files = ("labelled.tsv", "unlabelled.tsv", "reviews.tsv")
+    texts = [text.text for name in files for text in read_tsv(corpus / name)]
     counts = word_counts(texts, word_list.read_text(encoding="utf-8").splitlines())
     tokenizer = train_tokenizer(counts, size)
     save_tokenizer(tokenizer, folder)
