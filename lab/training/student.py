@@ -34,7 +34,7 @@ _SPECIAL_TWINS = {
 
 def student_config(vocabulary: int, minilm: dict[str, object], dropout: float) -> RobertaConfig:
     """The shape of MiniLM as a RoBERTa configuration."""
-    return RobertaConfig(
+    return RobertaConfig(  # type: ignore[call-arg]
         vocab_size=vocabulary,
         hidden_size=384,
         num_hidden_layers=6,
@@ -95,7 +95,8 @@ def student_donor(folder: Path, tokenizer_folder: Path) -> Donor:
         return ids
 
     rows = load_file(folder / "model.safetensors")["roberta.embeddings.word_embeddings.weight"]
-    special = {token: tokenizer.token_to_id(token) for token in _SPECIAL_TWINS}
+    vocabulary = tokenizer.get_vocab()
+    special = {token: vocabulary[token] for token in _SPECIAL_TWINS}
     return Donor(pieces, rows.float(), special)
 
 

@@ -7,6 +7,9 @@ import random
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("hypothesis", reason="only the tests' own environment has it")
+
 from hypothesis import given
 from hypothesis import strategies as st
 

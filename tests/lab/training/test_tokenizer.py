@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("hypothesis", reason="only the tests' own environment has it")
+
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
