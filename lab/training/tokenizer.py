@@ -42,15 +42,15 @@ _FIRST_WORD = 1996
 def _normalizer() -> normalizers.Normalizer:
     """One form for all spellings of a text; the tokens are then alike.
 
-    Every rule looks at one word and its neighbours only, so a long text may be cut anywhere between
-    two words.
+    Every rule looks at one word and its neighbours only, and a run of blanks stays as long as it is:
+    what the first tokens of a long text are never depends on its end.
     """
     rules = (
-        (r"\s*(?:<(?:br|/?p)\s?/?>\s*)+|\s{2,}|[\t\n\r]", " "),
+        (r"\s*(?:<(?:br|/?p)\s?/?>\s*)+|[\t\n\r]", " "),
         ("[\u2018\u2019\u02bc\u0060\u00b4]", "'"),
-        ("[\u201c\u201d\u201e\u00ab\u00bb]|''", '"'),
-        (r"\bwo(?= ?n't\b)", "will"),
-        (r"\bca(?= ?n't\b)|\bcan(?=not\b)", "can "),
+        ("[\u201c\u201d\u201e\u00ab\u00bb]", '"'),
+        (r"\bwo(?=\s*n't\b)", "will"),
+        (r"\bca(?=\s*n't\b)|\bcan(?=not\b)", "can "),
         (r"\s*n't\b", " not"),
         (r"\s+(?=[.,;:!?)\]%]|'(?:s|re|ve|ll|d|m)\b)", ""),
     )
