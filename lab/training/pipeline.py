@@ -88,8 +88,8 @@ class Stages:
             self._labels,
             self._data,
             self._tokenizer,
-            s.distil,
-            s.mix,
+            s.again if s.earlier else s.distil,
+            s.again_mix if s.earlier else s.mix,
             s.seed,
             self._console,
         )

@@ -118,3 +118,21 @@ class Settings:
             evaluate_every=500,
         )
     )
+    again_mix: Mix = field(
+        default_factory=lambda: Mix(
+            short_share=0.2, pairs=500, reviews=0, excerpts=6000, reviews_judged=150, labels=0.3
+        )
+    )
+    """The epoch of a student that starts from an earlier one."""
+    again: Schedule = field(
+        default_factory=lambda: Schedule(
+            epochs=1,
+            batch_size=128,
+            batch_tokens=4096,
+            learning_rate=7e-5,
+            embedding_learning_rate=2.5e-4,
+            warmup=0.05,
+            ema_decay=0.995,
+            evaluate_every=300,
+        )
+    )
