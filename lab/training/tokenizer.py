@@ -42,8 +42,8 @@ _FIRST_WORD = 1996
 def _normalizer() -> normalizers.Normalizer:
     """One form for all spellings of a text; the tokens are then alike.
 
-    Every rule looks at one word and its neighbours only, and a run of blanks stays as long as it is:
-    what the first tokens of a long text are never depends on its end.
+    Every rule looks at one word and its neighbours only, and a run of blanks keeps its length: the
+    first tokens of a long text never depend on its end.
     """
     rules = (
         (r"\s*(?:<(?:br|/?p)\s?/?>\s*)+|[\t\n\r]", " "),
