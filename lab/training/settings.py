@@ -76,6 +76,8 @@ class Settings:
     """Checkpoint of an earlier student to start from, with its tokenizer; None: from MiniLM."""
     reviews_set_aside: int = 1000
     """Reviews kept out of training, to select and calibrate by."""
+    blend_reviews: int = 500
+    """Reviews set aside that choose a blend of two students, beside SST-2 dev."""
     heldout: int = 800
     """Sentences of rt_polarity kept out of every stage, for the final figures."""
     vocabulary: int = 28_000
