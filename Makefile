@@ -67,7 +67,7 @@ test-without-vnni: $(VENV)/dev  ## run the classifier's tests as if the CPU had 
 	LD_PRELOAD=$(CURDIR)/build/without_vnni.so $(PYTEST) -p no:faulthandler tests/roberta_sentiment -m "not long" $(ARGS)
 
 test-torch: $(TORCH)/ready  ## run the tests that need PyTorch, in an environment of its own
-	$(TORCH)/bin/python -m pytest --noconftest tests/conversion tests/lab $(ARGS)
+	$(TORCH)/bin/python -m pytest --noconftest tests/conversion tests/lab/training $(ARGS)
 
 model: $(VENV)/dev $(TORCH)/ready  ## make the default model from its checkpoint
 	lab/make_default.sh $(RUN) $(TORCH)/bin/python $(DATA) $(CHECKPOINT)
