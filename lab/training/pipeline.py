@@ -98,7 +98,7 @@ class Stages:
     def blend(self, folder: Path) -> Figures:
         """The best student between the earlier one and what became of it."""
         reviews = self._settings.blend_reviews
-        paths = (self._transfer, self._distil, self._data, self._tokenizer)
+        paths = (self._transfer, self._distil / "last", self._data, self._tokenizer)
         return blend(folder, *paths, reviews)
 
     def calibrate(self, folder: Path) -> Figures:
