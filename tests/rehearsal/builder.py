@@ -31,6 +31,8 @@ ENVIRONMENT = "/opt/environment"
 PACKAGES = "/opt/packages"
 """Where the links of `ENVIRONMENT` lead: the packages of the tests' environment."""
 
+OIP_ENVIRONMENT = ROOT / ".venv-oip"
+
 RUN = """
 : "${MODEL_NAME:?}" "${SERVICE_TYPE:?}"
 if [ -x ./before-run ]; then ./before-run; fi
@@ -133,17 +135,19 @@ class Image:
         packages: its folder `ENVIRONMENT`.
         environment: variables that every container of it starts with.
         run: what a container of it runs.
+        site: where the packages are that its environment links to, by default the tests' own.
     """
 
     microservice: Path
     packages: Path
     environment: dict[str, str]
     run: str = RUN
+    site: Path | None = None
 
     def binds(self) -> dict[str, Path]:
         """Folders of this machine by their path in the image."""
         base = Path(sys.base_prefix).resolve()
-        shared = {"/usr": Path("/usr"), PACKAGES: _site_packages()}
+        shared = {"/usr": Path("/usr"), PACKAGES: self.site or _site_packages()}
         if not base.is_relative_to("/usr"):
             shared[str(base)] = base
         return {**shared, ENVIRONMENT: self.packages, "/microservice": self.microservice}
@@ -180,6 +184,29 @@ def build_with_docker(folder: Path, umask: int) -> Image:
         folder: an empty one.
         umask: of the person who cloned; COPY keeps the modes.
     """
+    microservice, dockerfile = _copy(folder, umask)
+    (requirements,) = re.findall(r"^ARG REQUIREMENTS=(.+)$", dockerfile, flags=re.MULTILINE)
+    packages = install(folder / "packages", microservice / requirements, pip=False)
+    entry_point = json.loads(re.findall(r"^ENTRYPOINT (.+)$", dockerfile, re.MULTILINE)[-1])[-1]
+    return Image(microservice, packages, {}, run=f"exec {entry_point}")
+
+
+def build_oip(folder: Path, umask: int = 0o022) -> Image:
+    """The same for the target oip, with the packages that `make test-oip` has installed."""
+    microservice, dockerfile = _copy(folder, umask)
+    stage = dockerfile.partition(" AS oip\n")[2].partition("\nFROM ")[0]
+    _, _, *command = json.loads(re.findall(r"^ENTRYPOINT (.+)$", stage, re.MULTILINE)[0])
+    (site,) = OIP_ENVIRONMENT.glob("lib/python3.12/site-packages")
+    packages = folder / "packages"
+    (packages / "lib" / "python3.12").mkdir(parents=True)
+    (packages / "lib" / "python3.12" / "site-packages").symlink_to(PACKAGES)
+    _lay_out_commands(packages)
+    _command(packages / "bin" / "mlserver", "mlserver.cli.main")
+    return Image(microservice, packages, {}, run=f"exec {' '.join(command)}", site=site)
+
+
+def _copy(folder: Path, umask: int) -> tuple[Path, str]:
+    """What COPY brings into /microservice, and the Dockerfile."""
     checkout, microservice = folder / "checkout", folder / "microservice"
     checkout.mkdir()
     check_out(checkout, umask)
@@ -192,10 +219,7 @@ def build_with_docker(folder: Path, umask: int) -> Image:
     dockerfile = (checkout / "Dockerfile").read_text(encoding="utf-8")
     for command in re.findall(r"^RUN (chmod .+)$", dockerfile, flags=re.MULTILINE):
         subprocess.run(command, cwd=microservice, shell=True, check=True)  # noqa: S602
-    (requirements,) = re.findall(r"^ARG REQUIREMENTS=(.+)$", dockerfile, flags=re.MULTILINE)
-    packages = install(folder / "packages", microservice / requirements, pip=False)
-    entry_point = json.loads(re.findall(r"^ENTRYPOINT (.+)$", dockerfile, re.MULTILINE)[0])[-1]
-    return Image(microservice, packages, {}, run=f"exec {entry_point}")
+    return microservice, dockerfile
 
 
 def read_environment(source: Path) -> dict[str, str]:
@@ -223,11 +247,7 @@ def install(target: Path, requirements: Path, *, pip: bool = True) -> Path:
     """
     site, commands = target / "lib" / "python3.12" / "site-packages", target / "bin"
     site.mkdir(parents=True)
-    commands.mkdir()
-    (commands / "python").symlink_to(base_python())
-    (target / "pyvenv.cfg").write_text(
-        f"home = {base_python().parent}\ninclude-system-site-packages = false\n", encoding="utf-8"
-    )
+    _lay_out_commands(target)
     names = [pin.name for pin in read_requirements(requirements)]
     for name in [*names, "pip"] if pip else names:
         package = distribution(name)
@@ -239,6 +259,14 @@ def install(target: Path, requirements: Path, *, pip: bool = True) -> Path:
     if pip:
         _command(commands / "pip", "pip._internal.cli.main")
     return target
+
+
+def _lay_out_commands(target: Path) -> None:
+    (target / "bin").mkdir()
+    (target / "bin" / "python").symlink_to(base_python())
+    (target / "pyvenv.cfg").write_text(
+        f"home = {base_python().parent}\ninclude-system-site-packages = false\n", encoding="utf-8"
+    )
 
 
 def base_python() -> Path:
