@@ -12,7 +12,7 @@ import io
 import statistics
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -77,23 +77,24 @@ def module(path: str) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def imports(name: str, text: str, known: Iterable[str]) -> set[str]:
+def imports(name: str, text: str, known: Container[str]) -> set[str]:
     """The modules among the known ones that a module imports, but for type checkers only."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body = []
-    return {target for node in ast.walk(tree) for target in _targets(node) if target in known} - {
-        name
-    }
+    found = {target for node in ast.walk(tree) for target in _targets(node, known)}
+    return {target for target in found if target in known and target != name}
 
 
-def _targets(node: ast.AST) -> Iterator[str]:
+def _targets(node: ast.AST, known: Container[str]) -> Iterator[str]:
+    """Names of imported modules; of `from package import name` the module `name` if it is one."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module:
-        yield node.module
-        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        for alias in node.names:
+            inner = f"{node.module}.{alias.name}"
+            yield inner if inner in known else node.module
 
 
 def import_graph(sources: Sources) -> dict[str, set[str]]:

@@ -41,6 +41,11 @@ def test_a_product_does_not_import_what_is_built_on_it(name: str) -> None:
     assert [] == found
 
 
+def test_no_modules_import_each_other() -> None:
+    """A circle can't be read, tested or moved in parts; an import in a function counts too."""
+    assert [] == [sorted(group) for group in house.circles(GRAPH)]
+
+
 def test_every_rule_is_about_a_module_that_exists() -> None:
     """A rule for what was renamed would hold for ever."""
     named = {*FORBIDDEN, *(name for names in FORBIDDEN.values() for name in names)}

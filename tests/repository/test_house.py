@@ -48,6 +48,12 @@ def test_a_circle_is_found_through_an_import_in_a_function() -> None:
     assert [{"roberta_sentiment.text", "roberta_sentiment.run"}] == house.circles(graph)
 
 
+def test_a_package_is_not_what_imports_its_modules() -> None:
+    """`from package import module` names the module, whatever the package imports itself."""
+    sources = {"p/__init__.py": "from p.a import f\n", "p/a.py": "from p import b\n", "p/b.py": ""}
+    assert {"p": {"p.a"}, "p.a": {"p.b"}, "p.b": set()} == house.import_graph(sources)
+
+
 def test_an_import_for_type_checkers_is_none() -> None:
     """It is not there when the program runs."""
     text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import b\n"
