@@ -15,9 +15,13 @@ from roberta_sentiment import settings as settings_module
 from roberta_sentiment.model.artifact import locate, open_artifact
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.text.check import check_text, printable
-from roberta_sentiment.tools import convert, evaluate, fetch, optimize, quantize, score, verify
+from roberta_sentiment.tools import convert, optimize, quantize
 from roberta_sentiment.tools.command_line import interrupted, new_app, one_sentence
+from roberta_sentiment.tools.evaluate import cli as evaluate
+from roberta_sentiment.tools.fetch import cli as fetch
 from roberta_sentiment.tools.options import HeadOption, ModelOption, TruncationOption
+from roberta_sentiment.tools.score import cli as score
+from roberta_sentiment.tools.verify import cli as verify
 
 app = new_app("roberta-sentiment", "RoBERTa sentiment, offline.")
 
@@ -71,9 +75,17 @@ def _interruptible(command: Callable[..., None], name: str) -> Callable[..., Non
 
 
 app.command()(_interruptible(predict, "predict"))
-for tool in (fetch, convert, verify, evaluate, quantize, optimize, score):
-    tool_name = tool.__name__.rpartition(".")[2]
-    app.command(tool_name)(_interruptible(tool.command, tool_name))
+_TOOLS: dict[str, Callable[..., None]] = {
+    "fetch": fetch.command,
+    "convert": convert.command,
+    "verify": verify.command,
+    "evaluate": evaluate.command,
+    "quantize": quantize.command,
+    "optimize": optimize.command,
+    "score": score.command,
+}
+for name, command in _TOOLS.items():
+    app.command(name)(_interruptible(command, name))
 
 
 def main() -> None:

@@ -52,6 +52,11 @@ def test_every_rule_is_about_a_module_that_exists() -> None:
     assert set() == {name for name in named if not any(within(m, name) for m in GRAPH)}
 
 
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """A circle can't be read from one end."""
+    assert [] == house.circles(GRAPH)
+
+
 WAYS = re.findall(
     r"^## (.+?)\n\n```text\n(.*?)```",
     (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"),

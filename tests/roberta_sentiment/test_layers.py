@@ -63,20 +63,3 @@ def test_imports_lead_down(path: Path) -> None:
         ), name
         if first == PACKAGE and name != f"{PACKAGE}.__version__":
             assert LEVELS[part_of(name)] <= level, name
-
-
-def test_no_module_imports_itself_by_way_of_others() -> None:
-    """A circle can't be read from one end."""
-    names = {own(path) for path in MODULES}
-    edges = {
-        own(path): {
-            found
-            for name in imports(path)
-            for found in (name, name.rpartition(".")[0])
-            if found in names
-        }
-        for path in MODULES
-    }
-    while leaves := {name for name, needed in edges.items() if not needed & edges.keys()}:
-        edges = {name: needed for name, needed in edges.items() if name not in leaves}
-    assert {} == edges

@@ -1,5 +1,1 @@
 """`evaluate`: how good a model is on labelled texts, and how fast."""
-
-from roberta_sentiment.tools.evaluate.cli import command
-
-__all__ = ["command"]

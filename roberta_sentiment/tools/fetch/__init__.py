@@ -1,5 +1,1 @@
 """`fetch`: a model from the Model Zoo, a hub, a web server or a disk into a model directory."""
-
-from roberta_sentiment.tools.fetch.cli import command
-
-__all__ = ["command"]

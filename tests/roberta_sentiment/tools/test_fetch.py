@@ -32,7 +32,8 @@ from roberta_sentiment.classifier import check_model, load_classifier
 from roberta_sentiment.errors import ArtifactError, ChecksumError, StartError
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.tools.fetch import command, download, zoo
+from roberta_sentiment.tools.fetch import download, zoo
+from roberta_sentiment.tools.fetch.cli import command
 from roberta_sentiment.tools.fetch.run import Fetched, Options, fetch
 from roberta_sentiment.tools.manifest import write_manifest
 from tests import toy
@@ -358,7 +359,7 @@ def test_the_cache_saves_the_way(hub: Hub, tmp_path: Path) -> None:
 @pytest.mark.parametrize("offline", ["0", "1"])
 def test_a_process_honours_the_environment(hub: Hub, tmp_path: Path, offline: str) -> None:
     """HF_ENDPOINT and HF_HUB_OFFLINE are read where huggingface_hub reads them: at its start."""
-    code = "import typer; from roberta_sentiment.tools.fetch import command; typer.run(command)"
+    code = "import typer; from roberta_sentiment.tools.fetch.cli import command; typer.run(command)"
     done = subprocess.run(
         [sys.executable, "-c", code, f"hf:{REPOSITORY}", tmp_path / "model"],
         env={

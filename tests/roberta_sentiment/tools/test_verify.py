@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from roberta_sentiment.model.artifact import DEFAULT_MODEL
 from roberta_sentiment.model.layout import MANIFEST
 from roberta_sentiment.tools.manifest import write_manifest
-from roberta_sentiment.tools.verify import command
+from roberta_sentiment.tools.verify.cli import command
 from roberta_sentiment.tools.verify.result import Result, Status
 from roberta_sentiment.tools.verify.run import CHECKS, verify
 from tests import toy, zoo
