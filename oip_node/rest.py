@@ -69,7 +69,7 @@ def install(
         405: lambda *_: _error(405, "this path has no such method"),
         Exception: lambda *_: _error(500, OWN_FAULT),
     }
-    app.middleware_stack = None  # it is built anew with the next request
+    app.middleware_stack = None  # rebuilt with the next request
     app.add_middleware(Guard, settings=settings, refuse=refuse)
 
 

@@ -1,4 +1,4 @@
-"""What MLServer 1.7.1 gets wrong, put right; each with the test that shows the defect.
+"""Fixes of what MLServer 1.7.1 gets wrong; `tests/oip_node` shows each defect fixed.
 
 MLServer has no hook for any of it. Its functions are looked up where they are called, so that it
 does not matter whether its servers run already.

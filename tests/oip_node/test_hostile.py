@@ -45,14 +45,14 @@ def small() -> Iterator[Server]:
         yield running
 
 
-def places(value: Any) -> list[tuple[Any, Any]]:
+def slots(value: Any) -> list[tuple[Any, Any]]:
     """Every container of a JSON value with each of its keys."""
     keys = (
         value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     )
     found = [(value, key) for key in keys]
     for key in list(keys):
-        found += places(value[key])
+        found += slots(value[key])
     return found
 
 
@@ -60,7 +60,7 @@ def mutated(chance: random.Random) -> bytes:
     """A body with one to three things wrong; some only in its bytes."""
     body = json.loads(json.dumps(BODY))
     for _ in range(chance.randint(1, 3)):
-        container, key = chance.choice(places(body) or [({}, "a")])
+        container, key = chance.choice(slots(body) or [({}, "a")])
         action = chance.randrange(4)
         if action == 0:
             del container[key]
