@@ -45,6 +45,7 @@ from roberta_sentiment.settings import Settings, warn_of_misspelt
 
 logger = logging.getLogger(__name__)
 
+_UNUSED = ("exclusive_cpus", "max_connections", "cors_origins")
 _SPARE_THREADS = 32
 """Threads beside those that wait for the model: requests that are read, refused or answered."""
 
@@ -91,6 +92,8 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
 
     def _load(self) -> None:
         self._options = read_settings(self.settings)
+        warn_of_misspelt()
+        _warn_of_unused(self._options)
         artifact, optimized = check(*self._locate())
         checked = check_model(artifact, self._options)
         classifier = load_classifier(artifact, self._options, optimized, checked=checked)
@@ -220,8 +223,13 @@ def read_settings(settings: ModelSettings) -> Settings:
     for name in (parameters.model_extra or {}) if parameters else ():
         if name in names:
             raise SettingsError(f"{name} stands in parameters; put it into parameters.extra")
-    warn_of_misspelt()
     return Settings.read(extra)
+
+
+def _warn_of_unused(options: Settings) -> None:
+    for name in _UNUSED:
+        if getattr(options, name) != getattr(Settings(), name):
+            logger.warning("the setting %s does nothing behind MLServer", name)
 
 
 def _deadline(message: InferenceRequest) -> float | None:

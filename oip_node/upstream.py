@@ -85,6 +85,9 @@ def apply() -> None:
     patch(MLServer, "stop", _stop)
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(OneSentence())
+    for name in ("roberta_sentiment", "oip_node"):
+        # MLServer sets up no logger but its own.
+        logging.getLogger(name).parent = logging.getLogger("mlserver")
 
 
 def _status_code(original: Any, error: MLServerError) -> grpc.StatusCode:

@@ -77,7 +77,8 @@ def test_a_start_that_fails(tmp_path: Path, settings: dict[str, Any], sentence: 
 
 def test_settings_of_the_model(tmp_path: Path) -> None:
     """In parameters.extra, with a version; MLServer's batches and workers change nothing."""
-    parameters = {"extra": {"truncation": "error", "max_texts": 1}, "version": "7"}
+    extra = {"truncation": "error", "max_texts": 1, "max_connections": 10}
+    parameters = {"extra": extra, "version": "7"}
     folder = repository(tmp_path, parameters=parameters, max_batch_size=8, max_batch_time=0.1)
     server_settings = json.loads((folder / "settings.json").read_text())
     workers = {"parallel_workers": 2, "metrics_dir": str(tmp_path / "m"), "cache_enabled": True}
@@ -89,6 +90,9 @@ def test_settings_of_the_model(tmp_path: Path) -> None:
         answer = server.infer({"inputs": [{**GOOD, "shape": [2], "data": ["a", "b"]}]})
         sentence = "the request holds 2 texts, the limit is 1 (setting max_texts); "
         assert {"error": sentence + "send them in several requests"} == answer.json()
+        assert "settings in force: {" in server.log()
+        assert "max_connections does nothing" in server.log()
+        assert "max_batch_size is not used" in server.log()
         assert 1 == server.counter("sentiment_answered_requests_total")
         assert 1 == server.counter("sentiment_refused_requests_total", reason="too_many_texts")
         assert 0 == server.stop()
