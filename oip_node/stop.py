@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from roberta_sentiment.errors import NotReadyError
-from seldon_node import grpc_stop
+from roberta_sentiment.serving import grpc_stop
 
 GRACE_S = 30.0
 """Longest time for what runs when the server is told to stop, s."""

@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
-from seldon_node import grpc_sockets
+from roberta_sentiment.serving import grpc_sockets
 
 SLOW_S = 0.05
 """Seconds after which a message that has not arrived whole is looked at."""

@@ -17,7 +17,8 @@ from gunicorn.errors import HaltServer
 from seldon_core import gunicorn_utils, microservice, wrapper
 
 from roberta_sentiment.errors import StartError
-from seldon_node import grpc_stop, health, host_limits, logs, preflight, supervisor
+from roberta_sentiment.serving import grpc_stop
+from seldon_node import health, host_limits, logs, preflight, supervisor
 from seldon_node.grpc_errors import METHODS
 from seldon_node.node import SentimentNode
 from seldon_node.patching import patch

@@ -15,6 +15,8 @@ GRAPH = house.import_graph(house.working_tree())
 SERVER = ("Model", "sitecustomize", "roberta_sentiment", "seldon_node", "oip_node")
 FORBIDDEN: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(SERVER, ("ab", "baselines", "lab", "scripts", "tests")),
+    "seldon_node": ("oip_node", "ab", "baselines", "lab", "scripts", "tests"),
+    "oip_node": ("seldon_node", "ab", "baselines", "lab", "scripts", "tests"),
     "ab": ("baselines", "lab", "tests"),
     "baselines.lexicon": ("ab", "lab", "scripts", "tests"),
     "baselines.linear": ("ab", "lab", "scripts", "tests"),

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from seldon_node import grpc_sockets
+from roberta_sentiment.serving import grpc_sockets
 
 
 def test_bytes_received() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import grpc
 
-from seldon_node.grpc_sockets import port_of, tcp_sockets
+from roberta_sentiment.serving.grpc_sockets import port_of, tcp_sockets
 
 logger = logging.getLogger(__name__)
 
