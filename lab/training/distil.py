@@ -21,8 +21,8 @@ from lab.training.batches import Batch, Example, make_batches
 from lab.training.corpus import Text, read_tsv
 from lab.training.glue import Gluer
 from lab.training.loop import Run, Task
-from lab.training.plain import DEV_BATCH_TOKENS, read_examples
-from lab.training.reviews import excerpt
+from lab.training.plain import DEV_BATCH_TOKENS, examples, read_examples
+from lab.training.reviews import excerpts
 from lab.training.settings import Mix, Schedule
 from lab.training.stages import Figures
 from lab.training.student import load_student
@@ -97,35 +97,26 @@ def read_labels(folder: Path) -> tuple[list[Example], Tensor]:
     rows = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     features = np.load(folder / "features.npy").astype(np.float32)
     features -= features.mean(axis=0)
-    examples = [
+    taught = [
         Example(text, label, (negative, positive), at)
         for at, (text, label, negative, positive) in enumerate(rows)
     ]
-    return examples, torch.from_numpy(features.astype(np.float16))
-
-
-def excerpts(reviews: list[Text], mix: Mix, draw: random.Random) -> list[Example]:
-    """Parts of reviews, of many lengths, under the label of the whole."""
-    examples = []
-    for review in draw.sample(reviews, min(len(reviews), mix.excerpts)):
-        most = round(draw.triangular(*mix.excerpt_words))
-        examples.append(Example(excerpt(review.text, most, draw), review.label))
-    return examples
+    return taught, torch.from_numpy(features.astype(np.float16))
 
 
 def epoch_texts(
-    examples: list[Example], reviews: list[Text], mix: Mix, draw: random.Random
+    taught: list[Example], reviews: list[Text], mix: Mix, draw: random.Random
 ) -> list[Example]:
     """Surface forms of the texts, glued ones, and parts of reviews."""
-    gluer = Gluer(examples)
+    gluer = Gluer(taught)
     shown = [
         Example(surface(e.text, draw), e.label, e.target, e.source)
-        for e in examples
+        for e in taught
         if len(e.text.split()) > SHORT or draw.random() < mix.short_share
     ]
     shown += [gluer.text(draw.randint(20, 90), draw) for _ in range(mix.pairs)]
     shown += [gluer.text(draw.randint(90, 400), draw) for _ in range(mix.reviews)]
-    return shown + excerpts(reviews, mix, draw)
+    return shown + examples(excerpts(reviews, mix.excerpts, mix.excerpt_words, draw))
 
 
 def dev_sets(corpus: Path, bpe: Tokenizer, reviews: int) -> list[list[Batch]]:
@@ -149,12 +140,12 @@ def distil(
     """Train the student from `start`; write the best weights on dev into `folder`."""
     torch.manual_seed(seed)
     bpe = load_tokenizer(tokenizer)
-    examples, features = read_labels(labels)
+    taught, features = read_labels(labels)
     reviews = read_tsv(corpus / "reviews.tsv")
 
     def epoch(number: int) -> list[Batch]:
         draw = random.Random(seed * 1000 + number)
-        shown = epoch_texts(examples, reviews, mix, draw)
+        shown = epoch_texts(taught, reviews, mix, draw)
         return make_batches(shown, bpe, schedule.batch_size, schedule.batch_tokens, draw)
 
     model = Distiller(load_student(start, schedule.dropout), features.shape[1])

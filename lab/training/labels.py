@@ -13,9 +13,11 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from lab.training.batches import Example, make_batches
-from lab.training.corpus import UNKNOWN, Text, read_tsv
+from lab.training.corpus import UNKNOWN, Guard, Text, read_tsv
 from lab.training.loop import Forward, predict
 from lab.training.plain import student_logits
+from lab.training.reviews import excerpts, read_unlabelled, sentences
+from lab.training.settings import Lesson
 from lab.training.stages import Figures
 from lab.training.student import load_student
 from lab.training.teacher import LONG, load_teacher, teacher_outputs, teacher_tokenizer
@@ -27,13 +29,18 @@ LABEL_TOKENS = 2048
 """Most tokens in a batch, padding included."""
 
 
-def _wanted(corpus: Path, seed: int) -> list[Text]:
-    """Every training text, and sentences with words dropped that only the teacher can label."""
+def _wanted(corpus: Path, unlabelled: Path, lesson: Lesson, seed: int) -> list[Text]:
+    """Every training text, sentences with words dropped, and parts and sentences of reviews."""
     draw = random.Random(seed)
     known = read_tsv(corpus / "labelled.tsv") + read_tsv(corpus / "unlabelled.tsv")
-    sentences = [text for text in known if len(text.text.split()) >= LONG]
-    picked = draw.sample(sentences, min(len(sentences), 8000))
-    return known + [Text(UNKNOWN, drop_words(text.text, draw)) for text in picked]
+    long = [text for text in known if len(text.text.split()) >= LONG]
+    dropped = [drop_words(text.text, draw) for text in draw.sample(long, min(len(long), 8000))]
+    reviews = read_tsv(corpus / "reviews.tsv")
+    parts = excerpts(reviews, lesson.labelled_excerpts, lesson.excerpt_words, draw)
+    found = sentences(read_unlabelled(unlabelled), lesson.labelled_sentences, draw)
+    guard = Guard(read_tsv(corpus / "dev.tsv") + read_tsv(corpus / "heldout.tsv"))
+    free = [text for text in dropped + found if not guard.touches(text)]
+    return known + parts + [Text(UNKNOWN, text) for text in free]
 
 
 def _same(texts: list[Text]) -> tuple[list[int], list[int]]:
@@ -76,13 +83,21 @@ def _write(folder: Path, texts: list[Text], outputs: Floats) -> Figures:
     return {"texts": len(rows), "agreement_with_labels": round(float(agreed), 4)}
 
 
-def label_by_teacher(folder: Path, mpnet: Path, teacher: Path, corpus: Path, seed: int) -> Figures:
+def label_by_teacher(
+    folder: Path,
+    mpnet: Path,
+    teacher: Path,
+    corpus: Path,
+    unlabelled: Path,
+    lesson: Lesson,
+    seed: int,
+) -> Figures:
     """Write labels.json and features.npy.
 
     labels.json is a list of [text, label, negative logit, positive logit]; features.npy holds the
     teacher's pooled states in the same order, float16 [texts, 768].
     """
-    texts = _wanted(corpus, seed)
+    texts = _wanted(corpus, unlabelled, lesson, seed)
     model = load_teacher(mpnet, teacher)
     return _write(folder, texts, _answers(texts, teacher_tokenizer(mpnet), model, teacher_outputs))
 

@@ -13,7 +13,7 @@ from lab.training.distil import distil
 from lab.training.export import export_checkpoint
 from lab.training.labels import label_by_student, label_by_teacher
 from lab.training.plain import train_plain
-from lab.training.reviews import build_reviews
+from lab.training.reviews import UNLABELLED, build_reviews
 from lab.training.settings import Settings
 from lab.training.stages import Figures, run_stage
 from lab.training.student import build_student
@@ -70,7 +70,7 @@ class Stages:
         """The fine-tuned teacher."""
         s = self._settings
         return train_teacher(
-            folder, self._mpnet, self._data, s.teacher, s.short_share, s.seed, self._console
+            folder, self._mpnet, self._data, s.teacher, s.lesson, s.seed, self._console
         )
 
     def labels(self, folder: Path) -> Figures:
@@ -78,7 +78,8 @@ class Stages:
         s = self._settings
         if s.earlier:
             return label_by_student(folder, self._transfer, self._tokenizer, self._data)
-        return label_by_teacher(folder, self._mpnet, self._teacher, self._data, s.seed)
+        paths = (self._mpnet, self._teacher, self._data, s.data / UNLABELLED)
+        return label_by_teacher(folder, *paths, s.lesson, s.seed)
 
     def distil(self, folder: Path) -> Figures:
         """The student trained on the teacher's answers."""

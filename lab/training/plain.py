@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from lab.training.batches import Batch, Example, make_batches
-from lab.training.corpus import read_tsv
+from lab.training.corpus import Text, read_tsv
 from lab.training.loop import Run, Task
 from lab.training.settings import Schedule
 from lab.training.stages import Figures
@@ -32,9 +32,14 @@ def cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
     return nn.functional.cross_entropy(logits, batch.labels)
 
 
-def read_examples(path: Path) -> list[Example]:
+def examples(texts: list[Text]) -> list[Example]:
     """Labelled texts without a teacher's logits."""
-    return [Example(text.text, text.label) for text in read_tsv(path)]
+    return [Example(text.text, text.label) for text in texts]
+
+
+def read_examples(path: Path) -> list[Example]:
+    """The same from a file."""
+    return examples(read_tsv(path))
 
 
 def train_plain(
@@ -49,11 +54,11 @@ def train_plain(
     """Train the student on labels alone; write a model directory's weights into `folder`."""
     torch.manual_seed(seed)
     bpe = load_tokenizer(tokenizer)
-    examples = read_examples(corpus / "labelled.tsv")
+    labelled = read_tsv(corpus / "labelled.tsv")
 
     def epoch(number: int) -> list[Batch]:
         draw = random.Random(seed * 1000 + number)
-        shown = [Example(surface(e.text, draw), e.label) for e in examples]
+        shown = [Example(surface(text.text, draw), text.label) for text in labelled]
         return make_batches(shown, bpe, schedule.batch_size, schedule.batch_tokens, draw)
 
     dev = make_batches(read_examples(corpus / "dev.tsv"), bpe, 64, DEV_BATCH_TOKENS, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from lab.training.stages import Figures
 from lab.training.texts import key
 
 REVIEWS = "imdb_train.tsv.xz"
+UNLABELLED = "imdb_unlabelled.txt.xz"
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 def read_reviews(path: Path) -> list[Text]:
@@ -21,6 +24,12 @@ def read_reviews(path: Path) -> list[Text]:
         next(file)
         rows = [line.rstrip("\n").split("\t", 1) for line in file]
     return [Text(int(label), text) for label, text in rows]
+
+
+def read_unlabelled(path: Path) -> list[str]:
+    """Lines of an xz file, one review each."""
+    with lzma.open(path, "rt", encoding="utf-8") as file:
+        return [line.strip() for line in file if line.strip()]
 
 
 def _digest(review: Text) -> str:
@@ -83,3 +92,27 @@ def excerpt(text: str, most: int, draw: random.Random) -> str:
     if len(words) <= most:
         return text
     return " ".join(draw.choice(_CUTS)(words, most, draw))
+
+
+def excerpts(
+    reviews: list[Text], count: int, words: tuple[int, int, int], draw: random.Random
+) -> list[Text]:
+    """Parts of `count` reviews under the label of the whole.
+
+    Args:
+        words: least, most and most frequent number of words of a part.
+    """
+    return [
+        Text(review.label, excerpt(review.text, round(draw.triangular(*words)), draw))
+        for review in draw.sample(reviews, min(len(reviews), count))
+    ]
+
+
+def sentences(reviews: list[str], count: int, draw: random.Random) -> list[str]:
+    """One sentence of 5 to 40 words from each of `count` reviews, where there is one."""
+    found = []
+    for review in draw.sample(reviews, min(len(reviews), count)):
+        fitting = [s for s in _SENTENCE.split(review) if 5 <= len(s.split()) <= 40]
+        if fitting:
+            found.append(draw.choice(fitting).strip())
+    return found

@@ -62,11 +62,27 @@ class Mix:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What the teacher is trained on and what it labels, beside all sentences."""
+
+    short_share: float = 0.3
+    """Part of the texts under eight words that it is trained on."""
+    excerpts: int = 4000
+    """Parts of reviews that it is trained on."""
+    excerpt_words: tuple[int, int, int] = (30, 170, 90)
+    """Least, most and most frequent number of their words."""
+    labelled_excerpts: int = 12_000
+    """Parts of reviews that it labels."""
+    labelled_sentences: int = 30_000
+    """Sentences of reviews without labels that it labels."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Paths and stages; the command line sets the paths and the seed."""
 
     data: Path
-    """Folder with sst2_train.tsv, sst2_dev.tsv, rt_polarity_train.tsv and imdb_train.tsv.xz."""
+    """Folder with sst2_train.tsv, sst2_dev.tsv, rt_polarity_train.tsv and the two files of IMDB."""
     work: Path
     """Folder for everything cached between stages."""
     checkpoint: Path
@@ -93,8 +109,7 @@ class Settings:
         )
     )
     """The plain recipe: cross-entropy on the labelled texts."""
-    short_share: float = 0.3
-    """Part of the texts under eight words that the teacher is trained on."""
+    lesson: Lesson = field(default_factory=Lesson)
     mix: Mix = field(default_factory=Mix)
     teacher: Schedule = field(
         default_factory=lambda: Schedule(
@@ -104,7 +119,7 @@ class Settings:
             learning_rate=3e-5,
             embedding_learning_rate=0.0,
             warmup=0.06,
-            max_steps=600,
+            max_steps=800,
             evaluate_every=250,
         )
     )

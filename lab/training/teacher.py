@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from transformers import MPNetConfig, MPNetModel
 
 from lab.training.batches import Batch, Example, make_batches
+from lab.training.corpus import read_tsv
 from lab.training.loop import Run, Task
-from lab.training.plain import cross_entropy, read_examples
-from lab.training.settings import Schedule
+from lab.training.plain import cross_entropy, examples, read_examples
+from lab.training.reviews import excerpts
+from lab.training.settings import Lesson, Schedule
 from lab.training.stages import Figures
 from lab.training.texts import natural
 
@@ -89,7 +91,7 @@ def teacher_tokenizer(mpnet: Path) -> Tokenizer:
     return tokenizer
 
 
-def _lesson(examples: list[Example], share: float, draw: random.Random) -> list[Example]:
+def _sentences(examples: list[Example], share: float, draw: random.Random) -> list[Example]:
     """All texts of `LONG` words or more and a share of the shorter ones, some in written form."""
     kept = [e for e in examples if len(e.text.split()) >= LONG or draw.random() < share]
     return [Example(natural(e.text), e.label) if draw.random() < 0.3 else e for e in kept]
@@ -100,19 +102,21 @@ def train_teacher(
     mpnet: Path,
     corpus: Path,
     schedule: Schedule,
-    short_share: float,
+    lesson: Lesson,
     seed: int,
     console: Console,
 ) -> Figures:
     """Fine-tune on labels; write the best weights on dev as teacher.safetensors."""
     torch.manual_seed(seed)
     tokenizer = teacher_tokenizer(mpnet)
-    examples = read_examples(corpus / "labelled.tsv")
+    labelled = read_examples(corpus / "labelled.tsv")
+    reviews = read_tsv(corpus / "reviews.tsv")
 
     def epoch(number: int) -> list[Batch]:
         draw = random.Random(seed * 1000 + number)
-        lesson = _lesson(examples, short_share, draw)
-        return make_batches(lesson, tokenizer, schedule.batch_size, schedule.batch_tokens, draw)
+        shown = _sentences(labelled, lesson.short_share, draw)
+        shown += examples(excerpts(reviews, lesson.excerpts, lesson.excerpt_words, draw))
+        return make_batches(shown, tokenizer, schedule.batch_size, schedule.batch_tokens, draw)
 
     batches = epoch(0)
     tokens = sum(batch.ids.numel() for batch in batches)

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed here; run 
 
 from lab.training.batches import Batch, Example
 from lab.training.corpus import Text
-from lab.training.distil import DistillationLoss, epoch_texts, excerpts
+from lab.training.distil import DistillationLoss, epoch_texts
 from lab.training.settings import Mix
 
 NAN = math.nan
@@ -79,12 +79,3 @@ def test_an_epoch_holds_every_kind_of_text_and_repeats_itself() -> None:
     again, other = (epoch_texts(texts, reviews, mix, random.Random(seed)) for seed in (5, 6))
     assert list(map(repr, shown)) == list(map(repr, again))  # NaN differs from NaN
     assert list(map(repr, shown)) != list(map(repr, other))
-
-
-def test_excerpts_have_a_label_no_target_and_a_length_within_the_limits() -> None:
-    """Never more reviews than there are."""
-    reviews = [Text(1, " ".join(["word"] * 500))] * 5
-    found = excerpts(reviews, Mix(excerpts=50, excerpt_words=(30, 380, 120)), random.Random(1))
-    assert 5 == len(found)
-    assert all(30 <= len(e.text.split()) <= 380 and 1 == e.label for e in found)
-    assert all(math.isnan(value) for e in found for value in e.target)

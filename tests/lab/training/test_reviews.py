@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.training.corpus import Text, read_tsv
-from lab.training.reviews import REVIEWS, build_reviews, excerpt, read_reviews, set_aside
+from lab.training.reviews import (
+    REVIEWS,
+    build_reviews,
+    excerpt,
+    excerpts,
+    read_reviews,
+    sentences,
+    set_aside,
+)
 
 ALL = [Text(n % 2, f"review number {n} of a film that I saw on day {n * n}") for n in range(40)]
 
@@ -78,3 +86,18 @@ def test_both_ends_of_a_review_are_shown(part: str) -> None:
     shown = [excerpt(" ".join(words), 20, random.Random(seed)).split() for seed in range(50)]
     assert any(wanted in text for text in shown)
     assert any(wanted not in text for text in shown)
+
+
+def test_excerpts_have_the_label_and_a_length_within_the_limits() -> None:
+    """Never more reviews than there are."""
+    reviews = [Text(1, " ".join(["word"] * 500))] * 5
+    found = excerpts(reviews, 50, (30, 380, 120), random.Random(1))
+    assert 5 == len(found)
+    assert all(30 <= len(e.text.split()) <= 380 and 1 == e.label for e in found)
+
+
+def test_sentences_come_from_reviews_one_each_and_are_of_reading_length() -> None:
+    """Of a review without a fitting sentence there is none."""
+    reviews = ["Short. This one has exactly six words! Too short.", "No.", "w " * 60]
+    assert ["This one has exactly six words!"] == sentences(reviews, 9, random.Random(1))
+    assert len(sentences(reviews[:1] * 5, 3, random.Random(1))) == 3
