@@ -116,6 +116,9 @@ def small_folder(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.skipif(
+    "tmp" in ROOT.parts, reason="this checkout lies in a folder that the test fills"
+)
 def test_no_room_for_temporary_files(hostile_toy_path: Path) -> None:
     """As in a container with a read-only root: the service ends with a sentence."""
     full = in_own_mounts(

@@ -206,6 +206,8 @@ def test_a_model_without_tokenizer_json_needs_another_image(
     model = shutil.copytree(ROOT / "models" / "default", tmp_path / "model")
     for name in ("tokenizer.json", "manifest.json"):
         (model / name).unlink()
+    for path in (model, *model.rglob("*")):
+        path.chmod(0o755)
     (container,) = rendered_pods("model-uri-s3")[0].containers
     (tmp_path / "pod").mkdir()
     done = Pod(tmp_path / "pod", docker_image, container, mounted=model).run(docker_image.run)
