@@ -31,12 +31,20 @@ class LocalServer:
 
     Args:
         command: what to run.
-        environment: all of its variables; it runs in the folder of its PYTHONPATH.
+        environment: all of its variables.
         health: URL that answers 200 when it is ready.
+        folder: where it runs; by default the folder of its PYTHONPATH.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], health: str) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        health: str,
+        folder: str | Path | None = None,
+    ) -> None:
         self.environment = dict(environment)
+        self._folder = folder or self.environment.get("PYTHONPATH", ROOT)
         self._command, self._health = command, health
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the server
         self.started_at: float
@@ -47,7 +55,7 @@ class LocalServer:
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(
             self._command,
-            cwd=self.environment.get("PYTHONPATH", ROOT),
+            cwd=self._folder,
             env=self.environment,
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -11,6 +11,7 @@ from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
 from scripts.local_service import Microservice, free_ports
 from scripts.serve import image_environment
+from tests.metrics_page import total
 from tests.rehearsal import kubelet
 
 __all__ = ["Service", "free_ports"]
@@ -59,11 +60,4 @@ class Service(Microservice):
 
     def counter(self, name: str, **labels: str) -> float:
         """Sum of a counter over every label that is not given."""
-        from prometheus_client.parser import text_string_to_metric_families
-
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(self.scrape())
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return total(self.scrape(), name, **labels)

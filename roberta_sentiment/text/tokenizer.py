@@ -126,19 +126,15 @@ class RobertaTokenizer:
     @functools.cached_property
     def _long_texts(self) -> LongTexts:
         longest = max(map(len, self._tokenizer.get_vocab()))
+        is_wordpiece = isinstance(self._tokenizer.model, models.WordPiece)
+        breaks = [p for p, words in _BETWEEN_WORDS.items() if is_wordpiece and self._splits(words)]
         return LongTexts(
             self._encode_one,
             longest_token=min(longest, _LONGEST_TOKEN),
             most_bytes=max(_MOST_BYTES, self._whole_bytes),
-            **self._cuts(),
+            word_breaks=[SPACE, *breaks],
+            cut_words=not is_wordpiece,
         )
-
-    def _cuts(self) -> dict[str, Any]:
-        """Where a long text may be cut, if not anywhere."""
-        if not isinstance(self._tokenizer.model, models.WordPiece):
-            return {}
-        more = [position for position, words in _BETWEEN_WORDS.items() if self._splits(words)]
-        return {"word_breaks": [SPACE, *more], "cut_words": False}
 
     def _splits(self, text: str) -> bool:
         """Whether the tokenizer takes a text for several words."""

@@ -108,8 +108,8 @@ def test_health(tmp_path: Path) -> None:
         assert 200 == server.status("/v2/health/ready")
         fault.touch()
         assert 500 == server.infer({"inputs": [GOOD]}).status_code
-        for path in ("/v2/health/ready", "/v2/models/sentiment/ready"):
-            server.wait_for(lambda path=path: server.status(path) == 400, "unreadiness")
+        paths = ("/v2/health/ready", "/v2/models/sentiment/ready")
+        server.wait_for(lambda: {400} == set(map(server.status, paths)), "unreadiness")
         assert 200 == server.status("/v2/health/live")
         fault.unlink()
         server.wait_for(lambda: server.status("/v2/health/ready") == 200, "readiness again")

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-
 import pytest
 
 pytest.importorskip("mlserver", reason="make test-oip runs these in an environment with MLServer")
 
-from tests import ROOT
+from tests.make import is_up_to_date, serving
 from tests.oip_node.server import free_ports
-
-
-def is_up_to_date(target: str) -> bool:
-    """Whether make would do nothing for a target."""
-    done = subprocess.run(["make", "--question", target], cwd=ROOT, capture_output=True)
-    return done.returncode == 0
 
 
 @pytest.mark.skipif(
@@ -30,22 +20,7 @@ def test_make_serve_oip_says_how_to_try_it() -> None:
     ports = {
         "MLSERVER_HTTP_PORT": http, "MLSERVER_GRPC_PORT": grpc, "MLSERVER_METRICS_PORT": metrics,
     }  # fmt: skip
-    with subprocess.Popen(
-        ["make", "serve-oip"], cwd=ROOT, env={**os.environ, **ports}, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        try:
-            output = ""
-            for line in process.stdout:
-                output += line
-                if line.startswith("curl"):
-                    break
-            assert "starting: .venv-oip/bin/mlserver start oip_node/sentiment\n" in output
-            assert f"ready: REST on {http}, gRPC on {grpc}, metrics on {metrics}" in output
-            answer = subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout
-            assert b'"data":["positive","negative"]' in answer
-        finally:
-            os.killpg(process.pid, signal.SIGINT)
-        process.stdout.close()
-        process.wait(60)
+    with serving("serve-oip", ports) as (output, answer):
+        assert "starting: .venv-oip/bin/mlserver start oip_node/sentiment\n" in output
+        assert f"ready: REST on {http}, gRPC on {grpc}, metrics on {metrics}" in output
+        assert b'"data":["positive","negative"]' in answer

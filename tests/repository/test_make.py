@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests import ROOT
+from tests.make import is_up_to_date, serving
 from tests.service import free_ports
-
-
-def is_up_to_date(target: str) -> bool:
-    """Whether make would do nothing for a target."""
-    done = subprocess.run(["make", "--question", target], cwd=ROOT, capture_output=True)
-    return done.returncode == 0
 
 
 @pytest.mark.skipif(
@@ -27,30 +20,14 @@ def is_up_to_date(target: str) -> bool:
 def test_make_serve_says_how_to_try_it() -> None:
     """When it says ready, the line it prints works; Ctrl-C ends it."""
     http, grpc, metrics = map(str, free_ports(3))
-    environment = {
-        **os.environ,
+    ports = {
         "PREDICTIVE_UNIT_HTTP_SERVICE_PORT": http,
         "PREDICTIVE_UNIT_GRPC_SERVICE_PORT": grpc,
         "PREDICTIVE_UNIT_METRICS_SERVICE_PORT": metrics,
     }
-    with subprocess.Popen(
-        ["make", "serve"], cwd=ROOT, env=environment, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        try:
-            output = ""
-            for line in process.stdout:
-                output += line
-                if line.startswith("curl"):
-                    break
-            assert f"ready: REST on {http}, gRPC on {grpc}, metrics on {metrics}" in output
-            answer = subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout
-            assert b'"negative","positive"' in answer
-        finally:
-            os.killpg(process.pid, signal.SIGINT)
-        process.stdout.close()
-        process.wait(30)
+    with serving("serve", ports) as (output, answer):
+        assert f"ready: REST on {http}, gRPC on {grpc}, metrics on {metrics}" in output
+        assert b'"negative","positive"' in answer
 
 
 def test_a_wrong_python_gets_one_sentence(tmp_path: Path) -> None:
