@@ -31,6 +31,7 @@ from mlserver.server import MLServer
 from oip_node import stop
 from oip_node.errors import OneSentence, ServingError, code_of
 from roberta_sentiment.errors import NotReadyError, PayloadError, StartError
+from roberta_sentiment.serving.patching import patch
 
 logger = logging.getLogger(__name__)
 
@@ -39,50 +40,50 @@ _LOGGERS = ("mlserver", "mlserver.grpc", "mlserver.parallel", "mlserver.rest")
 
 _PRINTABLE = "".join(set(map(chr, range(33, 127))) - {"%"})
 
-_originals: dict[tuple[object, str], Any] = {}
 
-
-def patch(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
+def wrap(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
     """Put a function of ours where MLServer looks for its own.
 
     Args:
-        owner: module or class; it must have the name.
+        owner: module or class.
         name: of the function.
         replacement: is given the original as its first argument, then the call's.
-    """
-    original = _originals[owner, name] = getattr(owner, name)
 
-    @functools.wraps(original)
+    Raises:
+        StartError: there is no such function.
+    """
+    original = getattr(owner, name, None)
+
+    @functools.wraps(original)  # type: ignore[arg-type]  # patch refuses None
     def patched(*args: Any, **kwargs: Any) -> Any:
         return replacement(original, *args, **kwargs)
 
-    setattr(owner, name, patched)
+    patch(owner, name, patched)
 
 
+@functools.cache
 def apply() -> None:
     """Patch MLServer, once.
 
     Raises:
         StartError: this is another MLServer than the one these patches were made for.
     """
-    if _originals:
-        return
     if mlserver.__version__ != VERSION:
         raise StartError(
             f"MLServer {mlserver.__version__} is installed, but this runtime was made for "
             f"{VERSION}; install that"
         )
-    patch(grpc_utils, "_grpc_status_code", _status_code)
-    patch(converters.ModelInferRequestConverter, "to_types", _readable)
-    patch(dataplane, "ModelNotReady", _not_ready)
-    patch(dataplane.DataPlane, "_infer_contextmanager", _known_model)
-    patch(CloudEventsMiddleware, "_get_headers", _printable_headers)
-    patch(endpoints, "_as_sse", _with_errors)
-    patch(RESTServer, "add_custom_handlers", _guarded)
-    patch(InferenceServicer, "_InsertHeaders", _noted)
-    patch(dataplane.DataPlane, "ready", _ready)
-    patch(dataplane.DataPlane, "model_ready", _model_ready)
-    patch(MLServer, "stop", _stop)
+    wrap(grpc_utils, "_grpc_status_code", _status_code)
+    wrap(converters.ModelInferRequestConverter, "to_types", _readable)
+    wrap(dataplane, "ModelNotReady", _not_ready)
+    wrap(dataplane.DataPlane, "_infer_contextmanager", _known_model)
+    wrap(CloudEventsMiddleware, "_get_headers", _printable_headers)
+    wrap(endpoints, "_as_sse", _with_errors)
+    wrap(RESTServer, "add_custom_handlers", _guarded)
+    wrap(InferenceServicer, "_InsertHeaders", _noted)
+    wrap(dataplane.DataPlane, "ready", _ready)
+    wrap(dataplane.DataPlane, "model_ready", _model_ready)
+    wrap(MLServer, "stop", _stop)
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(OneSentence())
     for name in ("roberta_sentiment", "oip_node"):

@@ -13,8 +13,8 @@ from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment import caller
 from roberta_sentiment.errors import OWN_FAULT, grpc_code, shorten
+from roberta_sentiment.serving.patching import patch
 from seldon_node.node import SentimentNode
-from seldon_node.patching import patch
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from seldon_core import metrics as wrapper_metrics
 from seldon_core import microservice, wrapper
 
 from roberta_sentiment.serving.metrics import HELP
+from roberta_sentiment.serving.patching import patch
 from seldon_node.metrics_store import BOUNDS, COUNTER, MetricsStore, Series
-from seldon_node.patching import patch
 
 _UNKNOWN = "A metric of the model's own."
 _BOUNDS = [floatToGoString(bound) for bound in BOUNDS]  # type: ignore[no-untyped-call]

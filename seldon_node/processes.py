@@ -18,10 +18,10 @@ from seldon_core import gunicorn_utils, microservice, wrapper
 
 from roberta_sentiment.errors import StartError
 from roberta_sentiment.serving import grpc_stop
+from roberta_sentiment.serving.patching import patch
 from seldon_node import health, host_limits, logs, preflight, supervisor
 from seldon_node.grpc_errors import METHODS
 from seldon_node.node import SentimentNode
-from seldon_node.patching import patch
 from seldon_node.restarts import Restarts, exit_code, record_exits
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from seldon_core import wrapper
 
 from roberta_sentiment.serving.metrics import Method, Metric, initial_metrics
-from seldon_node.patching import patch
+from roberta_sentiment.serving.patching import patch
 
 
 class Store(Protocol):

@@ -15,6 +15,7 @@ upstream is deleted; until then SELDON_REPAIRS_OFF (names, comma-separated) leav
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
 from collections.abc import Callable
@@ -24,7 +25,6 @@ from seldon_node import (
     grpc_errors,
     grpc_server,
     metrics_page,
-    patching,
     processes,
     recorder,
     rest_app,
@@ -35,6 +35,10 @@ from seldon_node import (
 logger = logging.getLogger(__name__)
 
 BOOT_FAILED = supervisor.BOOT_FAILED
+
+PACKAGE = "seldon-core"
+VERSIONS = ("1.19.0",)
+"""Versions of the wrapper that the repairs were written for and are tested with."""
 
 _OFF = "SELDON_REPAIRS_OFF"
 _REPAIRS: dict[str, Callable[[], None]] = {
@@ -64,10 +68,25 @@ def apply() -> None:
     # The node is connected to its metrics store last, whichever repairs are left out.
     repairs["counting"] = recorder.repair
     try:
-        patching.check_version()
+        check_version()
         for name, repair in repairs.items():
             if name not in _applied:
                 repair()
                 _applied.add(name)
     except StartError as error:
         raise SystemExit(f"cannot start: {error.message}") from None
+
+
+def check_version() -> None:
+    """Go on only with a known version of the wrapper.
+
+    Raises:
+        StartError: it is another.
+    """
+    installed = importlib.metadata.version(PACKAGE)
+    if installed not in VERSIONS:
+        raise StartError(
+            f"{PACKAGE} {installed} is installed, but the repairs of it are for "
+            f"{' and '.join(VERSIONS)}; install {PACKAGE}=={VERSIONS[-1]} "
+            "(docs/upgrade.md says how to move to another)"
+        )

@@ -25,10 +25,10 @@ from roberta_sentiment.errors import (
     shorten,
 )
 from roberta_sentiment.serving.metrics import Method, refusal_metrics
+from roberta_sentiment.serving.patching import patch
 from seldon_node import rest_body
 from seldon_node.logs import printable
 from seldon_node.node import NodeError, SentimentNode
-from seldon_node.patching import patch
 from seldon_node.rest_worker import COUNT_REFUSAL
 
 logger = logging.getLogger(__name__)

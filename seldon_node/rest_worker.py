@@ -15,8 +15,8 @@ from gunicorn.workers.base import Worker
 from seldon_core import gunicorn_utils
 from waitress import wasyncore
 
+from roberta_sentiment.serving.patching import patch
 from seldon_node import host_limits
-from seldon_node.patching import patch
 from seldon_node.rest_request import RefusedError
 from seldon_node.rest_server import Limits, Server
 from seldon_node.supervisor import BOOT_FAILED

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import requests
 from seldon_core.metrics import SeldonMetrics
 from seldon_core.proto import prediction_pb2
 
-from tests import toy
+from roberta_sentiment.serving import patching
+from seldon_node import repairs
+from tests import ROOT, toy
 from tests.hostile import attacks
 from tests.served.test_lifecycle import grpc_answers, listening_on
 from tests.service import Service
@@ -116,3 +121,46 @@ def test_sigterm(without: Service) -> None:
     assert without.process.poll() is None, WHY
     for pid in without.processes():
         os.kill(pid, signal.SIGKILL)
+
+
+def test_the_installed_version_is_known() -> None:
+    """The one that requirements.txt names."""
+    repairs.check_version()
+    assert importlib.metadata.version("seldon-core") in repairs.VERSIONS
+
+
+def test_every_repair_records_what_it_replaces() -> None:
+    """The list of what to look at with a new version of the wrapper."""
+    repairs.apply()
+    assert {
+        "seldon_core.wrapper.get_rest_microservice",
+        "seldon_core.wrapper.get_grpc_server",
+        "seldon_core.wrapper.SeldonModelGRPC",
+        "seldon_core.wrapper.get_request",
+        "seldon_core.microservice.start_servers",
+        "seldon_core.microservice.SeldonMetrics",
+        "StandaloneApplication.load_config",
+        "Arbiter.reap_workers",
+    } <= patching.originals.keys()
+
+
+STRANGE = """
+import importlib.metadata
+found = importlib.metadata.version
+importlib.metadata.version = lambda name: "1.20.0" if name == "seldon-core" else found(name)
+import Model
+"""
+
+
+def test_another_version_of_the_wrapper_aborts_startup() -> None:
+    """With a sentence, before a server starts on repairs that may not fit."""
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGE], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert 1 == done.returncode
+    assert "cannot start: seldon-core 1.20.0 is installed, but the repairs of it are for" in (
+        done.stderr
+    )
+    assert "install seldon-core==1.19.0" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,35 +1,15 @@
-"""Replaces parts of the wrapper, and refuses a version of it that the replacements may not fit."""
+"""Replaces parts of the package that a door stands on, and remembers what stood there."""
 
 from __future__ import annotations
 
-import importlib.metadata
 from types import MappingProxyType
 from typing import Any
 
 from roberta_sentiment.errors import StartError
 
-PACKAGE = "seldon-core"
-VERSIONS = ("1.19.0",)
-"""Versions of the wrapper that the repairs were written for and are tested with."""
-
 _originals: dict[str, Any] = {}
 originals = MappingProxyType(_originals)
-"""What the wrapper has brought, by module or class and name."""
-
-
-def check_version() -> None:
-    """Go on only with a known version of the wrapper.
-
-    Raises:
-        StartError: it is another.
-    """
-    installed = importlib.metadata.version(PACKAGE)
-    if installed not in VERSIONS:
-        raise StartError(
-            f"{PACKAGE} {installed} is installed, but the repairs of it are for "
-            f"{' and '.join(VERSIONS)}; install {PACKAGE}=={VERSIONS[-1]} "
-            "(docs/upgrade.md says how to move to another)"
-        )
+"""What the package has brought, by module or class and name."""
 
 
 def patch(owner: Any, name: str, replacement: Any) -> Any:
@@ -51,7 +31,7 @@ def patch(owner: Any, name: str, replacement: Any) -> Any:
     if replaced is missing:
         raise StartError(
             f"{owner.__name__} has no {name}, which is to be replaced; "
-            f"the packages are not those of requirements.txt"
+            "the installed packages are not the pinned ones"
         )
     _originals.setdefault(f"{owner.__name__}.{name}", replaced)
     setattr(owner, name, replacement)
