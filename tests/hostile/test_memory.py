@@ -120,12 +120,6 @@ def test_texts_of_many_callers_at_once(
     assert confined.peak_mb < PEAK_MB
 
 
-def test_an_idle_service_gives_memory_back(confined: Confined) -> None:
-    """What one large request took must be there for the next, and for the other worker."""
-    confined.wait_for(lambda: confined.group.used_mb() < IDLE_MB, "memory back", IDLE_WITHIN_S)
-    assert 200 == over_rest(confined, "good")
-
-
 @pytest.mark.parametrize(
     ("connections", "messages"),
     [pytest.param(1, 100, id="one connection"), pytest.param(40, 2, id="many connections")],
@@ -164,3 +158,9 @@ def test_large_messages_of_many_callers_are_answered_or_refused(confined: Confin
     assert "" in answers
     assert 0 == confined.group.kills()
     assert confined.peak_mb < PEAK_MB
+
+
+def test_an_idle_service_gives_memory_back(confined: Confined) -> None:
+    """What one large request took must be there for the next, and for the other worker."""
+    confined.wait_for(lambda: confined.group.used_mb() < IDLE_MB, "memory back", IDLE_WITHIN_S)
+    assert 200 == over_rest(confined, "good")
