@@ -46,4 +46,5 @@ def _comparison(analysis: Analysis, comparison: Comparison) -> dict[str, Any]:
     figures = dataclasses.asdict(comparison)
     del figures["sequential"]["looks"]
     figures["sequential"]["now"] = dataclasses.asdict(comparison.sequential.now)
-    return {**figures, "verdict": dataclasses.asdict(judge(analysis, comparison))}
+    verdict = judge(analysis, comparison)
+    return {**figures, "verdict": {**dataclasses.asdict(verdict), "decision": verdict.decision}}

@@ -20,6 +20,15 @@ class Finding(enum.StrEnum):
     INVALID = "invalid"
 
 
+class Decision(enum.StrEnum):
+    """What a pipeline does with B, the challenger."""
+
+    GO = "go"
+    STOP = "stop"
+    WAIT = "wait"
+    INVALID = "invalid"
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     """The outcome of a comparison.
@@ -28,11 +37,24 @@ class Verdict:
         finding: what it shows.
         headline: one sentence.
         reasons: the sentences behind it.
+        not_worse: B is shown not to be worse than A by the margin.
+        broken: guardrails that B is shown to break, one sentence each.
     """
 
     finding: Finding
     headline: str
     reasons: tuple[str, ...]
+    not_worse: bool = False
+    broken: tuple[str, ...] = ()
+
+    @property
+    def decision(self) -> Decision:
+        """Whether B may go on, must stop, or nothing is decided yet."""
+        if self.finding is Finding.INVALID:
+            return Decision.INVALID
+        if not self.broken and (self.not_worse or self.finding is Finding.B_WINS):
+            return Decision.GO
+        return Decision.STOP if self.broken or self.finding is Finding.A_WINS else Decision.WAIT
 
 
 def judge(analysis: Analysis, comparison: Comparison) -> Verdict:
@@ -48,7 +70,7 @@ def judge(analysis: Analysis, comparison: Comparison) -> Verdict:
         headline = f"Not decided yet whether {c.b} or {c.a} is better. {_needed(c)}"
     else:
         headline = _lead(finding, c, plan)
-    return Verdict(finding, headline, _reasons(finding, c))
+    return Verdict(finding, headline, _reasons(finding, c), c.sequential.now.low > -plan.margin)
 
 
 def _flaw(analysis: Analysis, comparison: Comparison) -> str | None:

@@ -18,7 +18,7 @@ from ab.record import Content, Event, read_record
 from ab.report.analysis import Analysis, analyse
 from ab.report.rows import split_rows
 from ab.report.totals import warnings
-from ab.report.verdict import Finding, judge
+from ab.report.verdict import Decision, Finding, Verdict, judge
 from ab.stats.power import TestPlan
 from tests.ab import records
 from tests.ab.running import run_ab
@@ -432,3 +432,23 @@ def test_wrong_options_are_reported_before_any_work(
     assert 1 == result.code
     assert message in result.err
     assert ["record.jsonl"] == [p.name for p in tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("finding", "not_worse", "broken", "decision"),
+    [
+        (Finding.B_WINS, True, (), Decision.GO),
+        (Finding.A_WINS, True, (), Decision.GO),  # worse, but by less than the margin
+        (Finding.OPEN, True, (), Decision.GO),
+        (Finding.OPEN, False, (), Decision.WAIT),
+        (Finding.OPEN, False, ("p99",), Decision.STOP),
+        (Finding.B_WINS, True, ("p99",), Decision.STOP),
+        (Finding.A_WINS, False, (), Decision.STOP),
+        (Finding.INVALID, True, ("p99",), Decision.INVALID),
+    ],
+)
+def test_a_verdict_says_whether_the_challenger_goes_on(
+    finding: Finding, not_worse: bool, broken: tuple[str, ...], decision: Decision
+) -> None:
+    """A pipeline needs one word, and a broken guardrail outweighs a better accuracy."""
+    assert decision is Verdict(finding, "", (), not_worse, broken).decision
