@@ -58,7 +58,7 @@ class WorkerHealth:
         self._port = grpc_port
         self._unbound = memoryview(mmap.mmap(-1, max(1, grpc_workers)))
         self._asking = threading.Lock()
-        self._asked = -_FRESH_S
+        self._ask_again = 0.0
         self._silent = 0
 
     def private_address(self, worker: int) -> str:
@@ -82,14 +82,19 @@ class WorkerHealth:
         return ""
 
     def _silent_workers(self) -> int:
-        """How many gRPC workers do not answer, asked twice a second at most."""
+        """How many gRPC workers do not answer, asked twice a second at most if all did.
+
+        Else they are asked again after as long as it took, since a starting worker may answer soon.
+        """
         with self._asking:
-            if time.monotonic() > self._asked + _FRESH_S:
+            start = time.monotonic()
+            if start >= self._ask_again:
                 self._silent = sum(
                     not answers(f"127.0.0.1:{self._port}" if unbound else f"{_ABSTRACT}{address}")
                     for address, unbound in zip(self._private, self._unbound, strict=False)
                 )
-                self._asked = time.monotonic()
+                now = time.monotonic()
+                self._ask_again = now + (min(_FRESH_S, now - start) if self._silent else _FRESH_S)
             return self._silent
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -80,8 +82,17 @@ def seldon(name: str, interface: str, **environment: str) -> Target:
 
 
 def ours(name: str, model: Path, **environment: str) -> Target:
-    """This project as the image starts it."""
+    """This project as the image starts it, with its bytecode."""
+    _compile(environment.get("PYTHONPATH", str(ROOT)))
     return seldon(name, "Model", MODEL_URI=str(model), **environment)
+
+
+@functools.cache
+def _compile(checkout: str) -> None:
+    packages = [
+        str(Path(checkout) / name) for name in ("Model.py", "roberta_sentiment", "seldon_node")
+    ]
+    subprocess.run([python_of("server"), "-m", "compileall", "-q", *packages], check=True)
 
 
 def ours_oip(name: str, model: Path) -> Target:

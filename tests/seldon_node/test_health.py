@@ -124,6 +124,15 @@ def test_workers_are_asked_twice_a_second_at_most(monkeypatch: pytest.MonkeyPatc
     assert "1 of 1 gRPC workers do not answer" == workers.problem()
 
 
+def test_a_worker_that_starts_is_known_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused connection holds for as long as asking took, not for half a second."""
+    monkeypatch.setattr(time, "monotonic", lambda: 0.1)
+    workers = WorkerHealth(1, 0)
+    assert "1 of 1 gRPC workers do not answer" == workers.problem()
+    with serving(private(workers, 0), living()):
+        assert "" == workers.problem()
+
+
 @pytest.mark.parametrize(
     ("servicer", "expected"),
     [
