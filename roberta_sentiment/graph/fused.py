@@ -2,7 +2,8 @@
 
 It computes what the exported graph computes with less work: padding in the attention only,
 one multiplication for query, key and value, ONNX Runtime's fused attention, and a last layer that
-is computed for the token `<s>` only, because the head reads nothing else.
+is computed for the token `<s>` only, because the head reads nothing else. A form for GPUs leaves
+padding out of the attention, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from roberta_sentiment.graph.signature import PACKED
+from roberta_sentiment.graph.signature import PACKED, PACKED_ATTENTION
 from roberta_sentiment.graph.weights import PRODUCER, Array, Weights
 
 OPSET = 18
@@ -24,6 +25,8 @@ MICROSOFT = "com.microsoft"
 IDS, MASK, LOGITS = "input_ids", "attention_mask", "logits"
 
 _HIDDEN = float(np.finfo(np.float32).min)
+_ON_PACKED = "PackedMultiHeadAttention"
+"""Operator that ONNX Runtime has for CUDA only."""
 
 
 class GraphBuilder:
@@ -75,8 +78,15 @@ class GraphBuilder:
             ir_version=8,
             producer_name=PRODUCER,
         )
-        helper.set_model_props(model, {PACKED: "1"})
+        has_packed_attention = any(node.op_type == _ON_PACKED for node in self._nodes)
+        helper.set_model_props(model, {PACKED: PACKED_ATTENTION if has_packed_attention else "1"})
         return model
+
+
+class Linear(Protocol):
+    """Adds a linear layer: its name, its input, and the layers of the model that it joins."""
+
+    def __call__(self, name: str, x: str, *parts: str) -> str: ...
 
 
 class Precision(Protocol):
@@ -103,7 +113,11 @@ class Float32(Precision):
 
 
 def build(
-    weights: Weights, precision: Precision | None = None, extra_outputs: Sequence[str] | None = None
+    weights: Weights,
+    precision: Precision | None = None,
+    extra_outputs: Sequence[str] | None = None,
+    *,
+    for_cuda: bool = False,
 ) -> onnx.ModelProto:
     """Build the graph.
 
@@ -111,6 +125,7 @@ def build(
         weights: of the classifier.
         precision: of its linear layers and embeddings; float32 by default.
         extra_outputs: names of further outputs, read when all nodes have been added.
+        for_cuda: whether the attention works on packed tokens, which only CUDA has a kernel for.
 
     Returns:
         Inputs `input_ids` and `attention_mask`, int64 (batch, sequence), right-padded; output
@@ -118,7 +133,7 @@ def build(
     """
     precision = precision or Float32()
     builder = GraphBuilder()
-    packing = Packing(builder)
+    packing = CudaPacking(builder) if for_cuda else Packing(builder)
     x = _embeddings(builder, weights, precision, packing)
     layers = weights.architecture.layers
     for layer in range(layers):
@@ -185,6 +200,29 @@ class Packing:
         return self._parts[part, parts]
 
 
+class CudaPacking(Packing):
+    """What the attention on packed tokens reads instead of a mask.
+
+    Attributes:
+        offsets: (batch, length) int32, each token's index in the flattened padded batch, then the
+            indices of padding.
+        ends: (batch + 1,) int32, tokens before each row, and in all.
+    """
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        super().__init__(builder)
+        flat = builder.op("Reshape", [MASK, self._flat])
+        padding = builder.op("NonZero", [builder.op("Sub", [builder.constant(1), flat])])
+        indices = [self.kept, builder.op("Reshape", [padding, self._flat])]
+        shape = builder.op("Shape", [MASK])
+        offsets = builder.op("Reshape", [builder.op("Concat", indices, axis=0), shape])
+        self.offsets = builder.op("Cast", [offsets], to=TensorProto.INT32)
+        lengths = builder.op("ReduceSum", [MASK, builder.constant([1])], keepdims=0)
+        counted = builder.op("CumSum", [lengths, builder.constant(0)])
+        ends = builder.op("Concat", [builder.constant([0]), counted], axis=0)
+        self.ends = builder.op("Cast", [ends], to=TensorProto.INT32)
+
+
 def _embeddings(
     builder: GraphBuilder, weights: Weights, precision: Precision, packing: Packing
 ) -> str:
@@ -215,7 +253,6 @@ def _layer(
     first_only: bool,
 ) -> str:
     """One encoder layer on packed tokens; with `first_only` its output holds the first of each."""
-    hidden = weights.words.shape[1]
     at = f"roberta.encoder.layer.{layer}"
     own = f"{at}.attention.self"
 
@@ -225,6 +262,31 @@ def _layer(
     def normalised(name: str, x: str, skip: str) -> str:
         return _normalised(builder, weights, name, builder.op("Add", [x, skip]))
 
+    if isinstance(packing, CudaPacking):
+        context, x = _packed_attention(builder, weights, packing, linear, own, x, first_only)
+    else:
+        context, x = _attention(builder, weights, packing, linear, own, x, first_only)
+    output = f"{at}.attention.output"
+    attended = normalised(
+        f"{output}.LayerNorm", linear(f"{output}.dense", context, f"{output}.dense"), x
+    )
+    wide = linear(f"{at}.intermediate.dense", attended, f"{at}.intermediate.dense")
+    active = builder.op("Gelu", [wide], domain=MICROSOFT)
+    narrow = linear(f"{at}.output.dense", active, f"{at}.output.dense")
+    return normalised(f"{at}.output.LayerNorm", narrow, attended)
+
+
+def _attention(
+    builder: GraphBuilder,
+    weights: Weights,
+    packing: Packing,
+    linear: Linear,
+    own: str,
+    x: str,
+    first_only: bool,
+) -> tuple[str, str]:
+    """Context of each token, or of the first of each row, and `x` for the same tokens."""
+    hidden = weights.words.shape[1]
     if first_only:
         both = linear(f"{own}.key_value", x, f"{own}.key", f"{own}.value")
         key, value = packing.unpack(both, hidden, 2)
@@ -232,8 +294,7 @@ def _layer(
         query = linear(f"{own}.query", x, f"{own}.query")
         query = builder.op("Unsqueeze", [query, builder.constant([1])])
     else:
-        parts = [f"{own}.{part}" for part in ("query", "key", "value")]
-        all_three = linear(f"{own}.query_key_value", x, *parts)
+        all_three = _query_key_value(linear, own, x)
         query, key, value = packing.unpack(all_three, hidden, 3)
     context = builder.op(
         "MultiHeadAttention",
@@ -243,17 +304,38 @@ def _layer(
         mask_filter_value=_HIDDEN,
     )
     if first_only:
-        context = builder.op("Squeeze", [context, builder.constant([1])])
-    else:
-        context = packing.pack(context, hidden)
-    output = f"{at}.attention.output"
-    attended = normalised(
-        f"{output}.LayerNorm", linear(f"{output}.dense", context, f"{output}.dense"), x
+        return builder.op("Squeeze", [context, builder.constant([1])]), x
+    return packing.pack(context, hidden), x
+
+
+def _packed_attention(
+    builder: GraphBuilder,
+    weights: Weights,
+    packing: CudaPacking,
+    linear: Linear,
+    own: str,
+    x: str,
+    first_only: bool,
+) -> tuple[str, str]:
+    """As `_attention`, by the operator that takes rows of any length one after another."""
+    parts = builder.ops("Split", [_query_key_value(linear, own, x)], 3, axis=1, num_outputs=3)
+    context = builder.op(
+        _ON_PACKED,
+        [*parts, "", packing.offsets, packing.ends],
+        domain=MICROSOFT,
+        num_heads=weights.architecture.heads,
     )
-    wide = linear(f"{at}.intermediate.dense", attended, f"{at}.intermediate.dense")
-    active = builder.op("Gelu", [wide], domain=MICROSOFT)
-    narrow = linear(f"{at}.output.dense", active, f"{at}.output.dense")
-    return normalised(f"{at}.output.LayerNorm", narrow, attended)
+    if first_only:
+        return builder.op("Gather", [context, packing.first]), builder.op(
+            "Gather", [x, packing.first]
+        )
+    return context, x
+
+
+def _query_key_value(linear: Linear, own: str, x: str) -> str:
+    """Query, key and value of each token by one product: (tokens, 3 * hidden)."""
+    parts = [f"{own}.{part}" for part in ("query", "key", "value")]
+    return linear(f"{own}.query_key_value", x, *parts)
 
 
 def _head(builder: GraphBuilder, weights: Weights, x: str) -> str:

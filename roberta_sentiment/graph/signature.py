@@ -13,6 +13,8 @@ from roberta_sentiment.errors import GraphError
 
 PACKED = "roberta_sentiment.packed"
 """Entry in the metadata of a graph that leaves padding out of everything but the attention."""
+PACKED_ATTENTION = "attention"
+"""Its value where the attention leaves padding out, too."""
 
 _IDS_NAMES = ("input_ids", "input", "input_word_ids", "ids")
 _MASK_NAMES = ("attention_mask", "input_mask", "mask")

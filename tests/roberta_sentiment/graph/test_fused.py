@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from scipy.special import ndtr
 
 from roberta_sentiment.errors import GraphError
 from roberta_sentiment.graph.fused import build
 from roberta_sentiment.graph.mask import add_mask
+from roberta_sentiment.graph.signature import PACKED, PACKED_ATTENTION
 from roberta_sentiment.graph.weights import Architecture, from_onnx, from_state_dict
 from roberta_sentiment.tools.tolerance import batch_tolerance
 from tests import toy, zoo
+
+Array = npt.NDArray[Any]
 
 
 def run(model: onnx.ModelProto, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -36,6 +45,56 @@ def test_a_row_does_not_see_its_batch() -> None:
     for row, sequence in enumerate(zoo.IDS):
         alone = run(model, np.array([sequence]), np.ones((1, len(sequence)), dtype=np.int64))
         np.testing.assert_allclose(together[row], alone[0], atol=batch_tolerance("fp32"))
+
+
+class PackedMultiHeadAttention(OpRun):
+    """The operator as ONNX Runtime documents it; its only kernel runs on GPUs."""
+
+    op_domain = "com.microsoft"
+
+    def _run(
+        self, query: Array, key: Array, value: Array, bias: None, offsets: Array, ends: Array,
+        num_heads: int,
+    ) -> tuple[Array]:  # fmt: skip
+        assert bias is None
+        assert np.int32 == offsets.dtype == ends.dtype
+        assert offsets.shape[0] + 1 == len(ends)
+        tokens, hidden = query.shape
+        padded = np.concatenate(
+            [row * offsets.shape[1] + np.arange(n) for row, n in enumerate(np.diff(ends))]
+        )
+        np.testing.assert_array_equal(padded, offsets.ravel()[:tokens])
+        np.testing.assert_array_equal(np.arange(offsets.size), np.sort(offsets.ravel()))
+        context = np.empty_like(value)
+        for start, end in itertools.pairwise(ends):
+            q, k, v = (
+                x[start:end].reshape(end - start, num_heads, -1).transpose(1, 0, 2)
+                for x in (query, key, value)
+            )
+            scores = q @ k.transpose(0, 2, 1) / np.sqrt(hidden // num_heads)
+            weights = np.exp(scores - scores.max(axis=2, keepdims=True))
+            seen = weights / weights.sum(axis=2, keepdims=True) @ v
+            context[start:end] = seen.transpose(1, 0, 2).reshape(-1, hidden)
+        return (context,)
+
+
+class Gelu(OpRun):
+    """The exact one."""
+
+    op_domain = "com.microsoft"
+
+    def _run(self, x: Array, approximate: str = "none") -> tuple[Array]:
+        return ((x * ndtr(x)).astype(x.dtype),)
+
+
+def test_the_graph_for_gpus_answers_as_pytorch() -> None:
+    """Its attention sees rows one after another, told apart by where each of them ends."""
+    ids, mask = zoo.padded()
+    graph = build(from_onnx(zoo.graph(), zoo.CONFIG), for_cuda=True)
+    assert PACKED_ATTENTION == {p.key: p.value for p in graph.metadata_props}[PACKED]
+    reference = ReferenceEvaluator(graph, new_ops=[PackedMultiHeadAttention, Gelu])
+    (logits,) = reference.run(["logits"], {"input_ids": ids, "attention_mask": mask})
+    np.testing.assert_allclose(zoo.LOGITS, np.asarray(logits), atol=1e-5)
 
 
 def test_weights_survive_the_way_through_a_state_dict() -> None:
