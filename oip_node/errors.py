@@ -7,7 +7,8 @@ import logging
 import grpc
 from mlserver.errors import MLServerError
 
-from roberta_sentiment.errors import OverloadedError, SentimentError, grpc_code
+from roberta_sentiment.errors import OverloadedError, SentimentError
+from roberta_sentiment.serving.grpc_status import code_of
 
 
 class ServingError(MLServerError):  # type: ignore[misc]  # upstream is untyped
@@ -26,11 +27,6 @@ class ServingError(MLServerError):  # type: ignore[misc]  # upstream is untyped
             if isinstance(error, OverloadedError)
             else code_of(error.http_status)
         )
-
-
-def code_of(http_status: int) -> grpc.StatusCode:
-    """The gRPC code that means the same as an HTTP status."""
-    return grpc.StatusCode[grpc_code(http_status)]
 
 
 class OneSentence(logging.Filter):

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fastapi import FastAPI
 from mlserver import MLModel, ModelSettings
+from mlserver.rest.server import RESTServer
 from mlserver.types import (
     InferenceRequest,
     InferenceResponse,
@@ -73,10 +73,10 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         self._recorder: Recorder | None = None
         self.health = ModelHealth()
 
-    def guard(self, app: FastAPI) -> None:
-        """Put limits and error answers into MLServer's REST application, before the model loads."""
+    def guard(self, server: RESTServer) -> None:
+        """Put limits and error answers into MLServer's REST server, before the model loads."""
         with contextlib.suppress(SettingsError):  # which aborts startup a moment later
-            rest.install(app, read_settings(self.settings), self._refusal)
+            rest.install(server, read_settings(self.settings), self._refusal)
 
     async def load(self) -> bool:
         """Read the settings, check and open the model, and pass one warm-up prediction.

@@ -7,6 +7,7 @@ does not matter whether its servers run already.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import json
 import logging
@@ -28,15 +29,19 @@ from mlserver.rest import endpoints
 from mlserver.rest.server import RESTServer
 from mlserver.server import MLServer
 
-from oip_node import stop
-from oip_node.errors import OneSentence, ServingError, code_of
+from oip_node import rest, stop
+from oip_node.errors import OneSentence, ServingError
 from roberta_sentiment.errors import NotReadyError, PayloadError, StartError
+from roberta_sentiment.serving.grpc_status import code_of, retry_metadata
 from roberta_sentiment.serving.patching import patch
 
 logger = logging.getLogger(__name__)
 
 VERSION = "1.7.1"
 _LOGGERS = ("mlserver", "mlserver.grpc", "mlserver.parallel", "mlserver.rest")
+
+_call: contextvars.ContextVar[Any] = contextvars.ContextVar("call")
+"""Of gRPC, that this task answers."""
 
 _PRINTABLE = "".join(set(map(chr, range(33, 127))) - {"%"})
 
@@ -92,8 +97,12 @@ def apply() -> None:
 
 
 def _status_code(original: Any, error: MLServerError) -> grpc.StatusCode:
-    """Codes for 413, 503, 504, ... too, which MLServer calls UNKNOWN."""
-    return error.code if isinstance(error, ServingError) else code_of(error.status_code)
+    """Codes for 413, 503, 504, ... too, which MLServer calls UNKNOWN, and when to try again."""
+    if not isinstance(error, ServingError):
+        return code_of(error.status_code)
+    if error.retry_after is not None:
+        _call.get().set_trailing_metadata(retry_metadata(error.retry_after))
+    return error.code
 
 
 def _readable(original: Any, message: Any) -> Any:
@@ -152,13 +161,14 @@ async def _guarded(original: Any, server: Any, model: Any) -> Any:
     """A model of ours brings the guard of REST along; no other hook sees MLServer's application."""
     guard = getattr(model, "guard", None)
     if guard is not None:
-        guard(server._app)
+        guard(server)
         stop.take_signals()
     return await original(server, model)
 
 
 def _noted(original: Any, servicer: Any, message: Any, context: Any) -> Any:
-    """The calls that run are known when the server stops."""
+    """The calls that run are known when the server stops, and by what they raise."""
+    _call.set(context)
     try:
         stop.begin_call(context)
     except NotReadyError as error:
@@ -173,8 +183,13 @@ async def _ready(original: Any, plane: Any) -> bool:
 
 
 async def _model_ready(original: Any, plane: Any, name: str, version: str | None = None) -> bool:
-    """The same for one model."""
-    model = await plane._model_registry.get_model(name, version)
+    """The same for one model; over gRPC one that does not exist is not ready, and not UNKNOWN."""
+    try:
+        model = await plane._model_registry.get_model(name, version)
+    except MLServerError:
+        if rest.is_rest.get():
+            raise  # 404
+        return False
     return await original(plane, name, version) and _is_healthy(model)
 
 

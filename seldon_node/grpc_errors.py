@@ -12,7 +12,8 @@ from seldon_core import flask_utils, wrapper
 from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment import caller
-from roberta_sentiment.errors import OWN_FAULT, grpc_code, shorten
+from roberta_sentiment.errors import OWN_FAULT, shorten
+from roberta_sentiment.serving.grpc_status import code_of, retry_metadata
 from roberta_sentiment.serving.patching import patch
 from seldon_node.node import SentimentNode
 
@@ -22,11 +23,6 @@ METHODS = (
     "Predict", "SendFeedback", "TransformInput", "TransformOutput", "Route", "Aggregate",
     "Metadata", "ModelMetadata", "GraphMetadata",
 )  # fmt: skip
-
-
-def code_of(http_status: int) -> grpc.StatusCode:
-    """The gRPC code that means the same as an HTTP status."""
-    return grpc.StatusCode[grpc_code(http_status)]
 
 
 def repair() -> None:
@@ -76,7 +72,7 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
                 return response
             code, info = status.code, status.info
         if waiting.retry_after is not None:
-            context.set_trailing_metadata(_retry_metadata(waiting.retry_after))
+            context.set_trailing_metadata(retry_metadata(waiting.retry_after))
         return context.abort(code_of(code), shorten(info))
 
     return answer
@@ -89,8 +85,3 @@ def _caller(context: grpc.ServicerContext) -> caller.Caller:
     if not context.add_callback(waiting.cancel):
         waiting.cancel()
     return waiting
-
-
-def _retry_metadata(seconds: int) -> tuple[tuple[str, str], ...]:
-    """REST's Retry-After, and the pause that gRPC's own retries keep."""
-    return ("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(seconds * 1000))

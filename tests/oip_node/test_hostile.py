@@ -164,7 +164,7 @@ def test_overload(small: Server) -> None:
 
 
 def test_overload_over_grpc(small: Server) -> None:
-    """RESOURCE_EXHAUSTED with the same sentence."""
+    """RESOURCE_EXHAUSTED with the same sentence, and when to try again as over REST."""
     text = pb.ModelInferRequest.InferInputTensor(
         name="x", datatype="BYTES", shape=[16],
         contents={"bytes_contents": [text.encode() for text in LONG_TEXTS]},
@@ -172,9 +172,13 @@ def test_overload_over_grpc(small: Server) -> None:
     message = pb.ModelInferRequest(model_name="sentiment", inputs=[text])
     with grpc.insecure_channel(f"127.0.0.1:{small.grpc}") as channel:
         calls = [GRPCInferenceServiceStub(channel).ModelInfer.future(message) for _ in range(6)]
-        codes = {call.code().name: call.details() for call in calls}
-    assert {"OK", "RESOURCE_EXHAUSTED"} == set(codes)
-    assert "(setting max_queue" in codes["RESOURCE_EXHAUSTED"]
+        by_code = {call.code().name: call for call in calls}
+    assert {"OK", "RESOURCE_EXHAUSTED"} == set(by_code)
+    refused = by_code["RESOURCE_EXHAUSTED"]
+    assert "(setting max_queue" in str(refused.details())
+    hint = {key: int(str(value)) for key, value in refused.trailing_metadata() or ()}
+    assert 1 <= hint["retry-after"]
+    assert 1000 * hint["retry-after"] == hint["grpc-retry-pushback-ms"]
 
 
 def dropped(server: Server) -> float:

@@ -139,7 +139,7 @@ BODIES: dict[str, tuple[int, str, bytes, dict[str, str]]] = {
     "deep": (400, "not JSON", b"[" * 100_000, {}),
     "no inputs": (400, "inputs: field required", b"{}", {}),
     "datatype": (400, "inputs.0.datatype: input sh", BODY.replace(b"BYTES", b"TEXT"), {}),
-    "no body": (400, "the body: ", b"", {}),
+    "no body": (400, "not JSON: EOF", b"", {}),
     "shape": (400, "has shape [2] but 1 values", BODY.replace(b"[1]", b"[2]"), {}),
     "no gzip": (400, "not in gzip", BODY, GZIP),
     "half a gzip": (400, "before its gzip", gzip.compress(BODY)[:-9], GZIP),
@@ -178,6 +178,7 @@ def test_packed_body(oip: Server) -> None:
         ("POST", "/v2/models/other/infer", 404),
         ("POST", f"/v2/models/{NAME}/versions/9/infer", 404),
         ("GET", "/v2/models/other", 404),
+        ("GET", "/v2/models/other/ready", 404),
         ("GET", "/nowhere", 404),
         ("GET", f"/v2/models/{NAME}/infer", 405),
     ],
@@ -187,6 +188,13 @@ def test_other_paths(oip: Server, method: str, path: str, status: int) -> None:
     json_body = {"inputs": [GOOD]} if method == "POST" else None
     answer = requests.request(method, oip.url(path), json=json_body, timeout=10)
     assert (status, ["error"]) == (answer.status_code, list(answer.json()))
+
+
+def test_readiness_over_grpc(stub: GRPCInferenceServiceStub) -> None:
+    """A model that does not exist is not ready, where MLServer answers UNKNOWN."""
+    assert stub.ModelReady(pb.ModelReadyRequest(name=NAME)).ready
+    assert not stub.ModelReady(pb.ModelReadyRequest(name="other")).ready
+    assert not stub.ModelReady(pb.ModelReadyRequest(name=NAME, version="9")).ready
 
 
 def texts(*given: bytes) -> Any:

@@ -12,8 +12,8 @@ import pytest
 
 from roberta_sentiment import errors
 from roberta_sentiment.errors import SentimentError, StartError
+from roberta_sentiment.serving import grpc_status
 from scripts.serve import image_environment
-from seldon_node import grpc_errors
 from tests import ROOT
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -55,7 +55,7 @@ def test_the_table_of_errors_is_the_code_s() -> None:
         and kind not in (errors.RequestError, errors.DroppedError)
     ]
     expected = {
-        (kind.reason, str(kind.http_status), grpc_errors.code_of(kind.http_status).name)
+        (kind.reason, str(kind.http_status), grpc_status.code_of(kind.http_status).name)
         for kind in to_callers
     }
     assert expected == set(rows)
