@@ -61,24 +61,11 @@ def command(
     from roberta_sentiment.tools.fetch.run import Options, fetch
 
     options = Options(
-        sha256=sha256.lower(),
-        tokenizer=tokenizer,
-        file=file,
-        include_pytorch=include_pytorch,
-        max_bytes=max_bytes,
-        replace=replace,
-        name=name,
-        licence=licence,
+        sha256.lower(), tokenizer, file, include_pytorch, max_bytes, replace, name, licence
     )
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    with progress:
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    name_column = TextColumn("{task.description}", markup=False)
+    with Progress(name_column, *columns, console=Console(stderr=True)) as progress:
         fetched = fetch(source, target, options, progress)
     if fetched.refused:
         warn(f"warning: a server would not start with it: {fetched.refused}")

@@ -1,19 +1,16 @@
-"""Bring one file into a directory, over HTTP or from a disk, and compare it with what is known.
+"""One file into a directory, over HTTP or from a disk, compared with what is known of it.
 
-huggingface_hub lists the files of a hub, but does not download them: its `http_get` asks without
-If-Range, does not stop at the announced size, and may leave https. What has arrived stays as
-`NAME.part`, the server's validator beside it, and the next run asks for the rest (RFC 9110).
+What has arrived stays as `NAME.part`, the server's validator beside it, and the next run asks for
+the rest (RFC 9110). huggingface_hub 2.4 drops a partial file when a run ends.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -32,10 +29,30 @@ BACKOFF_S = 1.0
 """Before the second try; doubles with each further one."""
 TIMEOUT_S = (10.0, 60.0)
 """For a connection, and for the next bytes."""
-_CHUNK = 1 << 16
+ELSEWHERE = "Without network, fetch the files elsewhere and give their directory as source"
 _BUSY = (408, 429, 500, 502, 503, 504)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CUT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_OUT_OF_RANGE = 416
+_CHUNK = 1 << 16
+_LOCKED = (
+    "is private or gated: accept its conditions on its web page, and set HF_TOKEN to a token that "
+    "may read it"
+)
+_REFUSALS = {
+    **dict.fromkeys(_BUSY, "can't be had now; run the same command again later to resume"),
+    401: _LOCKED,
+    403: _LOCKED,
+    404: "is not there",
+    410: "is not there",
+}
+_UNREACHABLE: Mapping[type[Exception], str] = {
+    requests.exceptions.ProxyError: "the proxy can't be used; see HTTPS_PROXY and NO_PROXY",
+    requests.exceptions.SSLError: (
+        "its certificate is not trusted; REQUESTS_CA_BUNDLE names one's own authority"
+    ),
+    requests.Timeout: "no answer in time",
+    requests.RequestException: "no connection",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,24 +60,18 @@ class Item:
     """A file at its source.
 
     Attributes:
-        url: where it is downloaded from; empty if it lies on this machine.
+        location: its path on this machine, or its URL.
         headers: to send with the request, such as a token.
-        path: where it lies on this machine.
         size: bytes, if known.
-        sha256: of the content, if known.
-        git_sha1: Git's name of the content, by which a hub knows its small files.
+        checksum: SHA-256, or Git's SHA-1 of 40 digits, by which a hub knows its small files.
+        max_bytes: that are accepted if neither the source nor the server says a size.
     """
 
-    url: str = ""
+    location: Path | str
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
-    path: Path | None = None
     size: int | None = None
-    sha256: str | None = None
-    git_sha1: str | None = None
-
-
-class _InterruptedError(Exception):
-    """The transfer ended early and may be resumed."""
+    checksum: str = ""
+    max_bytes: int = MAX_BYTES
 
 
 class Session(requests.Session):
@@ -69,16 +80,11 @@ class Session(requests.Session):
     def __init__(self) -> None:
         super().__init__()
         retry = Retry(
-            RETRIES,
-            connect=0,
-            read=0,
-            status_forcelist=_BUSY,
-            backoff_factor=BACKOFF_S,
-            raise_on_status=False,
-            retry_after_max=60,
-        )
-        for scheme in ("https://", "http://"):
-            self.mount(scheme, HTTPAdapter(max_retries=retry))
+            RETRIES, connect=0, read=0, status_forcelist=_BUSY, backoff_factor=BACKOFF_S,
+            raise_on_status=False, retry_after_max=60,
+        )  # fmt: skip
+        self.mount("https://", HTTPAdapter(max_retries=retry))
+        self.mount("http://", HTTPAdapter(max_retries=retry))
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where an answer leads to.
@@ -96,162 +102,61 @@ class Session(requests.Session):
         return target
 
 
-class Downloader:
-    """Brings files into a directory.
+def redact_url(url: str) -> str:
+    """An address without its query, which may hold a signature, and without a password."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
-    Args:
-        directory: where to.
-        progress: shows how far it is.
-        max_bytes: accepted of a file whose size nobody has announced.
+
+def download(item: Item, target: Path, progress: Progress) -> None:
+    """Bring one file; one that was fetched before and is as expected is kept.
+
+    Raises:
+        ArtifactError: it can't be had; what has arrived is kept beside the target.
+        ChecksumError: it is not what was expected; nothing is kept.
     """
-
-    def __init__(self, directory: Path, progress: Progress, max_bytes: int = MAX_BYTES) -> None:
-        self.directory = directory
-        self._progress = progress
-        self._max_bytes = max_bytes
-
-    def download_all(self, items: Mapping[str, Item], files: Mapping[str, str]) -> None:
-        """Bring files.
-
-        Args:
-            items: what the source holds, by path.
-            files: path in the directory to path at the source.
-        """
-        for name, path in files.items():
-            self.download(items[path], name)
-
-    def download(self, item: Item, name: str) -> Path:
-        """Bring one file; one that is there already and as expected is kept.
-
-        A local file without a checksum is copied again, one in this directory is moved.
-
-        Raises:
-            ArtifactError: it can't be had; what has arrived is kept beside it.
-            ChecksumError: it is not what was expected; nothing is kept.
-        """
-        target = self.directory / name
-        if target.exists() and (item.sha256 or item.git_sha1 or item.path is None):
-            with contextlib.suppress(ChecksumError):
-                check(target, item)
-                return target
-        part = target.with_name(f"{target.name}.part")
-        with explained(self.directory):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            if item.path is not None:
-                self._copy(item.path, part)
-            else:
-                self._receive_all(item, part)
-            try:
-                check(part, item, target.name)
-            except ChecksumError:
-                _forget(part)
-                raise
-            part.replace(target)
-            _validator_file(part).unlink(missing_ok=True)
-        return target
-
-    def _copy(self, path: Path, part: Path) -> None:
-        if path.is_relative_to(self.directory):
-            path.replace(part)
+    if target.exists() and isinstance(item.location, str):
+        with contextlib.suppress(ChecksumError):
+            check(target, item, target.name)
             return
-        check_space(part.parent, path.stat().st_size)
-        try:
-            source = self._progress.open(path, "rb", description=part.stem)
-        except OSError as error:
-            raise ArtifactError(f"{part.stem} can't be read: {error.strerror}") from error
-        with source, part.open("wb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
-
-    def _receive_all(self, item: Item, part: Path) -> None:
-        task = self._progress.add_task(part.stem, total=item.size)
-        most, failures, started = _size(part), 0, False
-        while True:
-            try:
-                with Session() as session:
-                    self._receive(session, item, part, task)
-                return
-            except _InterruptedError as error:
-                if _size(part) > most:
-                    most, failures, started = _size(part), 0, True
-                if not started and isinstance(error.__cause__, requests.RequestException):
-                    raise _unreachable(item, error.__cause__) from None
-                if failures == RETRIES:
-                    raise ArtifactError(
-                        f"{redact_url(item.url)}: {error}, with {_size(part)} bytes received; run "
-                        "the same command again to resume"
-                    ) from None
-            time.sleep(BACKOFF_S * 2**failures)
-            failures += 1
-
-    def _receive(self, session: requests.Session, item: Item, part: Path, task: TaskID) -> None:
-        """Ask for what is missing and append it.
-
-        Raises:
-            _InterruptedError: it makes sense to ask again.
-        """
-        headers = {**item.headers, "Accept-Encoding": "identity", **_range(part)}
-        try:
-            with session.get(item.url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-                have = _received(response, part, item)
-                if have is None:
-                    return
-                rest = _length(response)
-                total = item.size if rest is None else have + rest
-                check_space(part.parent, (total or 0) - have)
-                self._progress.update(task, total=total, completed=have)
-                with part.open("ab") as file:
-                    for chunk in response.iter_content(_CHUNK):
-                        file.write(chunk)
-                        self._progress.advance(task, len(chunk))
-                        self._refuse_excess(item, part, file.tell(), item.size or total)
-        except _CUT as error:
-            raise _InterruptedError("the connection was cut") from error
-        except requests.RequestException as error:
-            raise ArtifactError(f"{redact_url(item.url)} can't be asked for: {error}") from None
-        if total is not None and _size(part) < total:
-            raise _InterruptedError("the connection was cut")
-
-    def _refuse_excess(self, item: Item, part: Path, received: int, announced: int | None) -> None:
-        if received <= (self._max_bytes if announced is None else announced):
-            return
+    part = target.with_name(f"{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if isinstance(item.location, Path):
+            _copy(item.location, part, progress)
+        else:
+            _receive(item.location, item, part, progress)
+        check(part, item, target.name)
+    except ChecksumError:
         _forget(part)
-        if announced is None:
-            raise ArtifactError(
-                f"{redact_url(item.url)} does not say its size, and sends more than "
-                f"{self._max_bytes} bytes; nothing was kept. If it is that large, say so "
-                "(--max-bytes)"
-            )
-        raise ChecksumError(
-            f"{redact_url(item.url)} sends more than the {announced} bytes that were announced; "
-            "nothing was kept"
-        )
+        raise
+    part.replace(target)
+    _validator_file(part).unlink(missing_ok=True)
 
 
-def check(path: Path, item: Item, name: str = "") -> None:
+def check(path: Path, item: Item, name: str) -> None:
     """Compare a file with what its source says of it.
 
     Raises:
         ChecksumError: size or checksum differ.
     """
-    name, size = name or path.name, path.stat().st_size
-    if item.size is not None and size != item.size:
-        raise ChecksumError(f"{name} has {size} bytes, but {item.size} were expected; {_WAY_OUT}")
-    for kind, expected, digest in (
-        ("sha256", item.sha256, sha256_of),
-        ("Git's sha1", item.git_sha1, _git_sha1_of),
-    ):
-        if expected and (actual := digest(path)) != expected.lower():
-            raise ChecksumError(
-                f"{name} has {kind} {actual[:12]}..., but {expected[:12]}... was expected; "
-                f"{_WAY_OUT}"
-            )
+    size = path.stat().st_size
+    if item.size not in (None, size):
+        raise ChecksumError(f"{name} has {size} bytes, but {item.size} were expected; {_NOT_KEPT}")
+    if not item.checksum:
+        return
+    kind, digest = ("sha256", sha256_of) if len(item.checksum) == 64 else ("Git's sha1", _git_hash)
+    if (found := digest(path)) != item.checksum.lower():
+        raise ChecksumError(
+            f"{name} has {kind} {found[:12]}..., but {item.checksum[:12]}... was expected; "
+            f"{_NOT_KEPT}"
+        )
 
 
-_WAY_OUT = "the file is damaged or another one, and it was not kept"
+_NOT_KEPT = "the file is damaged or another one, and it was not kept"
 
 
-def _git_sha1_of(path: Path) -> str:
+def _git_hash(path: Path) -> str:
     from huggingface_hub.utils.sha import git_hash
 
     return git_hash(path.read_bytes())
@@ -271,111 +176,120 @@ def check_space(directory: Path, needed: int) -> None:
         )
 
 
-@contextlib.contextmanager
-def explained(directory: Path) -> Iterator[None]:
-    """Say in a sentence why a directory can't be written."""
+def _copy(path: Path, part: Path, progress: Progress) -> None:
+    if path.is_relative_to(part.parent):  # unpacked there from an archive
+        path.replace(part)
+        return
+    check_space(part.parent, path.stat().st_size)
     try:
-        yield
+        source = progress.open(path, "rb", description=part.stem)
     except OSError as error:
-        if error.errno is None:  # not the disk's, but that of an archive which is being read
-            raise
-        if error.errno in _FULL:
-            free = shutil.disk_usage(directory).free
-            raise ArtifactError(
-                f"no space left in {directory} ({free / 1e6:.0f} MB free); make room and run the "
-                "same command again to resume"
-            ) from error
-        raise ArtifactError(f"{directory} can't be written: {error.strerror}") from error
+        raise ArtifactError(f"{part.stem} can't be read: {error.strerror}") from error
+    with source, part.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
 
 
-def redact_url(url: str) -> str:
-    """An address without its query, which may hold a signature, and without a password."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+def _receive(url: str, item: Item, part: Path, progress: Progress) -> None:
+    """Ask for a file, and for the rest of it after each cut, as long as more of it comes."""
+    task, failures, started = progress.add_task(part.stem, total=item.size), 0, False
+    with Session() as session:
+        while True:
+            before = _size(part)
+            try:
+                return _receive_rest(session, url, item, part, progress, task)
+            except _CUT as error:
+                started = started or _size(part) != before
+                failures = 0 if _size(part) > before else failures
+                if failures == RETRIES or not started:
+                    raise ArtifactError(_why_cut(url, error, _size(part), started)) from None
+            except requests.RequestException as error:
+                kind = type(error).__name__
+                raise ArtifactError(f"{redact_url(url)} can't be asked for ({kind})") from None
+            time.sleep(BACKOFF_S * 2**failures)
+            failures += 1
 
 
-def _range(part: Path) -> dict[str, str]:
-    """Headers that ask for what a partial file lacks, if the server still has the same file."""
-    have, validator = _size(part), _validator_file(part)
-    if not have or not validator.exists():
+def _receive_rest(
+    session: Session, url: str, item: Item, part: Path, progress: Progress, task: TaskID
+) -> None:
+    headers = {**item.headers, "Accept-Encoding": "identity", **_range_headers(part)}
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        if not _continues(response, part):
+            return
+        have, length = _size(part), response.headers.get("Content-Length", "")
+        announced = have + int(length) if length.isdecimal() and _is_plain(response) else item.size
+        check_space(part.parent, (announced or 0) - have)
+        progress.update(task, total=announced, completed=have)
+        with part.open("ab") as file:
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                progress.advance(task, len(chunk))
+                _refuse_excess(url, item, file.tell(), item.size or announced)
+    if announced is not None and _size(part) < announced:
+        raise requests.ConnectionError
+
+
+def _range_headers(part: Path) -> dict[str, str]:
+    """Ask for what a partial file lacks, if the server still has the same file."""
+    if not _size(part) or not _validator_file(part).exists():
         return {}
-    return {"Range": f"bytes={have}-", "If-Range": validator.read_text(encoding="utf-8")}
+    validator = _validator_file(part).read_text(encoding="utf-8")
+    return {"Range": f"bytes={_size(part)}-", "If-Range": validator}
 
 
-def _received(response: requests.Response, part: Path, item: Item) -> int | None:
-    """Bytes of the partial file that the answer continues; None if it is complete.
+def _continues(response: requests.Response, part: Path) -> bool:
+    """Whether an answer has what a partial file lacks; one that does not belong to it is dropped.
 
     Raises:
-        _InterruptedError: the partial file does not fit and was dropped.
+        ConnectionError: the server has another file now; ask again.
         ArtifactError: the server refuses.
     """
     have, content_range = _size(part), response.headers.get("Content-Range", "")
-    if response.status_code == requests.codes.partial_content:
-        if re.match(rf"bytes {have}-", content_range):
-            return have
-        _forget(part)
-        raise _InterruptedError("the server sent another part of the file than asked for")
-    if response.status_code == requests.codes.requested_range_not_satisfiable:
-        if content_range == f"bytes */{have}":
-            return None
-        _forget(part)
-        raise _InterruptedError("the server has another file now")
-    if not response.ok:
-        raise ArtifactError(_refusal(response, item))
+    if not response.ok and response.status_code != _OUT_OF_RANGE:
+        why = _REFUSALS.get(response.status_code, "can't be had")
+        raise ArtifactError(
+            f"{redact_url(response.url)} {why} (the server answers {response.status_code})"
+        )
+    if content_range == f"bytes */{have}":
+        return False
+    if content_range.startswith(f"bytes {have}-"):
+        return True
     _forget(part)
-    if validator := _validator(response):
+    if content_range:
+        raise requests.ConnectionError
+    etag = response.headers.get("ETag", "W/")
+    validator = response.headers.get("Last-Modified", "") if etag.startswith("W/") else etag
+    if validator and _is_plain(response):
         _validator_file(part).write_text(validator, encoding="utf-8")
-    return 0
+    return True
 
 
 def _is_plain(response: requests.Response) -> bool:
     return response.headers.get("Content-Encoding", "identity") == "identity"
 
 
-def _validator(response: requests.Response) -> str:
-    """What tells the server later that it still has the same file: a strong ETag, or a date."""
-    etag = response.headers.get("ETag", "")
-    strong = etag if etag and not etag.startswith("W/") else ""
-    return (strong or response.headers.get("Last-Modified", "")) if _is_plain(response) else ""
+def _refuse_excess(url: str, item: Item, received: int, announced: int | None) -> None:
+    limit = item.max_bytes if announced is None else announced
+    if received > limit:
+        what = f"more than the {limit} bytes that were announced"
+        if announced is None:
+            what = f"more than {limit} bytes; if it is that large, say so (--max-bytes)"
+        raise ChecksumError(f"{redact_url(url)} sends {what}; nothing was kept")
 
 
-def _length(response: requests.Response) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() and _is_plain(response) else None
-
-
-def _refusal(response: requests.Response, item: Item) -> str:
-    address, code = redact_url(item.url), response.status_code
-    if code in (401, 403):
+def _why_cut(url: str, error: requests.RequestException, received: int, started: bool) -> str:
+    if started:
         return (
-            f"{address} answers {code}: it is private or gated. Accept its conditions on its web "
-            "page, and set HF_TOKEN to a token that may read it"
+            f"{redact_url(url)}: the connection was cut, with {received} bytes received; run the "
+            "same command again to resume"
         )
-    if code in (404, 410):
-        return f"{address} is not there (the server answers {code})"
-    later = "; run the same command again later to resume" if code in _BUSY else ""
-    return f"{address} can't be had: the server answers {code} {response.reason}{later}"
+    reason = next(text for kind, text in _UNREACHABLE.items() if isinstance(error, kind))
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return f"{host} can't be reached: {reason}. {ELSEWHERE} (docs/fetch.md)"
 
 
-def _unreachable(item: Item, error: requests.RequestException) -> ArtifactError:
-    reasons = (
-        (requests.exceptions.ProxyError, "the proxy can't be used; see HTTPS_PROXY and NO_PROXY"),
-        (
-            requests.exceptions.SSLError,
-            "its certificate is not trusted; REQUESTS_CA_BUNDLE names one's own authority",
-        ),
-        (requests.Timeout, "no answer in time"),
-        (requests.RequestException, "no connection"),
-    )
-    reason = next(text for kind, text in reasons if isinstance(error, kind))
-    return ArtifactError(
-        f"{urlsplit(item.url).netloc.rpartition('@')[2]} can't be reached: {reason}. Without "
-        "network, fetch the files elsewhere and give their directory as source (docs/fetch.md)"
-    )
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _validator_file(part: Path) -> Path:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
+import gzip
 import logging
 import os
 import re
@@ -15,11 +17,12 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
-from roberta_sentiment.errors import ArtifactError, ChecksumError
-from roberta_sentiment.tools.fetch.download import Item, check_space, explained
+from roberta_sentiment.errors import ArtifactError, ChecksumError, first_line
+from roberta_sentiment.tools.fetch.download import ELSEWHERE, Item, check_space, redact_url
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -28,9 +31,8 @@ logger = logging.getLogger(__name__)
 
 HUB = "hf:"
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
-_DEPTH, _ANY_DEPTH = 2, 100
-_BLOBS = {64: "sha256", 40: "git_sha1"}
-"""Names of files in a hub's cache are checksums, known by their length."""
+_CHECKSUM = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
+"""Names of files in a hub's cache are checksums."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,40 +43,64 @@ class Listing:
         items: by their path at the source, with forward slashes.
         origin: where that is, in words, for the manifest.
         licence: as the source states it, else empty.
+        file: the only file that the source names, else empty.
     """
 
     items: Mapping[str, Item]
     origin: str
     licence: str = ""
+    file: str = ""
 
 
-def read_directory(path: Path, origin: str = "", depth: int = _DEPTH) -> Listing:
-    """List a directory and the folders in it; hidden ones and links that lead out are left out."""
-    items = {}
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if file.is_file() and not hidden and len(name.parts) <= depth and _is_within(file, path):
-            items[name.as_posix()] = _local_item(file)
+def read_source(source: str) -> Listing:
+    """List what lies at a source; an archive and an address are one file.
+
+    Raises:
+        ArtifactError: it does not exist, can't be reached, or is no source.
+    """
+    if source.startswith(HUB):
+        return _read_hub(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        raise ArtifactError(f"{source!r} is no address: {_KINDS}") from None
+    if parts.scheme in ("http", "https"):
+        name = Path(unquote(parts.path)).name
+        items = {name: Item(source)}
+        return Listing(items, redact_url(source), file=name)
+    if parts.scheme not in ("", "file"):
+        raise ArtifactError(f"{source!r} is no source; {_KINDS}")
+    path = Path(unquote(parts.path) if parts.scheme else source).expanduser()
+    if path.is_dir():
+        return read_directory(path)
+    if not path.is_file():
+        raise ArtifactError(
+            f"{path} does not exist; a hub's repository is named hf:organisation/name"
+        )
+    stem = glob.escape(path.stem)
+    weights = _read_files(path.parent, f"{stem}.*", f"{stem}{glob.escape(path.suffix)}_*")
+    return Listing({**weights, path.name: Item(path)}, f"file {path.name}", file=path.name)
+
+
+_KINDS = "give zoo, hf:organisation/name, an http(s) address, or a local file or directory"
+
+
+def read_directory(path: Path, *patterns: str, origin: str = "") -> Listing:
+    """List a directory and the folders in it, or what matches patterns."""
+    items = _read_files(path, *(patterns or ("*", "*/*")))
     return Listing(items, origin or f"directory {path.resolve().name}")
 
 
-def read_file(path: Path) -> Listing:
-    """List a file and those beside it whose names begin as its own does: external weights."""
-    items = {
-        file.name: _local_item(file)
-        for file in sorted(path.parent.iterdir())
-        if file.is_file()
-        and file.name.startswith((f"{path.stem}.", f"{path.name}_"))
-        and (file == path or _is_within(file, path.parent))
-    }
-    return Listing(items, origin=f"file {path.name}")
-
-
-def _local_item(path: Path) -> Item:
-    blob = path.resolve().name if path.is_symlink() else ""
-    known = {_BLOBS[len(blob)]: blob} if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob) else {}
-    return Item(path=path, size=path.stat().st_size, **known)  # type: ignore[arg-type]
+def _read_files(root: Path, *patterns: str) -> dict[str, Item]:
+    """Files that match; hidden ones and links that lead out are left out."""
+    found = {}
+    for file in sorted(path for pattern in patterns for path in root.glob(pattern)):
+        name = file.relative_to(root)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if file.is_file() and not hidden and _is_within(file, root):
+            blob = file.resolve().name if file.is_symlink() else ""
+            found[name.as_posix()] = Item(file, checksum=blob if _CHECKSUM.fullmatch(blob) else "")
+    return found
 
 
 def _is_within(file: Path, directory: Path) -> bool:
@@ -101,23 +127,24 @@ def unpack(path: Path, origin: str) -> Iterator[Listing]:
     name = path.name.lstrip(".")
 
     def plain_files(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-        parts = PurePosixPath(member.name)
-        if member.isfile() and (parts.is_absolute() or ".." in parts.parts):
-            raise ChecksumError(
-                f"{name} names a file outside of itself, {member.name!r}; nothing of it was used"
-            )
+        if member.isfile() and member.name.startswith("/"):
+            raise tarfile.AbsolutePathError(member)
         return tarfile.data_filter(member, folder) if member.isfile() else None
 
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unpacked-") as folder:
         try:
-            with explained(path.parent), tarfile.open(path) as archive:
+            with tarfile.open(path) as archive:
                 check_space(path.parent, sum(member.size for member in archive))
                 archive.extractall(folder, filter=plain_files)  # noqa: S202  plain files within it
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        except tarfile.FilterError as error:
+            raise ChecksumError(
+                f"{name} names a file outside of itself, {error.tarinfo.name!r}; nothing was used"
+            ) from None
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ChecksumError(f"{name} is no whole .tar or .tar.gz archive: {error}") from None
         entries = [entry for entry in Path(folder).iterdir() if not entry.name.startswith(".")]
         top = entries[0] if len(entries) == 1 and entries[0].is_dir() else Path(folder)
-        yield read_directory(top, origin, depth=_ANY_DEPTH)
+        yield read_directory(top, "**/*", origin=origin)
 
 
 def is_offline() -> bool:
@@ -127,89 +154,68 @@ def is_offline() -> bool:
     return constants.is_offline_mode()
 
 
-def read_hub(source: str) -> Listing:
-    """List a repository of a hub; offline, what huggingface_hub's cache holds of it.
+def _read_hub(source: str) -> Listing:
+    """List "hf:organisation/name[@revision]"; offline, what huggingface_hub's cache has of it."""
+    from huggingface_hub.errors import HFValidationError
 
-    Args:
-        source: "hf:organisation/name[@revision]"; by default the main branch.
-
-    Raises:
-        ArtifactError: it does not exist, may not be read, or can't be reached.
-    """
     repository, _, revision = source.removeprefix(HUB).partition("@")
-    return (_read_cache if is_offline() else _read_hub)(repository, revision)
+    try:
+        return (_list_cache if is_offline() else _list_hub)(repository, revision or None)
+    except HFValidationError as error:
+        raise ArtifactError(f"{source} is no name of a repository: {first_line(error)}") from None
 
 
-def _read_cache(repository: str, revision: str) -> Listing:
+def _list_cache(repository: str, revision: str | None) -> Listing:
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    wanted = f"{HUB}{repository}@{revision or 'main'}"
+    cache = constants.HF_HUB_CACHE
     try:
         root = Path(
-            snapshot_download(
-                repository,
-                revision=revision or None,
-                cache_dir=constants.HF_HUB_CACHE,
-                local_files_only=True,
-            )
+            snapshot_download(repository, revision=revision, cache_dir=cache, local_files_only=True)
         )
-    except HFValidationError as error:
-        raise ArtifactError(f"{wanted} is no name of a repository: {_line(error)}") from None
     except LocalEntryNotFoundError:
         raise ArtifactError(
-            f"HF_HUB_OFFLINE is set, and the cache does not hold {wanted}. Fetch it where there is "
-            "network, and copy the model directory or the cache (HF_HOME) here"
+            f"HF_HUB_OFFLINE is set, and the cache does not hold {HUB}{repository}"
+            f"@{revision or 'main'}. Fetch it where there is network, and copy the model directory "
+            "or the cache (HF_HOME) here"
         ) from None
-    return read_directory(root, f"{HUB}{repository}@{root.name}", depth=_ANY_DEPTH)
+    return read_directory(root, "**/*", origin=f"{HUB}{repository}@{root.name}")
 
 
-def _read_hub(repository: str, revision: str) -> Listing:
-    from huggingface_hub import HfApi, hf_hub_url, try_to_load_from_cache
+def _list_hub(repository: str, revision: str | None) -> Listing:
+    from huggingface_hub import HfApi, constants, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    hub = _endpoint()
-    info = _info(HfApi(endpoint=hub), hub, repository, revision)
-    headers = {k: v for k, v in build_hf_headers().items() if k.lower() == "authorization"}
-    commit = str(info.sha)
+    hub = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+    info = _model_info(HfApi(endpoint=hub), repository, revision)
+    token = {k: v for k, v in build_hf_headers().items() if k.lower() == "authorization"}
 
-    def item(sibling: RepoSibling) -> Item:
-        cached = try_to_load_from_cache(repository, sibling.rfilename, revision=commit)
-        return Item(
-            url=hf_hub_url(repository, sibling.rfilename, revision=commit, endpoint=hub),
-            headers=headers,
-            path=Path(cached) if isinstance(cached, str) else None,
-            size=sibling.size,
-            sha256=sibling.lfs.sha256 if sibling.lfs else None,
-            git_sha1=None if sibling.lfs else sibling.blob_id,
-        )
+    def item(file: RepoSibling) -> Item:
+        cached = try_to_load_from_cache(repository, file.rfilename, revision=info.sha)
+        url = hf_hub_url(repository, file.rfilename, revision=info.sha, endpoint=hub)
+        location = Path(cached) if isinstance(cached, str) else url
+        checksum = file.lfs.sha256 if file.lfs else file.blob_id
+        return Item(location, headers=token, size=file.size, checksum=checksum or "")
 
     licence = info.card_data.get("license") if info.card_data else None
     return Listing(
-        items={sibling.rfilename: item(sibling) for sibling in info.siblings or ()},
-        origin=f"{HUB}{repository}@{commit}",
+        {file.rfilename: item(file) for file in info.siblings or ()},
+        origin=f"{HUB}{repository}@{info.sha}",
         licence=licence if isinstance(licence, str) else "",
     )
 
 
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
-
-
-def _info(api: Any, hub: str, repository: str, revision: str) -> Any:
+def _model_info(api: Any, repository: str, revision: str | None) -> Any:
     from httpx2 import HTTPError, InvalidURL, ProxyError
     from huggingface_hub import errors
 
-    at = f"{HUB}{repository}" + (f"@{revision}" if revision else "")
+    hub, at = api.endpoint, f"{HUB}{repository}" + (f"@{revision}" if revision else "")
     log_in = (
         f"accept its conditions at {hub}/{repository}, and set HF_TOKEN to a token that may read it"
     )
     try:
-        return api.model_info(repository, revision=revision or None, files_metadata=True)
-    except errors.HFValidationError as error:
-        reason = f"{at} is no name of a repository: {_line(error)}"
+        return api.model_info(repository, revision=revision, files_metadata=True)
     except errors.GatedRepoError:
         reason = f"{at} is gated: {log_in}"
     except errors.RepositoryNotFoundError:
@@ -221,19 +227,17 @@ def _info(api: Any, hub: str, repository: str, revision: str) -> Any:
         reason = f"{HUB}{repository} has no revision {revision!r}; name a branch, a tag or a commit"
     except errors.HfHubHTTPError as error:
         code = error.response.status_code
-        way_out = f": {log_in}" if code in (401, 403) else "; try again later"
-        reason = f"{hub} answers {code} for {at}{way_out}"
+        way_out = log_in if code in (401, 403) else "try again later"
+        reason = f"{hub} answers {code} for {at}; {way_out}"
     except ProxyError:
         reason = f"the proxy to {hub} can't be used; see HTTPS_PROXY and NO_PROXY"
     except (HTTPError, InvalidURL, ConnectionError) as error:
         reason = (
-            f"{hub} can't be reached ({_line(error)}). A mirror is named by HF_ENDPOINT. Without "
-            "network, fetch the files elsewhere and give their directory as source (docs/fetch.md)"
+            f"{hub} can't be reached ({first_line(error)}). A mirror is named by HF_ENDPOINT. "
+            f"{ELSEWHERE} (docs/fetch.md)"
         )
+    except errors.HFValidationError:
+        raise
     except (ValueError, TypeError, KeyError):
         reason = f"{hub} gives no list of {at} that can be read; is it a hub? (HF_ENDPOINT)"
     raise ArtifactError(reason)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -310,6 +309,7 @@ def test_a_gated_repository_asks_for_a_token(
         ("{url}/page.html", r"ends neither in \.onnx"),
         ("http://127.0.0.1:1/model.onnx", r"127\.0\.0\.1:1 can't be reached: no connection"),
         ("s3://bucket/model", r"'s3://bucket/model' is no source"),
+        ("http://[::1/model.onnx", "is no address"),
         ("/no/such/model", "/no/such/model does not exist"),
     ],
 )
@@ -399,34 +399,32 @@ def test_a_dead_proxy_is_named(hub: Hub, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def published(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> zoo.Published:
+def published(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small graph instead of the published one, at three locations and with its tokenizer."""
-    graph = hub.repositories[REPOSITORY]["model.onnx"]
-    vocab = toy.vocabulary()
-    made = dataclasses.replace(
-        zoo.MODEL,
-        size=len(graph),
-        sha256=sha256(graph),
-        locations=(
-            zoo.Location(repository="zoo/first", path="graph.onnx"),
-            zoo.Location(repository="zoo/second", path="deep/in/graph.onnx"),
-            zoo.Location(url=f"{hub.url}/media/graph.onnx"),
+    files, vocab = hub.repositories[REPOSITORY], toy.vocabulary()
+    ids = [vocab[token] for token in ("<s>", "good", "Ġfilm", "</s>")]
+    for name, value in {
+        "SIZE": len(files["model.onnx"]),
+        "SHA256": sha256(files["model.onnx"]),
+        "LOCATIONS": (
+            ("hf:zoo/first", "graph.onnx"),
+            ("hf:zoo/second", "deep/in/graph.onnx"),
+            (f"{hub.url}/media/graph.onnx", "graph.onnx"),
         ),
-        tokenizer="people/tokenizer",
-        config=json.loads(hub.repositories[REPOSITORY]["config.json"]),
-        text="good film",
-        ids=tuple(vocab[token] for token in ("<s>", "good", "Ġfilm", "</s>")),
-        logits=(0.0, 1.0),
-    )
-    files = {"tokenizer.json": hub.repositories[REPOSITORY]["tokenizer.json"], "config.json": b"{}"}
-    hub.repositories["people/tokenizer"] = files
-    monkeypatch.setattr(zoo, "MODEL", made)
-    return made
+        "TOKENIZER": "people/tokenizer",
+        "CONFIG": json.loads(files["config.json"]),
+        "REFERENCE": {"text": "good film", "ids": ids, "logits": [0.0, 1.0]},
+    }.items():
+        monkeypatch.setattr(zoo, name, value)
+    hub.repositories["people/tokenizer"] = {
+        "tokenizer.json": files["tokenizer.json"],
+        "config.json": b"{}",
+    }
 
 
 @pytest.mark.parametrize("location", [0, 1, 2])
 def test_the_published_model_is_found(
-    hub: Hub, published: zoo.Published, tmp_path: Path, location: int
+    hub: Hub, published: None, tmp_path: Path, location: int
 ) -> None:
     """Wherever a copy is left; it gets its tokenizer, its labels and its makers' own answer."""
     graph = hub.repositories[REPOSITORY]["model.onnx"]
@@ -439,7 +437,7 @@ def test_the_published_model_is_found(
         hub.plain["/media/graph.onnx"] = graph
     run("zoo", tmp_path / "model")
     artifact = open_artifact(tmp_path / "model")
-    assert published.file == artifact.onnx_path.name
+    assert zoo.FILE == artifact.onnx_path.name
     assert ("roberta-sequence-classification-9", "Apache-2.0") == (
         artifact.name,
         artifact.manifest["licence"],
@@ -449,7 +447,7 @@ def test_the_published_model_is_found(
 
 
 def test_a_wrong_copy_of_the_published_model_is_passed_by(
-    hub: Hub, published: zoo.Published, tmp_path: Path
+    hub: Hub, published: None, tmp_path: Path
 ) -> None:
     """A mirror may hold an older file under that name, or a damaged one; another the right one."""
     graph = hub.repositories[REPOSITORY]["model.onnx"]
@@ -462,15 +460,15 @@ def test_a_wrong_copy_of_the_published_model_is_passed_by(
     hub.repositories["zoo/second"] = {"deep/in/graph.onnx": graph}
     hub.corrupt.add("/store/zoo/second//deep/in/graph.onnx")
     run("zoo", tmp_path / "model")
-    assert published.sha256 == open_artifact(tmp_path / "model").sha256
+    assert zoo.SHA256 == open_artifact(tmp_path / "model").sha256
 
 
 def test_the_published_model_from_a_disk(
-    hub: Hub, published: zoo.Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, published: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without any network: the file is known by its checksum, only the tokenizer must be named."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    file = tmp_path / published.file
+    file = tmp_path / zoo.FILE
     shutil.copyfile(tmp_path / "original" / "model.onnx", file)
     with pytest.raises(ArtifactError, match="HF_HUB_OFFLINE"):
         run(file, tmp_path / "model")
@@ -479,11 +477,9 @@ def test_the_published_model_from_a_disk(
     assert [] == hub.requests
 
 
-def test_a_tokenizer_of_another_model_is_refused(
-    hub: Hub, published: zoo.Published, tmp_path: Path
-) -> None:
+def test_a_tokenizer_of_another_model_is_refused(hub: Hub, published: None, tmp_path: Path) -> None:
     """It would be served without a word, and every answer would be wrong."""
-    file = tmp_path / published.file
+    file = tmp_path / zoo.FILE
     shutil.copyfile(tmp_path / "original" / "model.onnx", file)
     other = tmp_path / "other"
     other.mkdir()

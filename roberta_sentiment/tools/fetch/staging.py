@@ -1,0 +1,84 @@
+"""The directory beside the target in which a model is gathered, and from which a run resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from roberta_sentiment.errors import ArtifactError, ChecksumError
+from roberta_sentiment.tools.target import put_in_place
+
+_SOURCE, _LOCK = ".source", ".lock"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def staging_dir(target: Path, source: str, *, replace: bool) -> Iterator[Path]:
+    """TARGET.part, which becomes the target after the block.
+
+    What has arrived stays in it when a run fails, so that the next one resumes. Another source, or
+    a file that is not what was expected, empties it.
+
+    Args:
+        target: the model directory to be.
+        source: what is fetched.
+        replace: whether an existing target is replaced.
+
+    Raises:
+        ArtifactError: the target exists, can't be written, or is being fetched right now.
+    """
+    exists = target.is_symlink() or target.is_file() or (target.is_dir() and any(target.iterdir()))
+    if exists and not replace:
+        raise ArtifactError(
+            f"{target} exists already; name another directory, or replace it (--replace)"
+        )
+    path = target.with_name(f"{target.name}.part")
+    with _one_sentence(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / _LOCK).open("w")
+    with lock, _one_sentence(path):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ArtifactError(
+                f"{path} is in use: {target} is being fetched by another process; wait for it"
+            ) from None
+        try:
+            _drop_other_source(path, source)
+            yield path
+        except BaseException as error:
+            nothing = {entry.name for entry in path.iterdir()} <= {_SOURCE, _LOCK}
+            if nothing or isinstance(error, ChecksumError):
+                shutil.rmtree(path)
+            raise
+        for entry in path.glob(".*"):  # the note, the lock, and an archive that was unpacked
+            entry.unlink()
+        put_in_place(path, target)
+
+
+@contextlib.contextmanager
+def _one_sentence(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        if error.errno in _FULL:
+            raise ArtifactError(
+                f"no space left in {path}; make room and run the same command again to resume"
+            ) from error
+        raise ArtifactError(f"{where} can't be read or written: {error.strerror}") from error
+
+
+def _drop_other_source(path: Path, source: str) -> None:
+    """Empty a staging directory in which another source was fetched."""
+    note = path / _SOURCE
+    if note.exists() and note.read_text(encoding="utf-8") == source:
+        return
+    for entry in path.iterdir():
+        if entry.name != _LOCK:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    note.write_text(source, encoding="utf-8")
