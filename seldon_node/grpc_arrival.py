@@ -10,10 +10,17 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
+import grpc
+
 from roberta_sentiment.serving import grpc_sockets
 
 SLOW_S = 0.05
 """Seconds after which a message that has not arrived whole is looked at."""
+
+NO_ROOM = (
+    grpc.StatusCode.UNAVAILABLE,
+    "other large messages are being read (setting max_buffered_bytes); try again",
+)
 
 _LOOK_S = 1.0
 _PAUSE_TIMES, _LONGEST_PAUSE_S = 5, 0.25
@@ -26,12 +33,12 @@ class Arrival:
 
     Attributes:
         port: of its connection, on the client's side.
-        refuse: ends its call for lack of memory.
+        abort: ends its call with a code and a sentence.
         started: monotonic time when its call began, s.
     """
 
     port: int
-    refuse: Callable[[], None]
+    abort: Callable[[grpc.StatusCode, str], None]
     started: float = dataclasses.field(default_factory=time.monotonic)
 
 
@@ -48,15 +55,18 @@ class Arrivals:
 
     Args:
         limit: bytes that all of them may hold.
+        longest_s: seconds that a message may take.
         bytes_received: says what connections have received so far, by the client's port.
     """
 
     def __init__(
         self,
         limit: int,
+        longest_s: float,
         bytes_received: Callable[[], Mapping[int, int]] = grpc_sockets.bytes_received,
     ) -> None:
         self._limit = limit
+        self._longest_s = longest_s
         self._bytes_received = bytes_received
         self._arriving: set[Arrival] = set()
         self._connections: dict[int, _Connection] = {}
@@ -79,12 +89,24 @@ class Arrivals:
         if connection is not None:
             connection.delivered += size
 
-    def enforce_limit(self) -> None:
-        """Refuse calls on the connections that hold most, while all hold too much.
+    def enforce_limits(self) -> None:
+        """End calls whose message takes too long, and others while all hold too much memory.
 
         To be called often; it does nothing while no message is slow.
         """
         now = time.monotonic()
+        self._end_late(now)
+        self._end_largest(now)
+
+    def _end_late(self, now: float) -> None:
+        late = [a for a in self._arriving if now > a.started + self._longest_s]
+        info = f"no message came in {self._longest_s} s (setting arrival_timeout)"
+        for arrival in late:
+            self._arriving.discard(arrival)
+            arrival.abort(grpc.StatusCode.DEADLINE_EXCEEDED, info)
+
+    def _end_largest(self, now: float) -> None:
+        """End calls on the connections that hold most, while all hold too much."""
         slow = [arrival for arrival in self._arriving if now > arrival.started + SLOW_S]
         if now < (self._next_look if slow else self._next_full_look):
             return
@@ -99,7 +121,7 @@ class Arrivals:
             total -= held[port]
             for arrival in slow:
                 if arrival.port == port:
-                    arrival.refuse()
+                    arrival.abort(*NO_ROOM)
 
     def _held(self, ports: set[int]) -> dict[int, int]:
         """Bytes that slow messages hold, by port; an upper bound, headers included.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from seldon_core.flask_utils import SeldonMicroserviceException
 
+from seldon_node.grpc_threads import WorkerThreads
 from seldon_node.health import LIVES
 from seldon_node.node import SentimentNode
 
@@ -25,16 +26,16 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     Args:
         node: whose health it is.
-        checks: a pool in which the node is asked.
-        calls: the pool of the calls; health is red when it takes no call for long.
+        checks: threads in which the node is asked.
+        calls: the threads of the calls; health is red when they take no call for long.
         services: names that may be asked for.
     """
 
     def __init__(
         self,
         node: SentimentNode,
-        checks: ThreadPoolExecutor,
-        calls: ThreadPoolExecutor,
+        checks: WorkerThreads,
+        calls: WorkerThreads,
         services: Iterable[str],
     ) -> None:
         self._node = node
@@ -72,13 +73,13 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         status = health_pb2.HealthCheckResponse
         is_served = self._loop.time() - self._last_turn < _LONGEST_TURN_S
         if is_served and service != LIVES:
-            is_served = await self._loop.run_in_executor(self._checks, _is_ready, self._node)
+            is_served = await self._checks.run(functools.partial(_is_ready, self._node))
         return status(status=status.SERVING if is_served else status.NOT_SERVING)
 
     async def _probe_calls(self) -> None:
         """Queue for a thread as a call does, again and again."""
         while True:
-            await self._loop.run_in_executor(self._calls, int)
+            await self._calls.run(int)
             self._last_turn = self._loop.time()
             await asyncio.sleep(_TURN_S)
 

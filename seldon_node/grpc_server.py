@@ -13,10 +13,11 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, NoReturn
 
 import grpc
+import uvloop
 from google.protobuf import message_factory
 from google.protobuf.message import DecodeError, EncodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -29,8 +30,9 @@ from roberta_sentiment.serving.grpc_sockets import port_of
 from roberta_sentiment.serving.patching import patch
 from roberta_sentiment.settings import Settings
 from seldon_node import host_limits
-from seldon_node.grpc_arrival import SLOW_S, Arrival, Arrivals
+from seldon_node.grpc_arrival import NO_ROOM, SLOW_S, Arrival, Arrivals
 from seldon_node.grpc_health import Health
+from seldon_node.grpc_threads import WorkerThreads
 from seldon_node.node import SentimentNode
 from seldon_node.supervisor import BOOT_FAILED
 
@@ -40,11 +42,6 @@ _LARGE = 2**20
 """Bytes of a message from which on messages are read one after another."""
 _SMALL = 2**16
 """Bytes of a message that is refused for lack of room only when twice the room is taken."""
-_NO_ROOM = (
-    grpc.StatusCode.UNAVAILABLE,
-    "other large messages are being read (setting max_buffered_bytes); try again",
-)
-
 _ABSTRACT = "unix-abstract:"
 
 _OPTIONS = (
@@ -141,7 +138,7 @@ class Server:
         self._threads = threads
         self._ports: list[str] = []
         self._held = 0
-        self._arrivals = Arrivals(self._settings.max_buffered_bytes)
+        self._arrivals = Arrivals(self._settings.max_buffered_bytes, self._settings.arrival_timeout)
         self._endings: set[asyncio.Task[None]] = set()
         self._options = [*_OPTIONS, ("grpc.max_allowed_incoming_connections", 4000)]
         if message_bytes is not None:
@@ -185,15 +182,16 @@ class Server:
             RuntimeError: an address can't be used.
             SystemExit: a thread can't be started.
         """
+        # gRPC wakes its loop several times a call, which uvloop does in half the time.
+        self._loop = uvloop.new_event_loop()
         try:
-            self._pool = started_pool(self._threads, "grpc")
-            self._large = started_pool(1, "grpc-large")
-            self._checks = started_pool(1, "grpc-health")
+            self._calls = WorkerThreads(self._threads, "grpc", self._loop)
+            self._large = WorkerThreads(1, "grpc-large", self._loop)
+            self._checks = WorkerThreads(1, "grpc-health", self._loop)
+            threading.Thread(target=self._loop.run_forever, name="grpc-loop", daemon=True).start()
         except RuntimeError as error:
             logger.critical("cannot start: %s", host_limits.too_few_threads(error))
             os._exit(BOOT_FAILED)  # the threads that could be started wait for the others
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="grpc-loop", daemon=True).start()
         self._run(self._start()).result()
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
@@ -203,7 +201,7 @@ class Server:
         self._server = grpc.aio.server(options=self._options)
         self._server.add_generic_rpc_handlers((_Handlers(dict(self._handlers())),))
         names = [service.full_name for service in _services()]
-        self._health = Health(self._node, self._checks, self._pool, names)
+        self._health = Health(self._node, self._checks, self._calls, names)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
@@ -228,13 +226,13 @@ class Server:
     def _answering(self, answer: Callable[..., Any], message: Any) -> Callable[..., Any]:
         async def handle(_: Any, context: Any) -> bytes:
             content = await self._receive(context)
-            pool = self._large if len(content) > _LARGE else self._pool
+            threads = self._large if len(content) > _LARGE else self._calls
             call = Call(context)
             context.add_done_callback(lambda _: call.finish())
             self._held += len(content)
             try:
                 work = functools.partial(_work, answer, message, content, call)
-                return bytes(await self._loop.run_in_executor(pool, work))
+                return await threads.run(work)
             except _Ended as end:
                 await context.abort(end.code, end.details)
                 raise  # abort has ended this already
@@ -246,8 +244,7 @@ class Server:
     async def _receive(self, context: Any) -> bytes:
         """The message of a call, if it comes in time and there is room for it."""
         # The read itself is never cancelled: gRPC may still write into its memory.
-        timer = self._loop.call_later(self._settings.arrival_timeout, self._expire, context)
-        arrival = Arrival(port_of(context.peer()), lambda: self._refuse(context))
+        arrival = Arrival(port_of(context.peer()), functools.partial(self._end, context))
         self._arrivals.begin(arrival)
         size = 0
         try:
@@ -256,22 +253,11 @@ class Server:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
             size = len(content)
         finally:
-            timer.cancel()
             self._arrivals.end(arrival, size)
         limit = self._settings.max_buffered_bytes
         if self._held + size > (2 * limit if size <= _SMALL else limit):
-            await context.abort(*_NO_ROOM)
+            await context.abort(*NO_ROOM)
         return bytes(content)
-
-    def _expire(self, context: Any) -> None:
-        """End a call whose message has not arrived."""
-        seconds = self._settings.arrival_timeout
-        info = f"no message came in {seconds} s (setting arrival_timeout)"
-        self._end(context, grpc.StatusCode.DEADLINE_EXCEEDED, info)
-
-    def _refuse(self, context: Any) -> None:
-        """End a call whose message, still arriving, takes memory that others need."""
-        self._end(context, *_NO_ROOM)
 
     def _end(self, context: Any, code: grpc.StatusCode, details: str) -> None:
         """End a call from outside its handler; its read then ends too."""
@@ -283,7 +269,7 @@ class Server:
     async def _watch_arrivals(self) -> None:
         while True:
             await asyncio.sleep(SLOW_S)
-            self._arrivals.enforce_limit()
+            self._arrivals.enforce_limits()
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
@@ -315,17 +301,3 @@ def _work(answer: Callable[..., Any], message: Any, content: bytes, call: Call) 
 
 def _services() -> list[Any]:
     return list(prediction_pb2.DESCRIPTOR.services_by_name.values())
-
-
-def started_pool(threads: int, name: str) -> ThreadPoolExecutor:
-    """A pool whose threads all run, so that none is missing when they are needed.
-
-    Raises:
-        RuntimeError: a thread can't be started.
-    """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-    everyone = threading.Barrier(threads + 1)
-    for _ in range(threads):
-        pool.submit(everyone.wait)
-    everyone.wait()
-    return pool

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import grpc
 import pytest
 
 from seldon_node.grpc_arrival import SLOW_S, Arrival, Arrivals
 
 LIMIT = 1000
+LONGEST_S = 30
 
 
 class World:
@@ -20,7 +22,7 @@ class World:
         self.looks = 0
         self.refused: list[str] = []
         monkeypatch.setattr("time.monotonic", lambda: self.now)
-        self.arrivals = Arrivals(LIMIT, self._bytes_received)
+        self.arrivals = Arrivals(LIMIT, LONGEST_S, self._bytes_received)
 
     def _bytes_received(self) -> dict[int, int]:
         self.looks += 1
@@ -31,12 +33,12 @@ class World:
         self.arrivals.begin(arrival)
         return arrival
 
-    def _refuse(self, name: str) -> Callable[[], None]:
-        return lambda: self.refused.append(name)
+    def _refuse(self, name: str) -> Callable[[grpc.StatusCode, str], None]:
+        return lambda code, info: self.refused.append(name)
 
     def look(self, after_s: float = 2 * SLOW_S) -> list[str]:
         self.now += after_s
-        self.arrivals.enforce_limit()
+        self.arrivals.enforce_limits()
         return sorted(self.refused)
 
 
@@ -117,6 +119,15 @@ def test_a_kernel_that_says_nothing(world: World) -> None:
     """Then nothing is refused."""
     world.begin("a", 1)
     assert [] == world.look()
+
+
+def test_a_message_that_takes_too_long_ends_once(world: World) -> None:
+    """With the setting that says how long it may take; others have their own time."""
+    world.begin("late", 1)
+    assert [] == world.look(after_s=LONGEST_S)
+    world.begin("later", 1)
+    assert ["late"] == world.look(after_s=1)
+    assert ["late"] == world.look(after_s=1)
 
 
 def test_nothing_is_asked_while_nothing_is_slow(world: World) -> None:
