@@ -19,7 +19,8 @@ class Model:
     """A model under test.
 
     Attributes:
-        name: of its graph node, or its tag `model_name`.
+        name: of its graph node, or its tag `model_name`, or the name by which its V2 server knows
+            it; each may be followed by `/VERSION`.
         share: declared share of the traffic, relative to the others.
     """
 
@@ -33,7 +34,8 @@ class Attribution:
 
     Attributes:
         model: name; None when the answer does not say, or contradicts itself.
-        by: what says it: `requestPath`, `routing` or `tags`; or why nothing does.
+        by: what says it: `requestPath`, `routing`, `tags`, `server` (V2: model name and version) or
+            `x-seldon-route`; or why nothing does.
     """
 
     model: str | None
@@ -60,11 +62,18 @@ class Graph:
         return [model.name for model in self.models]
 
     def attribute(self, answer: Answer) -> Attribution:
-        """Find the model by requestPath, else by routing, else by tags; they must not differ."""
+        """Find the model by the first of these that names one; they must not differ."""
+        tags, route = answer.tags, answer.tags.get("x-seldon-route", "").strip(":")
         votes = {
             "requestPath": [name for name in self.names if name in answer.path],
             "routing": self._routed(answer),
-            "tags": [name for name in self.names if name == answer.tags.get("model_name")],
+            "tags": self._known(tags.get("model_name"), tags.get("model_version")),
+            "server": self._known(tags.get("served_as"), tags.get("served_version")),
+            "x-seldon-route": [
+                name
+                for each in route.split(":")
+                for name in self._known(each, each.rpartition("_")[2])
+            ],
         }
         found = {name for vote in votes.values() for name in vote}
         if len(found) > 1:
@@ -103,6 +112,11 @@ class Graph:
         if len(self.models) == 1 or any(index >= 0 for index in routing.values()):
             return routing
         return None
+
+    def _known(self, name: str | None, version: str | None = None) -> list[str]:
+        """The declared model of this name; Seldon Core 2 serves version 3 of `a` as `a_3`."""
+        said = (name, f"{name}/{version}")
+        return [each for each in self.names if each in said or f"{each}_{version}" == name]
 
     def _routed(self, answer: Answer) -> list[str]:
         """The child that was chosen; none where several routers chose."""

@@ -17,6 +17,10 @@ Seed = Annotated[int, typer.Option(help="Of the order of the reviews.")]
 Concurrency = Annotated[int, typer.Option(help="Requests at once.", min=1, max=1024)]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.", min=0.1)]
 Tries = Annotated[int, typer.Option(help="Tries for one answer.", min=1, max=20)]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option("--header", help="NAME=VALUE to send with every request, such as Host=..."),
+]
 RewardRight = Annotated[float, typer.Option(help="Reward of a right answer.")]
 RewardWrong = Annotated[float, typer.Option(help="Reward of a wrong answer.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="File for all figures as JSON.")]

@@ -9,7 +9,10 @@ from typing import Any
 
 Message = dict[str, Any]
 
-_KEPT_TAGS = ("model_name", "model_version", "precision")
+_KEPT_TAGS = (
+    *("model_name", "model_version", "precision"),
+    *("served_as", "served_version", "x-seldon-route"),
+)
 
 
 class BadAnswer(Exception):  # noqa: N818  a finding, not an error of ours
@@ -25,7 +28,8 @@ class Answer:
         scores: probability by label.
         path: node name to image, `meta.requestPath`.
         routing: router name to child index, `meta.routing`.
-        tags: model name, version and precision, where the model gives them.
+        tags: model name, version and precision, where the model gives them; and in V2 the name and
+            version that the server knows the model by, and the header `x-seldon-route`.
     """
 
     names: tuple[str, ...]
@@ -62,14 +66,20 @@ def read_answer(message: Mapping[str, Any], labels: Sequence[str], puid: str = "
     """
     origin = read_origin(message, puid)
     data = _mapping(message.get("data"))
-    names = data.get("names")
+    names = data.get("names", list(labels) if "best" in data else None)
     if not isinstance(names, list) or sorted(map(str, names)) != sorted(labels):
         raise BadAnswer(f"data.names is {str(names)[:80]}, not {', '.join(labels)}")
     head = _mapping(_mapping(message.get("meta")).get("tags")).get("head")
     if head == "identity":
         raise BadAnswer("the model gives values and chooses no label")
     scores = _scores(data, len(names), sum_to_one=head != "sigmoid")
-    return dataclasses.replace(origin, names=tuple(names), scores=scores)
+    answer = dataclasses.replace(origin, names=tuple(names), scores=scores)
+    if data.get("best") not in (None, answer.predicted):
+        raise BadAnswer(
+            f"the label is {data['best']!r}, but the highest score is that of "
+            f"{answer.predicted!r}: --labels must be in the order of the model's outputs"
+        )
+    return answer
 
 
 def read_origin(message: Mapping[str, Any], puid: str = "") -> Answer:

@@ -16,10 +16,11 @@ from typing import Self
 
 import requests
 
-from scripts.serve import ROOT, image_environment, microservice
+from scripts.serve import OIP_MODEL, OIP_PORTS, ROOT, image_environment, microservice
 
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 40.0
+OIP_COMMAND = ROOT / ".venv-oip" / "bin" / "mlserver"
 
 
 class ServerError(Exception):
@@ -185,6 +186,35 @@ class Microservice(LocalServer):
     def scrape(self) -> str:
         """The metrics page."""
         path = self.environment.get("PREDICTIVE_UNIT_METRICS_ENDPOINT", "/metrics")
+        return requests.get(f"http://127.0.0.1:{self.metrics}{path}", timeout=10).text
+
+
+class InferenceServer(LocalServer):
+    """MLServer with this project's runtime, as `make serve-oip` starts it, on free ports.
+
+    Args:
+        environment: variables beside those of the image.
+        command: MLServer's.
+
+    Attributes:
+        http, grpc, metrics: ports.
+    """
+
+    def __init__(self, environment: Mapping[str, str], command: Path = OIP_COMMAND) -> None:
+        self.http, self.grpc, self.metrics = free_ports(3)
+        variables = {
+            **os.environ,
+            **image_environment(),
+            **environment,
+            "PYTHONPATH": str(ROOT),
+            **dict(zip(OIP_PORTS, map(str, (self.http, self.grpc, self.metrics)), strict=True)),
+        }
+        ready = f"http://127.0.0.1:{self.http}/v2/models/sentiment/ready"
+        super().__init__([str(command), "start", OIP_MODEL], variables, ready, ROOT)
+
+    def scrape(self) -> str:
+        """The metrics page."""
+        path = self.environment.get("MLSERVER_METRICS_ENDPOINT", "/metrics")
         return requests.get(f"http://127.0.0.1:{self.metrics}{path}", timeout=10).text
 
 

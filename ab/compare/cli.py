@@ -10,16 +10,18 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from ab.attribution import Graph
 from ab.compare.analysis import compare
 from ab.compare.answers import ModelAnswers, read_answers
-from ab.compare.ask import AskOptions, ask_endpoints
+from ab.compare.ask import ask_endpoints
 from ab.compare.show import as_json, show
-from ab.data import Review, read_reviews, shuffled
+from ab.data import read_reviews, shuffled
 from ab.errors import AnalysisError
 from ab.options import (
     LABELS,
     Alpha,
     Concurrency,
+    Headers,
     HtmlFile,
     JsonFile,
     Labels,
@@ -30,6 +32,8 @@ from ab.options import (
     Tries,
     parse_labels,
 )
+from ab.run.runner import Pace
+from ab.run.session import Options
 from ab.stats.power import TestPlan
 from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
 from roberta_sentiment.tools.output import require_directories, write_file, write_json
@@ -46,6 +50,7 @@ def command(
     name_b: Annotated[str | None, typer.Option(help="Name of B.")] = None,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
+    header: Headers = None,
     labels: Labels = LABELS,
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
@@ -68,8 +73,24 @@ def command(
     )
     found = shuffled(read, seed, limit)
     if "://" in a and "://" in b:
-        options = AskOptions(names, timeout, tries, concurrency)
-        models = _ask((a, b), (name_a, name_b), found, options)
+        if reviews is None or not found:
+            raise AnalysisError("name the reviews to send with --reviews")
+        options = Options(
+            reviews=reviews,
+            text_column=text_column,
+            label_column=label_column,
+            record=Path(),
+            endpoint="",
+            headers=header or (),
+            graph=Graph(()),
+            labels=names,
+            pace=Pace(concurrency=concurrency),
+            timeout_s=timeout,
+            tries=tries,
+            seed=seed,
+            limit=limit,
+        )
+        models = _ask((a, b), (name_a, name_b), options, len(found))
     elif "://" in a or "://" in b:
         raise AnalysisError("give two endpoints or two records, not one of each")
     else:
@@ -90,16 +111,11 @@ def command(
 
 
 def _ask(
-    urls: tuple[str, str],
-    names: tuple[str | None, str | None],
-    reviews: list[Review],
-    options: AskOptions,
+    urls: tuple[str, str], names: tuple[str | None, str | None], options: Options, texts: int
 ) -> tuple[ModelAnswers, ModelAnswers]:
-    if not reviews:
-        raise AnalysisError("name the reviews to send with --reviews")
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("texts", total=len(reviews))
-        return ask_endpoints(urls, names, reviews, options, lambda: bar.advance(task))
+        task = bar.add_task("answers", total=2 * texts)
+        return ask_endpoints(urls, names, options, lambda: bar.advance(task))
 
 
 def _named(model: ModelAnswers, name: str | None) -> ModelAnswers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import enum
 import json
 import random
 import sys
@@ -17,23 +18,20 @@ from rich.console import Console
 from rich.table import Table
 
 from ab.errors import ABError, DataError
-from ab.manifest import ABTest, Child, read_ab_test
-from ab.observations import confusion_of_feedback
+from ab.manifest import ABTest, Node, read_ab_test
 from ab.record import read_record
 from ab.rehearsal.counters import Cell, compare
 from ab.rehearsal.gateway import Executor
-from ab.rehearsal.graph import Node, Predictor
+from ab.rehearsal.graph import Predictor
 from ab.report.cli import command as report
 from ab.run.cli import STOPPED, execute
 from ab.run.runner import Pace
 from ab.run.session import Options
-from scripts.local_service import Microservice, ServerError
+from scripts.local_service import OIP_COMMAND, InferenceServer, Microservice, ServerError
 from scripts.serve import ROOT, image_environment
 
-LABELS = ("negative", "positive")
 OWN_REVIEWS = Path(__file__).with_name("reviews.tsv")
 SHARED_REVIEWS = ROOT.parent / "shared" / "data" / "sst2_dev.tsv"
-
 SOURCES = {
     "roberta": ROOT,
     "lexicon": ROOT / "baselines" / "lexicon",
@@ -41,13 +39,31 @@ SOURCES = {
 }
 """Where the image of a container is built from."""
 
+type Server = Microservice | InferenceServer
+
 _LOG_LINES = 15
 
 
+class Protocol(enum.StrEnum):
+    """What the models speak."""
+
+    SELDON = "seldon"
+    V2 = "v2"
+
+
+MANIFESTS = {
+    Protocol.SELDON: ROOT / "deploy" / "ab-test.yaml",
+    Protocol.V2: ROOT / "deploy" / "oip" / "ab-test.yaml",
+}
+
+
 def command(
+    protocol: Annotated[Protocol, typer.Option(help="Of the manifest, if none is given.")] = (
+        Protocol.SELDON
+    ),
     manifest: Annotated[
-        Path, typer.Option(help="SeldonDeployment with a RANDOM_ABTEST node.")
-    ] = ROOT / "deploy" / "ab-test.yaml",
+        Path | None, typer.Option(help="SeldonDeployment with a RANDOM_ABTEST node.")
+    ] = None,
     reviews: Annotated[
         Path | None,
         typer.Option(help="Labelled reviews; by default SST-2 dev, else the project's."),
@@ -58,61 +74,59 @@ def command(
     / "ab",
     seed: Annotated[int, typer.Option(help="Of the order and of the split.")] = 13,
     concurrency: Annotated[int, typer.Option(help="Requests at once.", min=1)] = 4,
+    grpc: Annotated[bool, typer.Option(help="Ask over gRPC, else over REST.")] = False,
 ) -> None:
     """Start both models of a manifest, test them against each other, and report."""
     start = time.monotonic()
     console = Console(highlight=False)
-    test = read_ab_test(manifest)
+    test = read_ab_test(manifest or MANIFESTS[protocol])
     source = reviews or (SHARED_REVIEWS if SHARED_REVIEWS.exists() else OWN_REVIEWS)
     output.mkdir(parents=True, exist_ok=True)
     record = output / "record.jsonl"
     record.unlink(missing_ok=True)
-    console.print(f"{test.deployment}: {_describe(test)}; reviews from {source.name}")
+    shares = ", ".join(f"{model.name} {model.share:.0%}" for model in test.graph.models)
+    console.print(f"{test.deployment}: {shares}; reviews from {source.name}")
     with contextlib.ExitStack() as stack:
-        services = {child.name: stack.enter_context(_start(child)) for child in test.children}
+        services: dict[str, Server] = {}
+        for child in test.node.children:
+            services[child.name] = _start(child, test, grpc)
+            stack.enter_context(services[child.name])
         _wait_until_ready(services)
         console.print(f"ready after {time.monotonic() - start:.0f} s")
         draw = random.Random(seed).random  # noqa: S311  a split, not a secret
         executor = stack.enter_context(Executor(_predictor(test, services), draw=draw).serve())
-        ports = {service.http: name for name, service in services.items()}
-        result = execute(
-            Options(
-                reviews=source,
-                record=record,
-                endpoint=executor.url,
-                graph=dataclasses.replace(test.graph, ports=ports),
-                labels=LABELS,
-                pace=Pace(concurrency=concurrency),
-                timeout_s=30.0,
-                seed=seed,
-                limit=limit,
-                keep_texts=True,
-            )
+        ports = {port: name for name, each in services.items() for port in (each.http, each.grpc)}
+        base = f"grpc://{executor.target}" if grpc else executor.url
+        options = Options(
+            reviews=source,
+            record=record,
+            endpoint=f"{base}/v2/models/sentiment" if test.v2 else base,
+            graph=dataclasses.replace(test.graph, ports=ports),
+            labels=("negative", "positive"),
+            pace=Pace(concurrency=concurrency),
+            timeout_s=30.0,
+            seed=seed,
+            limit=limit,
+            keep_texts=True,
         )
-        if not result.done:
+        if not execute(options).done:
             sys.exit(STOPPED)
         pages = {name: service.scrape() for name, service in services.items()}
-    recorded = confusion_of_feedback(read_record(record).events)
-    cells = compare(recorded, pages, LABELS)
     report(record, html_file=output / "report.html")
-    console.print(_table(cells))
+    _check(console, compare(read_record(record).events, pages, feedback=not test.v2))
     console.print(f"{time.monotonic() - start:.0f} s; record {record}, page {output}/report.html")
-    differing = [cell for cell in cells if not cell.agrees]
-    if differing:
-        raise ABError(f"{len(differing)} counters differ from the record")
-    console.print("The confusion counters on both metrics ports equal the record.")
 
 
-def _describe(test: ABTest) -> str:
-    return ", ".join(f"{model.name} {model.share:.0%}" for model in test.graph.models)
-
-
-def _start(child: Child) -> Microservice:
+def _start(child: Node, test: ABTest, grpc: bool) -> Server:
+    if test.v2:
+        if not OIP_COMMAND.exists():
+            raise ABError("V2 needs MLServer; `make serve-oip` installs it into .venv-oip")
+        return InferenceServer(dict(child.environment))
     source = SOURCES.get(child.name)
     if source is None:
         raise DataError(f"no source of container {child.name} is known: {', '.join(SOURCES)}")
     environment = {
-        "GRPC_WORKERS": "0",
+        "GRPC_WORKERS": str(int(grpc)),
         "PREDICTIVE_UNIT_ID": child.name,
         "PREDICTIVE_UNIT_IMAGE": child.image,
         "PREDICTIVE_UNIT_PARAMETERS": json.dumps(child.parameters),
@@ -120,7 +134,7 @@ def _start(child: Child) -> Microservice:
     return Microservice(image_environment(source), environment)
 
 
-def _wait_until_ready(services: Mapping[str, Microservice]) -> None:
+def _wait_until_ready(services: Mapping[str, Server]) -> None:
     for name, service in services.items():
         try:
             service.wait_until_ready()
@@ -129,15 +143,25 @@ def _wait_until_ready(services: Mapping[str, Microservice]) -> None:
             raise ABError(f"{name} does not start:\n{last_lines}") from None
 
 
-def _predictor(test: ABTest, services: Mapping[str, Microservice]) -> Predictor:
-    children = tuple(Node(name, http_port=each.http) for name, each in services.items())
-    graph = Node(test.router, "", "", ratio_a=str(test.ratio_a), children=children)
-    return Predictor(test.predictor, graph, test.deployment)
+def _predictor(test: ABTest, services: Mapping[str, Server]) -> Predictor:
+    children = tuple(
+        dataclasses.replace(
+            child, type="MODEL", host="127.0.0.1",
+            http_port=services[child.name].http, grpc_port=services[child.name].grpc,
+        )
+        for child in test.node.children
+    )  # fmt: skip
+    graph = dataclasses.replace(test.node, children=children)
+    return Predictor(test.predictor, graph, test.deployment, v2=test.v2)
 
 
-def _table(cells: Sequence[Cell]) -> Table:
-    table = Table("model", "truth", "prediction", "record", "metrics port", "")
-    for cell in cells:
-        row = (cell.model, cell.truth, cell.predicted, str(cell.recorded), str(cell.counted))
-        table.add_row(*row, "equal" if cell.agrees else "DIFFERENT")
-    return table
+def _check(console: Console, cells: Sequence[tuple[str, Cell, int, int]]) -> None:
+    table = Table("model", "counted", "record", "metrics port", "")
+    for model, cell, recorded, counted in cells:
+        agrees = "equal" if recorded == counted else "DIFFERENT"
+        table.add_row(model, " as ".join(cell), str(recorded), str(counted), agrees)
+    console.print(table)
+    differing = sum(recorded != counted for _, _, recorded, counted in cells)
+    if differing:
+        raise ABError(f"{differing} counters differ from the record")
+    console.print("The counters on both metrics ports equal the record.")

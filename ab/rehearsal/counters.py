@@ -1,70 +1,52 @@
-"""Counts of feedback on the models' metrics ports against those of the record."""
+"""Counters on the models' metrics ports, against the record."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from ab.observations import Confusion
+from ab.observations import confusion_of_feedback
+from ab.record import Event
 
-_COUNTER = "sentiment_feedback_total"
+Cell = tuple[str, ...]
 
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One cell of a model's confusion table.
-
-    Attributes:
-        model: name.
-        truth: label.
-        predicted: label.
-        recorded: feedbacks in the record.
-        counted: what the model's metrics port says.
-    """
-
-    model: str
-    truth: str
-    predicted: str
-    recorded: int
-    counted: int
-
-    @property
-    def agrees(self) -> bool:
-        """Whether both are the same."""
-        return self.recorded == self.counted
-
-
-def read_confusion(page: str) -> Confusion:
-    """The feedback that a node has counted, by truth and prediction, over all its workers."""
-    table: Confusion = Counter()
-    for family in text_string_to_metric_families(page):
-        for sample in family.samples:
-            if sample.name == _COUNTER:
-                labels = sample.labels
-                table[labels["truth"], labels["prediction"]] += int(sample.value)
-    return table
+_FEEDBACK, _REQUESTS = "sentiment_feedback_total", "sentiment_answered_requests_total"
 
 
 def compare(
-    recorded: Mapping[str, Confusion], pages: Mapping[str, str], labels: Sequence[str]
-) -> list[Cell]:
-    """Every cell of every model.
+    events: Sequence[Event], pages: Mapping[str, str], *, feedback: bool
+) -> list[tuple[str, Cell, int, int]]:
+    """Model, cell, count in the record, and count on the model's page of metrics.
 
     Args:
-        recorded: confusion by model, from the record.
-        pages: of metrics, by model.
-        labels: names of the classes.
+        events: of the record.
+        pages: by model.
+        feedback: compare feedback by truth and prediction; else answered requests.
     """
-    cells = []
+    recorded: dict[str, Counter[Cell]] = {}
+    if feedback:
+        for model, table in confusion_of_feedback(events).items():
+            recorded[model] = Counter({(t, p): n for (t, p), n in table.items()})
+    else:
+        answers = [e["model"] for e in events if e["event"] == "request" and e["predicted"]]
+        recorded = {model: Counter({("answered",): answers.count(model)}) for model in pages}
+    compared = []
     for model, page in pages.items():
-        counted = read_confusion(page)
-        table = recorded.get(model, Counter())
-        cells += [
-            Cell(model, truth, predicted, table[truth, predicted], counted[truth, predicted])
-            for truth in labels
-            for predicted in labels
-        ]
-    return cells
+        ours, counted = recorded.get(model, Counter()), read_counters(page, feedback=feedback)
+        compared += [(model, cell, ours[cell], counted[cell]) for cell in sorted({*ours, *counted})]
+    return compared
+
+
+def read_counters(page: str, *, feedback: bool) -> Counter[Cell]:
+    """Feedback by truth and prediction, or answered requests, summed over all workers."""
+    table: Counter[Cell] = Counter()
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if feedback and sample.name == _FEEDBACK:
+                cell = (sample.labels["truth"], sample.labels["prediction"])
+                table[cell] += int(sample.value)
+            elif not feedback and sample.name == _REQUESTS:
+                table["answered",] += int(sample.value)
+    return table

@@ -6,10 +6,11 @@ takes the arguments and the variables (ENGINE_PREDICTOR, SELDON_ENABLE_ROUTING_I
 operator gives to the container `seldon-container-engine`; `Executor` is the same in this process.
 
 What it claims is what the real executor 1.19 did in the recordings of `tests/fixtures/executor`:
-REST and gRPC in front of one MODEL, or of a RANDOM_ABTEST or ROUTER over MODELs, in the Seldon
-protocol. It does not claim: graphs with a TRANSFORMER, OUTPUT_TRANSFORMER or COMBINER (refused at
-start), `protocol: v2` (refused), the annotations of timeouts and message sizes (not read), the
-request logger, Kafka, TLS and tracing (ignored), summaries beside the histograms.
+REST and gRPC in front of one MODEL, or of a RANDOM_ABTEST or ROUTER over MODELs, in Seldon's
+protocol and (without ROUTER) in V2. It does not claim: graphs with a TRANSFORMER,
+OUTPUT_TRANSFORMER or COMBINER (refused at start), metadata of a graph, CloudEvents as requests, the
+annotations of timeouts and message sizes (not read), the request logger, Kafka, TLS and tracing
+(ignored), summaries beside the histograms.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ import yaml
 from werkzeug.serving import make_server
 
 from ab.errors import DataError
+from ab.manifest import read_graph
 from ab.rehearsal.gateway_grpc import SIZES, GrpcService
 from ab.rehearsal.gateway_metrics import ExecutorMetrics
 from ab.rehearsal.gateway_rest import QuietHandler, RestApi
-from ab.rehearsal.graph import Predictor, read_graph
+from ab.rehearsal.graph import Predictor
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _GRPC_THREADS = 32
@@ -180,10 +182,11 @@ def command(
 ) -> None:
     """Serve a predictor until SIGTERM."""
     delay_s, grace_s = read_seconds(shutdown_delay), read_seconds(graceful_timeout)
-    if protocol != "seldon":
-        raise DataError(f"protocol {protocol}: the stand-in executor knows only seldon")
+    if protocol not in ("seldon", "v2", "kfserving"):
+        raise DataError(f"protocol {protocol}: the stand-in executor knows seldon and v2")
     graph = read_graph(read_predictor(engine_predictor, file, predictor))
-    served = Predictor(predictor, graph, sdep, namespace, inject_routing != "")
+    v2, inject = protocol != "seldon", inject_routing != ""
+    served = Predictor(predictor, graph, sdep, namespace, inject, v2)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -1,7 +1,7 @@
-"""The gRPC service of the stand-in executor: the service seldon.protos.Seldon.
+"""The gRPC service of the stand-in executor: seldon.protos.Seldon, or that of V2.
 
-Follows executor/api/grpc/seldon of Seldon Core 1.19: code and details of a node pass unchanged, its
-metadata does not.
+Follows executor/api/grpc of Seldon Core 1.19: code and details of a node pass unchanged, its
+metadata does not. Messages pass as bytes; only what leads them through the graph is read.
 """
 
 from __future__ import annotations
@@ -13,26 +13,30 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
-from google.protobuf import empty_pb2
-from google.protobuf.message import Message
-from seldon_core.proto import prediction_pb2
+from seldon_core.proto.prediction_pb2 import Feedback, SeldonMessage, SeldonModelMetadataRequest
 
+from ab.manifest import Node
 from ab.rehearsal import go
 from ab.rehearsal.gateway_metrics import ExecutorMetrics
 from ab.rehearsal.graph import (
     ALL_CHILDREN,
     GraphError,
-    Node,
     PanicError,
     Predictor,
     Traversal,
     choice_in,
+    reachable,
 )
 
 PUID = "seldon-puid"
 SIZES = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
-_SERVICE = "/seldon.protos.Seldon"
+_SELDON = ("/seldon.protos.Seldon", ("Predict", "SendFeedback", "ModelMetadata"))
+_V2 = (
+    "/inference.GRPCInferenceService",
+    ("ModelInfer", "ModelReady", "ModelMetadata", "ServerLive", "ServerReady", "ServerMetadata"),
+)
+_PATHS = {"predict": "Model/Predict", "feedback": "Model/SendFeedback"}
 _OWN_METADATA = ("user-agent", "content-type", "te")
 
 
@@ -64,14 +68,10 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stub
         self._predictor, self._draw, self._metrics, self._panic = predictor, draw, metrics, panic
         self._channels: dict[str, grpc.Channel] = {}
         self._lock = threading.Lock()
+        self._service, methods = _V2 if predictor.v2 else _SELDON
         self._handlers = {
-            f"{_SERVICE}/{name}": self._handler(name, handle, request, with_puid=with_puid)
-            for name, handle, request, with_puid in (
-                ("Predict", self._predict, prediction_pb2.SeldonMessage, True),
-                ("SendFeedback", self._feedback, prediction_pb2.Feedback, True),
-                ("ModelMetadata", self._metadata, prediction_pb2.SeldonModelMetadataRequest, False),
-                ("GraphMetadata", self._graph_metadata, empty_pb2.Empty, False),
-            )
+            f"{self._service}/{name}": grpc.unary_unary_rpc_method_handler(self._handler(name))
+            for name in methods
         }
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
@@ -80,7 +80,7 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stub
             return self._handlers[details.method]
         service, _, method = details.method[1:].rpartition("/")
         text = f"unknown service {service}"
-        if service == _SERVICE[1:]:
+        if service == self._service[1:]:
             text = f"unknown method {method} for service {service}"
         return grpc.unary_unary_rpc_method_handler(
             lambda _, context: context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
@@ -91,17 +91,25 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stub
         for channel in self._channels.values():
             channel.close()
 
-    def _handler(
-        self, name: str, handle: Callable[[GrpcNodes, Any], Any], request: Any, *, with_puid: bool
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        service = f"{_SERVICE}/{name}"
+    def channel(self, node: Node) -> grpc.Channel:
+        """The connection to a node."""
+        target = f"{node.host}:{node.grpc_port}"
+        with self._lock:
+            if target not in self._channels:
+                self._channels[target] = grpc.insecure_channel(target, options=SIZES)
+            return self._channels[target]
 
-        def run(message: Any, context: grpc.ServicerContext) -> Any:
+    def _handler(self, name: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+        service = f"{self._service}/{name}"
+
+        def run(message: bytes, context: grpc.ServicerContext) -> bytes:
             start, metadata = time.monotonic(), _forwarded(context)
-            if with_puid:
+            if name in ("Predict", "SendFeedback"):
                 context.send_initial_metadata(((PUID, metadata[PUID]),))
             try:
-                answer = handle(GrpcNodes(self, metadata), message)
+                answer = self._answer(
+                    name, GrpcNodes(self, self._metrics, metadata, self._predictor.v2), message
+                )
             except GraphError as error:
                 self._metrics.served("Unknown", "unary", service, start)
                 context.abort(grpc.StatusCode.UNKNOWN, str(error))
@@ -114,100 +122,83 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stub
             self._metrics.served("OK", "unary", service, start)
             return answer
 
-        return grpc.unary_unary_rpc_method_handler(
-            run, request.FromString, lambda message: message.SerializeToString()
+        return run
+
+    def _answer(self, name: str, nodes: GrpcNodes, message: bytes) -> bytes:
+        traversal = Traversal(self._predictor, nodes, self._draw)
+        if name in ("Predict", "ModelInfer"):
+            return traversal.predict(message)
+        if name == "SendFeedback":
+            answer = traversal.feedback(message)
+            return b"" if answer is message else answer
+        if name in ("ModelMetadata", "ModelReady"):  # each names the model in its field 1
+            node = self._predictor.find(SeldonModelMetadataRequest.FromString(message).name)
+            v2 = f"{self._service}/{name}"
+            return nodes.request(
+                node, v2 if self._predictor.v2 else "/seldon.protos.Model/Metadata", message
+            )
+        raise PanicError(f"{name} is not implemented")
+
+
+class GrpcNodes:
+    """Calls of one request to nodes; see `ab.rehearsal.graph.Calls`."""
+
+    def __init__(
+        self, service: GrpcService, metrics: ExecutorMetrics, metadata: Mapping[str, str], v2: bool
+    ) -> None:
+        self._service, self._metrics, self._metadata, self._v2 = service, metrics, metadata, v2
+
+    def call(self, node: Node, method: str, message: bytes) -> bytes:
+        infer = f"{_V2[0]}/ModelInfer"
+        return self.request(
+            node, infer if self._v2 else f"/seldon.protos.{_PATHS[method]}", message
         )
 
-    def _predict(self, nodes: GrpcNodes, request: Any) -> Any:
-        return Traversal(self._predictor, nodes, self._draw).predict(request)
+    def route(self, node: Node, message: bytes) -> int:
+        """The choice; a router that fails ends the executor."""
+        try:
+            answer = self.request(node, "/seldon.protos.Router/Route", message)
+        except NodeError as error:
+            raise PanicError(error.details) from None
+        return choice_in(SeldonMessage.FromString(answer))
 
-    def _feedback(self, nodes: GrpcNodes, request: Any) -> Any:
-        answer = Traversal(self._predictor, nodes, self._draw).feedback(request)
-        is_message = isinstance(answer, prediction_pb2.SeldonMessage)
-        return answer if is_message else prediction_pb2.SeldonMessage()
+    def feedback_route(self, node: Node, message: bytes) -> int:
+        routing = Feedback.FromString(message).response.meta.routing
+        return int(routing.get(node.name, ALL_CHILDREN))
 
-    def _metadata(self, nodes: GrpcNodes, request: Any) -> Any:
-        return nodes.metadata(self._predictor.find(request.name))
+    def with_routing(self, message: bytes, routing: Mapping[str, int]) -> bytes:
+        """The message with it; one without a `meta` ends the executor. V2 has no place for it."""
+        if self._v2:
+            return message
+        answer = SeldonMessage.FromString(message)
+        if not answer.HasField("meta"):
+            raise PanicError("the answer has no meta")
+        answer.meta.routing.clear()
+        answer.meta.routing.update(routing)
+        return bytes(answer.SerializeToString())
 
-    def _graph_metadata(self, nodes: GrpcNodes, request: Any) -> Any:
-        models = {node.name: nodes.metadata(node) for node in self._predictor.graph.walk()}
-        edge = models[self._predictor.edge.name]
-        return prediction_pb2.SeldonGraphMetadata(
-            name=self._predictor.name, models=models, inputs=edge.inputs, outputs=edge.outputs
-        )
-
-    def call_node(
-        self, node: Node, method: str, request: Message, answer: Any, metadata: Mapping[str, str]
-    ) -> Any:
-        """Call a method of a node.
+    def request(self, node: Node, path: str, message: bytes) -> bytes:
+        """The answer of a node.
 
         Raises:
-            NodeError: it failed.
+            NodeError: the call failed.
         """
-        if not node.host:
-            raise PanicError(f"{node.name} has no endpoint")
-        start, path = time.monotonic(), f"/seldon.protos.{method}"
-        call = self._channel(node).unary_unary(
-            path,
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=answer.FromString,
+        start, call = (
+            time.monotonic(),
+            self._service.channel(reachable(node)).unary_unary(path, bytes, bytes),
         )
         try:
-            found = call(request, metadata=tuple(metadata.items()))
+            answer: bytes = call(message, metadata=tuple(self._metadata.items()))
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
             code, details = error.code(), error.details() or ""
             self._metrics.called(code_name(code), "unary", path, node, start)
-            raise NodeError(code, _details(details, node)) from None
+            if "onnection refused" in details:
+                reason = go.connection_refused(node.host, node.grpc_port)
+                details = f'connection error: desc = "transport: Error while dialing: {reason}"'
+            raise NodeError(code, details) from None
         self._metrics.called("OK", "unary", path, node, start)
-        return found
-
-    def _channel(self, node: Node) -> grpc.Channel:
-        target = f"{node.host}:{node.grpc_port}"
-        with self._lock:
-            if target not in self._channels:
-                self._channels[target] = grpc.insecure_channel(target, options=SIZES)
-            return self._channels[target]
-
-
-class GrpcNodes:
-    """Calls of one request to nodes; see `ab.rehearsal.graph.NodeClient`."""
-
-    def __init__(self, service: GrpcService, metadata: Mapping[str, str]) -> None:
-        self._service, self._metadata = service, metadata
-
-    def predict(self, node: Node, message: Any) -> Any:
-        return self._call(node, "Model/Predict", message, prediction_pb2.SeldonMessage)
-
-    def send_feedback(self, node: Node, message: Any) -> Any:
-        return self._call(node, "Model/SendFeedback", message, prediction_pb2.SeldonMessage)
-
-    def route(self, node: Node, message: Any) -> int:
-        """The choice; a router that fails ends the executor."""
-        try:
-            answer = self._call(node, "Router/Route", message, prediction_pb2.SeldonMessage)
-        except NodeError as error:
-            raise PanicError(error.details) from None
-        return choice_in(answer)
-
-    def feedback_route(self, node: Node, message: Any) -> int:
-        return int(message.response.meta.routing.get(node.name, ALL_CHILDREN))
-
-    def with_routing(self, message: Any, routing: Mapping[str, int]) -> Any:
-        """The message with it; one without a `meta` ends the executor."""
-        if not message.HasField("meta"):
-            raise PanicError("the answer has no meta")
-        message.meta.routing.clear()
-        message.meta.routing.update(routing)
-        return message
-
-    def metadata(self, node: Node) -> Any:
-        """Metadata of one node."""
-        request = prediction_pb2.SeldonModelMetadataRequest(name=node.name)
-        return self._call(node, "Model/Metadata", request, prediction_pb2.SeldonModelMetadata)
-
-    def _call(self, node: Node, method: str, message: Message, answer: Any) -> Any:
-        return self._service.call_node(node, method, message, answer, self._metadata)
+        return answer
 
 
 def code_name(code: grpc.StatusCode) -> str:
@@ -224,10 +215,3 @@ def _forwarded(context: grpc.ServicerContext) -> dict[str, str]:
     }
     metadata.setdefault(PUID, str(uuid.uuid4()))
     return metadata
-
-
-def _details(details: str, node: Node) -> str:
-    if "onnection refused" not in details:
-        return details
-    reason = go.connection_refused(node.host, node.grpc_port)
-    return f'connection error: desc = "transport: Error while dialing: {reason}"'

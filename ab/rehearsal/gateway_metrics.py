@@ -6,7 +6,8 @@ import time
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from ab.rehearsal.graph import Node, Predictor
+from ab.manifest import Node
+from ab.rehearsal.graph import Predictor
 
 _SERVER = ("code", "deployment_name", "method", "predictor_name", "predictor_version", "service")
 _CLIENT = (*_SERVER, "model_image", "model_name", "model_version")
@@ -21,22 +22,18 @@ class ExecutorMetrics:
 
     def __init__(self, predictor: Predictor) -> None:
         self.registry = CollectorRegistry()
-        self._common = {
-            "deployment_name": predictor.deployment,
-            "predictor_name": predictor.name,
-            "predictor_version": "",
-        }
-        self._server = Histogram(
-            "seldon_api_executor_server_requests_seconds",
-            "A histogram of latencies for executor server",
-            _SERVER,
-            registry=self.registry,
-        )
-        self._client = Histogram(
-            "seldon_api_executor_client_requests_seconds",
-            "A histogram of latencies for client calls from executor",
-            _CLIENT,
-            registry=self.registry,
+        self._common = (predictor.deployment, predictor.name, "")
+        self._server, self._client = (
+            Histogram(
+                f"seldon_api_executor_{name}_requests_seconds",
+                f"A histogram of latencies for {text}",
+                labels,
+                registry=self.registry,
+            )
+            for name, text, labels in (
+                ("server", "executor server", _SERVER),
+                ("client", "client calls from executor", _CLIENT),
+            )
         )
 
     def served(self, code: str, method: str, service: str, start: float) -> None:
@@ -48,19 +45,17 @@ class ExecutorMetrics:
             service: what was asked for.
             start: monotonic time, s.
         """
-        labels = {"code": code, "method": method, "service": service, **self._common}
-        self._server.labels(**labels).observe(time.monotonic() - start)
+        self._observe(self._server, code, method, service, start)
 
     def called(self, code: str, method: str, service: str, node: Node, start: float) -> None:
         """Count a call to a node that was answered; the arguments are those of `served`."""
         image, _, rest = node.image.partition(":")
-        labels = {
-            "code": code,
-            "method": method,
-            "service": service,
-            "model_name": node.name,
-            "model_image": image,
-            "model_version": "" if ":" in rest else rest,
-            **self._common,
-        }
-        self._client.labels(**labels).observe(time.monotonic() - start)
+        version = "" if ":" in rest else rest
+        self._observe(self._client, code, method, service, start, image, node.name, version)
+
+    def _observe(
+        self, kind: Histogram, code: str, method: str, service: str, start: float, *node: str
+    ) -> None:
+        deployment, predictor, version = self._common
+        labels = (code, deployment, method, predictor, version, service, *node)
+        kind.labels(*labels).observe(time.monotonic() - start)

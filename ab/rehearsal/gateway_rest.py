@@ -6,7 +6,6 @@ is an error that keeps its status and body and loses its headers.
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import threading
@@ -22,9 +21,10 @@ from werkzeug.serving import WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 from werkzeug.wsgi import ClosingIterator
 
+from ab.manifest import Node
 from ab.rehearsal import go
 from ab.rehearsal.gateway_metrics import ExecutorMetrics
-from ab.rehearsal.graph import GraphError, Node, PanicError, Predictor, Traversal
+from ab.rehearsal.graph import GraphError, PanicError, Predictor, Traversal
 from ab.rehearsal.nodes_rest import Payload, RestNodes, StatusError, error_body
 
 PUID = "Seldon-Puid"
@@ -53,6 +53,7 @@ class RestApi:
         self, predictor: Predictor, draw: Callable[[], float], metrics: ExecutorMetrics
     ) -> None:
         self._predictor, self._draw, self._metrics = predictor, draw, metrics
+        self._routes = (*(_V2 if predictor.v2 else _SELDON), *_OWN)
         self._pool = urllib3.PoolManager(maxsize=64, retries=_REDIRECTS)
         self._running, self._changed = 0, threading.Condition()
 
@@ -82,95 +83,61 @@ class RestApi:
             self._changed.notify_all()
 
     def _respond(self, request: Request) -> Response:
-        route = _find_route(request.path)
-        if route is None:
+        matches = ((r, re.fullmatch(r.pattern, request.path)) for r in self._routes)
+        route, match = next((found for found in matches if found[1]), (None, None))
+        if route is None or match is None:
             return _response(404, b"404 page not found\n", {"Content-Type": _PLAIN, **_SAFE})
-        if route.methods and request.method not in route.methods:
+        if route.methods and request.method not in route.methods.split(","):
             return _response(405)
         puid = request.headers.get(PUID) or str(uuid.uuid4())
-        headers = {**_CORS, **_SAFE, PUID: puid, **self._cloud_event(request, puid)}
+        headers = {**_CORS, **_SAFE, PUID: puid}
         if route.methods:
-            headers["Access-Control-Allow-Methods"] = ",".join(sorted(route.methods))
+            headers["Access-Control-Allow-Methods"] = route.methods
         if request.method == "OPTIONS":
             return _response(200, headers=headers)
         start = time.monotonic()
-        response = self._handle(route, request, puid)
+        response = self._handle(route, match.groupdict().get("model"), request, puid)
         if route.service:
-            self._metrics.served(
-                str(response.status_code), request.method.lower(), route.service, start
-            )
+            code, method = str(response.status_code), request.method.lower()
+            self._metrics.served(code, method, route.service, start)
         response.headers.update(headers)
         return response
 
-    def _handle(self, route: _Route, request: Request, puid: str) -> Response:
-        nodes = RestNodes(self._pool, self._metrics, _forwarded(request, puid))
+    def _handle(self, route: _Route, model: str | None, request: Request, puid: str) -> Response:
+        if route.answer is not None:
+            return route.answer(self)
+        named = (model or "") if self._predictor.v2 else None
+        nodes = RestNodes(self._pool, self._metrics, _forwarded(request, puid), named)
+        payload = Payload(request.get_data(), request.headers.get("Content-Type", ""))
         try:
-            return route.handle(self, nodes, request)
-        except GraphError as error:
+            if route.of_node:
+                path, get = route.of_node.format(model), Payload(None, "application/json")
+                answer = nodes.request(self._predictor.find(str(model)), "GET", path, get)
+            elif route.service == "feedback":
+                answer = Traversal(self._predictor, nodes, self._draw).feedback(payload)
+            else:
+                if self._predictor.v2:
+                    go.rewrite(payload.body or b"")
+                answer = Traversal(self._predictor, nodes, self._draw).predict(payload)
+        except (GraphError, ValueError) as error:
             return _failed(500, error_body(str(error)))
         except StatusError as error:
             return _failed(error.status, error.body)
+        body = go.escape_html(answer.body or b"")
+        return _response(200, body, {"Content-Type": answer.content_type})
 
-    def predictions(self, nodes: RestNodes, request: Request) -> Response:
-        """The answer of the graph."""
-        return _succeeded(Traversal(self._predictor, nodes, self._draw).predict(_payload(request)))
-
-    def feedback(self, nodes: RestNodes, request: Request) -> Response:
-        """The answer of the root node, or the request itself."""
-        return _succeeded(Traversal(self._predictor, nodes, self._draw).feedback(_payload(request)))
-
-    def status(self, nodes: RestNodes, request: Request) -> Response:
-        """Health of one node."""
-        return _succeeded(nodes.get(self._predictor.find(_model(request)), "/health/status"))
-
-    def metadata(self, nodes: RestNodes, request: Request) -> Response:
-        """Metadata of one node."""
-        return _succeeded(nodes.get(self._predictor.find(_model(request)), "/metadata"))
-
-    def graph_metadata(self, nodes: RestNodes, request: Request) -> Response:
-        """Metadata of all nodes."""
-        models = {
-            node.name: json.loads(nodes.get(node, "/metadata").body)
-            for node in self._predictor.graph.walk()
-        }
-        edge = models[self._predictor.edge.name]
-        body = {
-            "name": self._predictor.name,
-            "models": {name: _model_metadata(models[name]) for name in sorted(models)},
-            "graphinputs": _sorted_keys(edge.get("inputs")),
-            "graphoutputs": _sorted_keys(edge.get("outputs")),
-        }
-        text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-        return _succeeded(Payload(text.encode(), "application/json"))
-
-    def ready(self, nodes: RestNodes, request: Request) -> Response:
+    def ready(self) -> Response:
         """Whether every node takes connections."""
         return _response(200 if all(map(_listens, self._predictor.graph.walk())) else 503)
 
-    def live(self, nodes: RestNodes, request: Request) -> Response:
+    def live(self) -> Response:
         """Always well."""
         return _response(200)
 
-    def prometheus(self, nodes: RestNodes, request: Request) -> Response:
+    def prometheus(self) -> Response:
         """Series of requests and calls."""
         page = generate_latest(self._metrics.registry)
         return _response(200, page, {"Content-Type": CONTENT_TYPE_LATEST})
-
-    def doc(self, nodes: RestNodes, request: Request) -> Response:
-        """The files of the interface's description, which are not here."""
-        return _response(404, b"404 page not found\n", {"Content-Type": _PLAIN})
-
-    def _cloud_event(self, request: Request, puid: str) -> dict[str, str]:
-        if "Ce-Specversion" not in request.headers:
-            return {}
-        source = f"seldon.{self._predictor.deployment}"
-        return {
-            "Ce-Id": puid,
-            "Ce-Specversion": "0.3",
-            "Ce-Path": request.path,
-            "Ce-Type": f"{source}.{self._predictor.namespace}.response",
-            "Ce-Source": source,
-        }
 
 
 class _Route(NamedTuple):
@@ -178,30 +145,39 @@ class _Route(NamedTuple):
 
     Attributes:
         pattern: of the whole path.
-        handle: what to do.
-        methods: allowed; none for all.
+        methods: allowed; empty for all.
         service: label of its metrics; empty for none.
+        of_node: path at the node that it names, for a GET that is handed on.
+        answer: what the executor says itself.
     """
 
     pattern: str
-    handle: Callable[[RestApi, RestNodes, Request], Response]
-    methods: tuple[str, ...] = ()
+    methods: str = ""
     service: str = ""
+    of_node: str = ""
+    answer: Callable[[RestApi], Response] | None = None
 
 
-_POST, _GET = ("OPTIONS", "POST"), ("GET", "OPTIONS")
-_API = r"/api/v(0\.1|1\.0)"
-_ROUTES = (
-    _Route(f"{_API}/predictions", RestApi.predictions, _POST, "predictions"),
-    _Route(f"{_API}/feedback", RestApi.feedback, _POST, "feedback"),
-    _Route(r"/api/v1\.0/(health/)?status", RestApi.ready, _GET, "status"),
-    _Route(f"{_API}/status/[^/]+", RestApi.status, _GET, "status"),
-    _Route(r"/api/v1\.0/metadata", RestApi.graph_metadata, _GET, "metadata"),
-    _Route(f"{_API}/metadata/[^/]+", RestApi.metadata, _GET, "metadata"),
-    _Route(f"{_API}/doc/.*", RestApi.doc),
-    _Route("/ready", RestApi.ready),
-    _Route("/live", RestApi.live),
-    _Route("/prometheus", RestApi.prometheus),
+_POST, _GET = "OPTIONS,POST", "GET,OPTIONS"
+_API = r"/api/v(?:0\.1|1\.0)"
+_SELDON = (
+    _Route(f"{_API}/predictions", _POST, "predictions"),
+    _Route(f"{_API}/feedback", _POST, "feedback"),
+    _Route(r"/api/v1\.0/(health/)?status", _GET, "status", answer=RestApi.ready),
+    _Route(f"{_API}/status/(?P<model>[^/]+)", _GET, "status", "/health/status"),
+    _Route(f"{_API}/metadata/(?P<model>[^/]+)", _GET, "metadata", "/metadata"),
+)
+_V2 = (
+    _Route("/v2/models/infer", f"{_POST},{_GET}", "predictions"),
+    _Route("/v2/models/(?P<model>[^/]+)/infer", _POST, "predictions"),
+    _Route("/v2/models/(?P<model>[^/]+)/ready", _GET, "status", "/v2/models/{}/ready"),
+    _Route("/v2/models/(?P<model>[^/]+)", _GET, "metadata", "/v2/models/{}"),
+    _Route("/v2/health/ready", _GET, "status", answer=RestApi.ready),
+)
+_OWN = (
+    _Route("/ready", answer=RestApi.ready),
+    _Route("/live", answer=RestApi.live),
+    _Route("/prometheus", answer=RestApi.prometheus),
 )
 
 
@@ -214,18 +190,6 @@ class QuietHandler(WSGIRequestHandler):
         """Nothing."""
 
 
-def _find_route(path: str) -> _Route | None:
-    return next((route for route in _ROUTES if re.fullmatch(route.pattern, path)), None)
-
-
-def _model(request: Request) -> str:
-    return request.path.rpartition("/")[2]
-
-
-def _payload(request: Request) -> Payload:
-    return Payload(request.get_data(), request.headers.get("Content-Type", ""))
-
-
 def _forwarded(request: Request, puid: str) -> Headers:
     """The caller's headers for a node; the Content-Type goes with the body."""
     headers = Headers(
@@ -236,15 +200,9 @@ def _forwarded(request: Request, puid: str) -> Headers:
     return headers
 
 
-def _succeeded(payload: Payload) -> Response:
-    body = go.escape_html(payload.body)
-    return _response(200, body, {"Content-Type": payload.content_type})
-
-
 def _failed(status: int, body: bytes) -> Response:
     """Without a content type Go guesses one from the body."""
-    headers = {"Content-Type": _PLAIN} if body else {}
-    return _response(status, go.escape_html(body), headers)
+    return _response(status, go.escape_html(body), {"Content-Type": _PLAIN} if body else {})
 
 
 def _response(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
@@ -263,19 +221,3 @@ def _listens(node: Node) -> bool:
     except OSError:
         return False
     return True
-
-
-def _model_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """A node's metadata with the fields that the executor knows, in its order."""
-    fields = ("name", "platform", "versions", "inputs", "outputs", "custom")
-    return {
-        field: _sorted_keys(metadata[field])
-        for field in fields
-        if metadata.get(field) or (field in ("inputs", "outputs") and field in metadata)
-    }
-
-
-def _sorted_keys(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _sorted_keys(value[key]) for key in sorted(value)}
-    return [_sorted_keys(item) for item in value] if isinstance(value, list) else value

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import socket
-from decimal import Decimal
 from typing import Any
 
 _ESCAPES = (
@@ -16,34 +14,21 @@ _ESCAPES = (
     ("\u2028".encode(), b"\\u2028"),
     ("\u2029".encode(), b"\\u2029"),
 )
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def loads(text: bytes) -> Any:
-    """Read JSON into plain values; every number is a float of 64 bits.
+def rewrite(text: bytes) -> Any:
+    """Read JSON as Go does: a number is a float of 64 bits, and a whole one loses its fraction.
 
     Raises:
         ValueError: it is no JSON, or holds NaN or a number out of range.
     """
-    return json.loads(text, parse_int=_number, parse_float=_number, parse_constant=_constant)
+    return json.loads(text, parse_int=_number, parse_float=_number, parse_constant=_number)
 
 
-def dumps(value: Any) -> str:
-    """Write plain values: keys sorted, no spaces, whole numbers without a fraction.
-
-    Args:
-        value: of None, bool, float, int, str, list and dict.
-    """
-    if isinstance(value, dict):
-        keys = sorted(value, key=lambda key: key.encode("utf-8", "replace"))
-        return "{" + ",".join(f"{_text(key)}:{dumps(value[key])}" for key in keys) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(dumps, value)) + "]"
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, float):
-        return _digits(value)
-    return json.dumps(value)
+def dumps(value: Any) -> bytes:
+    """Write plain values: keys sorted, no spaces."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
 
 
 def escape_html(text: bytes) -> bytes:
@@ -60,23 +45,6 @@ def connection_refused(host: str, port: int) -> str:
 
 def _number(digits: str) -> float:
     value = float(digits)
-    if math.isinf(value):
-        raise ValueError(f"{digits} is out of range")
-    return value
-
-
-def _constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _text(value: str) -> str:
-    return json.dumps(_LONE_SURROGATE.sub("\ufffd", value), ensure_ascii=False)
-
-
-def _digits(value: float) -> str:
-    """The shortest digits that give the same float, with an exponent below 1e-6 and from 1e21."""
-    if value and not 1e-6 <= abs(value) < 1e21:
-        mantissa, _, exponent = f"{Decimal(repr(value)).normalize():e}".partition("e")
-        return f"{mantissa}e{int(exponent):+d}"
-    digits = f"{Decimal(repr(value)):f}"
-    return digits.removesuffix(".0")
+    if not math.isfinite(value):
+        raise ValueError(f"{digits} is no number of JSON")
+    return int(value) if value.is_integer() and abs(value) < 1e21 else value

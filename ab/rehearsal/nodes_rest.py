@@ -15,9 +15,12 @@ from seldon_core.proto import prediction_pb2
 from urllib3.exceptions import HTTPError, MaxRetryError
 from werkzeug.datastructures import Headers
 
+from ab.manifest import Node
 from ab.rehearsal import go
 from ab.rehearsal.gateway_metrics import ExecutorMetrics
-from ab.rehearsal.graph import ALL_CHILDREN, GraphError, Node, PanicError, choice_in
+from ab.rehearsal.graph import ALL_CHILDREN, GraphError, PanicError, choice_in
+
+_PATHS = {"predict": "/predict", "feedback": "/send-feedback"}
 
 
 class Payload(NamedTuple):
@@ -28,7 +31,7 @@ class Payload(NamedTuple):
         content_type: of it.
     """
 
-    body: bytes
+    body: bytes | None
     content_type: str
 
 
@@ -46,22 +49,31 @@ class StatusError(Exception):
 
 
 class RestNodes:
-    """Calls of one request to nodes; see `ab.rehearsal.graph.NodeClient`."""
+    """Calls of one request to nodes; see `ab.rehearsal.graph.Calls`.
+
+    Args:
+        pool: of connections.
+        metrics: of the executor.
+        headers: of the caller.
+        model: in the path of a V2 request: the node's name if empty; None: Seldon's protocol.
+    """
 
     def __init__(
-        self, pool: urllib3.PoolManager, metrics: ExecutorMetrics, headers: Headers
+        self,
+        pool: urllib3.PoolManager,
+        metrics: ExecutorMetrics,
+        headers: Headers,
+        model: str | None = None,
     ) -> None:
-        self._pool, self._metrics, self._headers = pool, metrics, headers
+        self._pool, self._metrics, self._headers, self._model = pool, metrics, headers, model
 
-    def predict(self, node: Node, message: Payload) -> Payload:
-        return self._post(node, "/predict", message)
-
-    def send_feedback(self, node: Node, message: Payload) -> Payload:
-        return self._post(node, "/send-feedback", message)
+    def call(self, node: Node, method: str, message: Payload) -> Payload:
+        infer = f"/v2/models/{self._model or node.name}/infer"
+        return self.request(node, "POST", _PATHS[method] if self._model is None else infer, message)
 
     def route(self, node: Node, message: Payload) -> int:
         try:
-            answer = self._post(node, "/route", message)
+            answer = self.request(node, "POST", "/route", message)
         except StatusError as error:
             if isinstance(error.__cause__, HTTPError):
                 raise
@@ -70,11 +82,11 @@ class RestNodes:
                 f"status code {error.status}"
             )
             raise StatusError(error.status, error_body(info)) from None
-        return read_choice(answer.body)
+        return read_choice(answer.body or b"")
 
     def feedback_route(self, node: Node, message: Payload) -> int:
         try:
-            feedback = json_format.Parse(message.body, prediction_pb2.Feedback())
+            feedback = json_format.Parse(message.body or b"", prediction_pb2.Feedback())
         except (json_format.ParseError, UnicodeDecodeError):
             return ALL_CHILDREN
         return int(feedback.response.meta.routing.get(node.name, ALL_CHILDREN))
@@ -82,33 +94,26 @@ class RestNodes:
     def with_routing(self, message: Payload, routing: Mapping[str, int]) -> Payload:
         """Only JSON with a `meta` gets it, but all JSON is rewritten."""
         try:
-            value = go.loads(message.body)
+            value = go.rewrite(message.body or b"")
         except ValueError:
             return message
         if isinstance(value, dict) and isinstance(value.get("meta"), dict):
             value["meta"]["routing"] = dict(routing)
-        return Payload(go.dumps(value).encode("utf-8", "replace"), message.content_type)
+        return Payload(go.dumps(value), message.content_type)
 
-    def get(self, node: Node, path: str) -> Payload:
-        """The answer of a node to GET."""
-        if not node.host:
-            raise PanicError(f"{node.name} has no endpoint")
-        return self._request(node, "GET", path, None, "application/json")
+    def request(self, node: Node, method: str, path: str, message: Payload) -> Payload:
+        """The answer of a node.
 
-    def _post(self, node: Node, path: str, message: Payload) -> Payload:
-        return self._request(node, "POST", path, message.body, message.content_type)
-
-    def _request(
-        self, node: Node, method: str, path: str, body: bytes | None, content_type: str
-    ) -> Payload:
+        Raises:
+            StatusError: it answers with another status than 200, or not at all.
+        """
         headers = Headers(self._headers)
-        if content_type:
-            headers["Content-Type"] = content_type
+        if message.content_type:
+            headers["Content-Type"] = message.content_type
         url, start = _url(node, path), time.monotonic()
         try:
-            answer = self._pool.request(
-                method, url, body=body, headers=urllib3.HTTPHeaderDict(headers.to_wsgi_list())
-            )
+            sent = urllib3.HTTPHeaderDict(headers.to_wsgi_list())
+            answer = self._pool.request(method, url, body=message.body, headers=sent)
         except HTTPError as error:
             text = f'{method.capitalize()} "{_last_url(url, error)}": {_reason(error, node)}'
             raise StatusError(500, error_body(text)) from error
@@ -126,13 +131,9 @@ def read_choice(answer: bytes) -> int:
         PanicError: it holds no number where one must be.
     """
     try:
-        message = json_format.Parse(answer, prediction_pb2.SeldonMessage())
+        return choice_in(json_format.Parse(answer, prediction_pb2.SeldonMessage()))
     except (json_format.ParseError, UnicodeDecodeError):
-        return _first_of_list(answer)
-    return choice_in(message)
-
-
-def _first_of_list(answer: bytes) -> int:
+        pass
     try:
         routes = json.loads(answer)
     except ValueError as error:
@@ -166,5 +167,4 @@ def _reason(error: HTTPError, node: Node) -> str:
 
 def error_body(info: str) -> bytes:
     """What the executor itself answers to a call that failed."""
-    status = {"code": 500, "info": info, "status": "FAILURE"}
-    return json.dumps({"status": status}, separators=(",", ":"), ensure_ascii=False).encode()
+    return go.dumps({"status": {"code": 500, "info": info, "status": "FAILURE"}})

@@ -20,6 +20,7 @@ from ab.manifest import read_ab_test
 from ab.options import (
     LABELS,
     Concurrency,
+    Headers,
     Labels,
     Limit,
     RewardRight,
@@ -47,7 +48,7 @@ def command(
         str,
         typer.Option(
             help="http(s)://HOST:PORT or grpc(s)://HOST:PORT, behind a gateway with "
-            "/seldon/NAMESPACE/DEPLOYMENT."
+            "/seldon/NAMESPACE/DEPLOYMENT; for V2 with /v2/models/NAME, and then without feedback."
         ),
     ],
     record: Annotated[Path, typer.Option(help="Record to write, JSON lines.")],
@@ -62,6 +63,7 @@ def command(
         str | None,
         typer.Option(help="Graph node that chooses, if the answers do not show it."),
     ] = None,
+    header: Headers = None,
     labels: Labels = LABELS,
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
@@ -87,7 +89,7 @@ def command(
         int, typer.Option(help="Stop after so many lost requests in a row; 0: never.", min=0)
     ] = Pace.give_up_after,
 ) -> None:
-    """Send reviews through a Seldon endpoint, and their truths back along the route."""
+    """Send reviews through an endpoint, and their truths back along the route."""
     if rate < 0:
         raise DataError("the rate is a number of requests a second, or 0")
     options = Options(
@@ -96,6 +98,7 @@ def command(
         label_column=label_column,
         record=record,
         endpoint=endpoint,
+        headers=header or (),
         graph=_graph(models or [], manifest, router),
         labels=parse_labels(labels),
         pace=Pace(rate, concurrency, give_up_after),

@@ -38,6 +38,7 @@ class Options:
         text_column, label_column: of that file; empty: found by their usual names.
         record: file of the record.
         endpoint: address.
+        headers: NAME=VALUE, sent with every request; they are not recorded.
         graph: behind it.
         labels: names of the classes.
         pace: how fast to send.
@@ -45,7 +46,7 @@ class Options:
         tries: of one message.
         seed: of the order.
         limit: reviews at most; None is all.
-        feedback: whether truths are sent back.
+        feedback: whether truths are sent back; never in V2, which has no way for them.
         reward: sent with them.
         keep_texts: whether the record holds the texts.
         resume: go on with the record.
@@ -57,6 +58,7 @@ class Options:
     label_column: str = ""
     record: Path
     endpoint: str
+    headers: Sequence[str] = ()
     graph: Graph
     labels: Sequence[str]
     pace: Pace = Pace()
@@ -97,8 +99,10 @@ class Session:
     """
 
     def __init__(self, options: Options) -> None:
+        self.endpoint: Endpoint = parse_endpoint(options.endpoint, options.headers)
+        if self.endpoint.model is not None:
+            options = dataclasses.replace(options, feedback=False)
         self._options = options
-        self.endpoint: Endpoint = parse_endpoint(options.endpoint)
         reviews = read_reviews(
             options.reviews,
             options.labels,
@@ -117,6 +121,10 @@ class Session:
         self.tasks = tasks_left(
             self._reviews, self._events, feedback=options.feedback, retry_lost=options.retry_lost
         )
+
+    def stop(self) -> None:
+        """End the run after its running requests, as Ctrl-C does."""
+        self._clock.stop.set()
 
     def execute(self, on_progress: OnProgress) -> Result:
         """Do what is left; Ctrl-C and SIGTERM end it after the running requests."""

@@ -15,7 +15,7 @@ from ab.data import read_truths
 from ab.endpoint import parse_endpoint
 from ab.errors import RecordError
 from ab.observations import run_of
-from ab.options import RewardRight, RewardWrong, Timeout, Tries
+from ab.options import Headers, RewardRight, RewardWrong, Timeout, Tries
 from ab.record import Journal, read_record
 from ab.run.feedback import FeedbackSender, Reward
 from ab.run.retry import Retries
@@ -33,6 +33,7 @@ def command(
     endpoint: Annotated[
         str | None, typer.Option(help="Where feedback goes; by default as in the record.")
     ] = None,
+    header: Headers = None,
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
     timeout: Timeout = 10.0,
@@ -56,7 +57,8 @@ def command(
         matched, unmatched = match(given, content.events)
         for line in close_open_feedback(content.events, clock.now()):
             journal.append(line)
-        transport = connect(parse_endpoint(endpoint or run["endpoint"]), timeout)
+        where = parse_endpoint(endpoint or run["endpoint"], header or ())
+        transport = connect(where, timeout)
         stack.callback(transport.close)
         sender = FeedbackSender(
             transport=transport,
@@ -66,7 +68,8 @@ def command(
             retries=Retries(tries),
             reward=Reward(reward_right, reward_wrong),
         )
-        counts = deliver(matched, journal, clock, sender if feedback else None)
+        sends = feedback and where.model is None
+        counts = deliver(matched, journal, clock, sender if sends else None)
     sent = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     Console(stderr=True, highlight=False).print(
         f"{len(matched)} truths matched, {len(unmatched)} fit no answer: {sent or 'nothing to do'}",

@@ -1,15 +1,17 @@
-"""Seldon's gRPC API."""
+"""gRPC: Seldon's API, and that of the Open Inference Protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import grpc
 from google.protobuf import json_format
-from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
+from seldon_core.proto import prediction_pb2_grpc
+from seldon_core.proto.prediction_pb2 import Feedback, SeldonMessage
 
+from ab import wire_v2
 from ab.endpoint import Endpoint
+from ab.transport import proto_v2
 from ab.transport.reply import Outcome, Reply
 from ab.wire import Message, puid_of
 
@@ -50,17 +52,25 @@ class GrpcTransport:
             self._channel = grpc.secure_channel(endpoint.host, credentials, options=_OPTIONS)
         else:
             self._channel = grpc.insecure_channel(endpoint.host, options=_OPTIONS)
-        self._stub = prediction_pb2_grpc.SeldonStub(self._channel)
+        self._v2 = endpoint.model, endpoint.version
+        self._seldon = prediction_pb2_grpc.SeldonStub(self._channel)
+        self._infer = self._channel.unary_unary(proto_v2.INFER, bytes, proto_v2.response)
         self._metadata = endpoint.metadata
         self._timeout = timeout
 
     def predict(self, message: Message) -> Reply:
         """Send a request."""
-        return self._call(self._stub.Predict, message, prediction_pb2.SeldonMessage())
+        model, version = self._v2
+        if model is None:
+            request = json_format.ParseDict(message, SeldonMessage())
+            return self._call(self._seldon.Predict, request, message)
+        infer = proto_v2.request(wire_v2.infer_request(message), model, version)
+        return self._call(self._infer, infer, message)
 
     def feedback(self, message: Message) -> Reply:
         """Send feedback."""
-        return self._call(self._stub.SendFeedback, message, prediction_pb2.Feedback())
+        request = json_format.ParseDict(message, Feedback())
+        return self._call(self._seldon.SendFeedback, request, message)
 
     def forget(self) -> None:
         """Nothing to do: HTTP/2 numbers its streams, so no answer can reach another call."""
@@ -69,15 +79,19 @@ class GrpcTransport:
         """Close the channel."""
         self._channel.close()
 
-    def _call(self, call: Callable[..., Any], message: Message, empty: Any) -> Reply:
+    def _call(self, method: Any, request: Any, message: Message) -> Reply:
         puid = puid_of(message)
         metadata = (*self._metadata, *((("seldon-puid", puid),) if puid else ()))
-        request = json_format.ParseDict(message, empty)
         try:
-            answer = call(request, timeout=self._timeout, metadata=metadata)
+            answer, call = method.with_call(request, timeout=self._timeout, metadata=metadata)
         except grpc.RpcError as error:
             return _of_error(error)
-        return Reply(Outcome.ANSWERED, "OK", json_format.MessageToDict(answer))
+        if isinstance(answer, dict):
+            headers = dict(call.initial_metadata() or ())
+            found = wire_v2.as_seldon(answer, str(headers.get(wire_v2.ROUTE, "")))
+        else:
+            found = json_format.MessageToDict(answer)
+        return Reply(Outcome.ANSWERED, "OK", found)
 
 
 def _of_error(error: grpc.RpcError) -> Reply:

@@ -1,7 +1,8 @@
-"""Seldon's REST API."""
+"""REST: Seldon's API, and that of the Open Inference Protocol."""
 
 from __future__ import annotations
 
+import dataclasses
 import email.utils
 import threading
 import time
@@ -9,6 +10,7 @@ import time
 import requests
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from ab import wire_v2
 from ab.endpoint import Endpoint
 from ab.transport.reply import Outcome, Reply
 from ab.wire import Message, puid_of
@@ -28,18 +30,20 @@ class RestTransport:
     """
 
     def __init__(self, endpoint: Endpoint, timeout: float) -> None:
-        self._api = f"{endpoint.base}/api/v1.0"
+        self._endpoint = endpoint
         self._timeout = (min(CONNECT_TIMEOUT_S, timeout), timeout)
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
 
     def predict(self, message: Message) -> Reply:
         """Send a request."""
-        return self._post("predictions", message)
+        if self._endpoint.model is not None:
+            return self._post(self._endpoint.infer, wire_v2.infer_request(message))
+        return self._post(f"{self._endpoint.base}/api/v1.0/predictions", message)
 
     def feedback(self, message: Message) -> Reply:
         """Send feedback; any body that comes with 200 is accepted."""
-        return self._post("feedback", message)
+        return self._post(f"{self._endpoint.base}/api/v1.0/feedback", message, needs_body=False)
 
     def forget(self) -> None:
         """Drop this thread's connections; the next call opens a new one."""
@@ -50,19 +54,24 @@ class RestTransport:
         for session in self._sessions:
             session.close()
 
-    def _post(self, path: str, message: Message) -> Reply:
+    def _post(self, url: str, message: Message, *, needs_body: bool = True) -> Reply:
         puid = puid_of(message)
+        headers = {"Seldon-Puid": puid} if puid else {}
         try:
             response = self._session().post(
-                f"{self._api}/{path}",
+                url,
                 json=message,
-                headers={"Seldon-Puid": puid} if puid else {},
+                headers={**headers, **dict(self._endpoint.headers)},
                 timeout=self._timeout,
                 allow_redirects=False,
             )
         except requests.RequestException as error:
             return _of_exception(error)
-        return _of_response(response, needs_body=path == "predictions")
+        reply = _of_response(response, needs_body=needs_body)
+        if self._endpoint.model is None:
+            return reply
+        route = response.headers.get(wire_v2.ROUTE, "")
+        return dataclasses.replace(reply, message=wire_v2.as_seldon(reply.message, route))
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -91,8 +100,8 @@ def _of_response(response: requests.Response, *, needs_body: bool) -> Reply:
             return Reply(Outcome.CUT, status, detail="the answer is no JSON object")
         return Reply(Outcome.ANSWERED, status, body or {})
     failure = body.get("status") if body else None
-    reason = str(failure.get("reason", "")) if isinstance(failure, dict) else ""
-    info = str(failure.get("info", "")) if isinstance(failure, dict) else response.text
+    failure = failure if isinstance(failure, dict) else {"info": (body or {}).get("error")}
+    reason, info = str(failure.get("reason", "")), str(failure.get("info") or response.text)
     wait = retry_after(response.headers.get("Retry-After"), time.time())
     detail = " ".join(f"{reason} {info}".split())[:_DETAIL]
     return Reply(_outcome(response.status_code, reason, wait), status, body or {}, detail, wait)

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from ab.rehearsal.graph import Node
+from ab.manifest import Node
 
 
 @dataclasses.dataclass(frozen=True)

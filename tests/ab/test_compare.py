@@ -177,7 +177,7 @@ def test_a_dead_endpoint_is_named_in_a_sentence(tmp_path: Path, service: Service
     alive = f"http://127.0.0.1:{service.http}"
     result = run_ab("compare", alive, dead, "--reviews", path, "--tries", "1")
     assert 1 == result.code
-    assert result.err.startswith(f"error: {dead} left 20 texts in a row without an answer")
+    assert result.err.startswith(f"error: {dead}: 20 requests in a row had no answer")
 
 
 @pytest.mark.parametrize(

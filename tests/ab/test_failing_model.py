@@ -15,9 +15,10 @@ import pytest
 from google.protobuf import json_format
 from seldon_core.proto import prediction_pb2
 
+from ab.manifest import Node
 from ab.record import read_record
 from ab.rehearsal.gateway import Executor
-from ab.rehearsal.graph import Node, Predictor
+from ab.rehearsal.graph import Predictor
 from ab.report.analysis import Analysis, analyse
 from ab.report.totals import warnings
 from ab.report.verdict import Finding, judge

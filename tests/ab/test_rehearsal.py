@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from ab.manifest import read_ab_test
 from ab.observations import confusion_of_feedback
 from ab.record import read_record
 from ab.rehearsal.counters import compare
+from scripts.local_service import OIP_COMMAND
 from tests import ROOT
 from tests.ab.running import run_ab
 
@@ -23,9 +23,9 @@ MANIFEST = ROOT / "deploy" / "ab-test.yaml"
 def test_models_and_shares_come_from_the_manifest() -> None:
     """The rehearsal tests what would be deployed."""
     test = read_ab_test(MANIFEST)
-    assert ("ab", 0.5) == (test.router, test.ratio_a)
+    assert ("ab", "0.5") == (test.node.name, test.node.ratio_a)
     assert [("roberta", 0.5), ("lexicon", 0.5)] == [(m.name, m.share) for m in test.graph.models]
-    assert "roberta-sentiment-lexicon:0.1.0" == test.children[1].image
+    assert "roberta-sentiment-lexicon:0.1.0" == test.node.children[1].image
     assert {9000: "roberta", 9500: "roberta", 9001: "lexicon", 9501: "lexicon"} == test.ports
 
 
@@ -60,10 +60,18 @@ def test_a_counter_that_differs_is_found() -> None:
         for t, p, w, n in [("a", "a", 1, 2.0), ("a", "a", 2, 1.0), ("a", "b", 1, 1.0)]
     )
     head = "# TYPE sentiment_feedback_total counter\n"
-    cells = compare({"m": Counter({("a", "a"): 3})}, {"m": head + page}, ("a", "b"))
-    assert [("a", "a", True), ("a", "b", False), ("b", "a", True), ("b", "b", True)] == [
-        (cell.truth, cell.predicted, cell.agrees) for cell in cells
-    ]
+    line = {"event": "feedback", "state": "answered", "model": "m", "truth": "a", "predicted": "a"}
+    events = [{**line, "id": str(i)} for i in range(3)]
+    cells = compare(events, {"m": head + page}, feedback=True)
+    assert [("m", ("a", "a"), 3, 3), ("m", ("a", "b"), 0, 1)] == cells
+
+
+def test_answers_are_counted_where_there_is_no_feedback() -> None:
+    """In V2 the models' own count of requests shows whether the attribution is right."""
+    page = "# TYPE sentiment_answered_requests_total counter\nsentiment_answered_requests_total 2\n"
+    events = [{"event": "request", "model": "m", "predicted": p} for p in ("a", "b", None)]
+    cells = compare(events, {"m": page, "n": ""}, feedback=False)
+    assert [("m", ("answered",), 2, 2), ("n", ("answered",), 0, 0)] == cells
 
 
 @pytest.mark.long
@@ -72,13 +80,29 @@ def test_a_whole_rehearsal(tmp_path: Path) -> None:
     reviews = ROOT / "ab" / "rehearsal" / "reviews.tsv"
     run = run_ab("rehearse", "--output", tmp_path, "--limit", "60", "--reviews", reviews)
     assert 0 == run.code, run.out + run.err
-    assert "The confusion counters on both metrics ports equal the record." in run.out
+    assert "The counters on both metrics ports equal the record." in run.out
     assert "roberta" in (tmp_path / "report.html").read_text(encoding="utf-8")
     events = read_record(tmp_path / "record.jsonl").events
     tables = confusion_of_feedback(events)
     assert {"roberta", "lexicon"} == set(tables)
     assert 60 == sum(table.total() for table in tables.values())
     assert {"requestPath"} == {e["by"] for e in events if e["event"] == "request"}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not OIP_COMMAND.exists(), reason="make serve-oip installs MLServer")
+@pytest.mark.parametrize("transport", ["--no-grpc", "--grpc"])
+def test_a_whole_rehearsal_in_v2(tmp_path: Path, transport: str) -> None:
+    """`make ab ARGS="--protocol v2"`: MLServer behind the stand-in, judged by the record."""
+    reviews = ROOT / "ab" / "rehearsal" / "reviews.tsv"
+    given = ("--protocol", "v2", transport, "--output", tmp_path, "--reviews", reviews)
+    run = run_ab("rehearse", *given, "--limit", "60")
+    assert 0 == run.code, run.out + run.err
+    assert "The counters on both metrics ports equal the record." in run.out
+    events = read_record(tmp_path / "record.jsonl").events
+    requests = [e for e in events if e["event"] == "request"]
+    assert {"whole", "short"} == {e["model"] for e in requests}
+    assert {"tags"} == {e["by"] for e in requests}
 
 
 def test_make_ab_is_the_rehearsal() -> None:

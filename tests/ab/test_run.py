@@ -15,7 +15,7 @@ from ab.errors import DataError, EndpointError, RecordError
 from ab.events import BAD_ANSWER, FeedbackState
 from ab.observations import confusion_of_feedback
 from ab.record import read_record
-from ab.rehearsal.counters import read_confusion
+from ab.rehearsal.counters import read_counters
 from ab.run.runner import RETRIED, Pace
 from ab.run.session import Session
 from tests import ROOT
@@ -394,5 +394,5 @@ def test_a_run_does_not_import_the_statistics() -> None:
     assert ("set()", 0) == (done.stdout.strip(), done.returncode)
 
 
-def counted(service: Service) -> Counter[tuple[str, str]]:
-    return read_confusion(service.scrape())
+def counted(service: Service) -> Counter[tuple[str, ...]]:
+    return read_counters(service.scrape(), feedback=True)

@@ -59,7 +59,7 @@ def test_the_schema(document: dict[str, Any]) -> None:
 def test_every_platform_is_there() -> None:
     """Seldon Core 1 and 2 and KServe, each with what splits traffic there."""
     assert set(FILES) == {document["kind"] for document in DOCUMENTS.values()}
-    assert {"sentiment", "mlserver", "kserve-container"} == CONTAINERS.keys()
+    assert {"sentiment", "mlserver", "kserve-container", "whole", "short"} == CONTAINERS.keys()
 
 
 @pytest.mark.parametrize("container", CONTAINERS.values(), ids=CONTAINERS)
@@ -72,7 +72,7 @@ def test_containers(container: dict[str, Any]) -> None:
     assert all(name.startswith(("MLSERVER_", "SENTIMENT_", "PREPARE_SECONDS")) for name in names)
 
 
-@pytest.mark.parametrize("name", ["sentiment", "kserve-container"])
+@pytest.mark.parametrize("name", ["sentiment", "kserve-container", "whole", "short"])
 def test_pods_that_are_wholly_ours(name: str) -> None:
     """No root, nothing written outside /tmp, and time for the endpoints before it stops."""
     container = CONTAINERS[name]
