@@ -32,9 +32,9 @@ from roberta_sentiment.settings import Settings
 from seldon_node import host_limits
 from seldon_node.grpc_arrival import NO_ROOM, SLOW_S, Arrival, Arrivals
 from seldon_node.grpc_health import Health
-from seldon_node.grpc_threads import WorkerThreads
 from seldon_node.node import SentimentNode
 from seldon_node.supervisor import BOOT_FAILED
+from seldon_node.threads import WorkerThreads
 
 logger = logging.getLogger(__name__)
 

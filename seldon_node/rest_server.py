@@ -21,6 +21,7 @@ from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
 
 from roberta_sentiment.errors import OWN_FAULT
 from seldon_node.rest_request import HEADER_BYTES, SMALL_BODY, Parser, RefusedError
+from seldon_node.threads import LastWaiter
 
 _QUICK_PATHS = {"/", "/health/ping", "/health/status", "/api/v1.0/health/status"}
 _QUICK_THREADS = 4
@@ -210,15 +211,22 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Whether the loop should read; begin with what came along with the last request."""
         if self._drain_until:
             return not self.will_close
-        if self._ahead and super().readable():
+        if self._ahead and self._has_room:
             self.received(b"")
-        return bool(super().readable())
+        return self._has_room
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether no request is under way and no answer waits to be sent."""
+        return not (
+            self.requests or self.total_outbufs_len or self.will_close or self.close_when_flushed
+        )
 
     def writable(self) -> bool:
         """Whether the loop should write or close."""
-        if self._drain_until:
-            return bool(self.will_close)
-        return bool(super().writable())
+        if self.will_close or self._drain_until:
+            return self.will_close
+        return bool(self.total_outbufs_len or self.close_when_flushed)
 
     def handle_write(self) -> None:
         """Send, and begin to drain where the rest of the connection is of no interest."""
@@ -361,6 +369,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 def _started_threads(count: int) -> ThreadedTaskDispatcher:
     dispatcher = ThreadedTaskDispatcher()
     dispatcher.queue_logger = _Silent()
+    dispatcher.queue_cv = LastWaiter(dispatcher.lock)
     dispatcher.set_thread_count(count)
     return dispatcher
 

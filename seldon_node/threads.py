@@ -1,22 +1,36 @@
-"""Threads that work for a gRPC server's event loop.
+"""Threads that answer requests; the one that was busy last is the next to work.
 
-`loop.run_in_executor` does the same with two futures and two locks a call, which costs as much as
-reading a message.
+Its stack and its memory are still in the CPU's caches, which makes the requests of few callers
+cheaper than turns among all threads.
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
+class LastWaiter(threading.Condition):
+    """Wakes the thread that began to wait last."""
+
+    _waiters: deque[Any]
+
+    def notify(self, n: int = 1) -> None:
+        """Wake threads that wait, the last one first."""
+        self._waiters.rotate(n)
+        super().notify(n)
+
+
 class WorkerThreads:
-    """Threads that are all started at once and take work in the order in which it comes.
+    """Threads that work for an event loop, in the order in which work comes.
+
+    `loop.run_in_executor` does the same with two futures and two locks a call, which costs as much
+    as reading a message.
 
     Args:
         number: of threads.
@@ -29,8 +43,8 @@ class WorkerThreads:
 
     def __init__(self, number: int, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._work: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]]]
-        self._work = queue.SimpleQueue()
+        self._work: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._has_work = LastWaiter()
         for _ in range(number):
             threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -41,12 +55,17 @@ class WorkerThreads:
             What the function returns or raises.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._work.put((function, future))
+        with self._has_work:
+            self._work.append((function, future))
+            self._has_work.notify()
         return future
 
     def _run(self) -> None:
         while True:
-            function, future = self._work.get()
+            with self._has_work:
+                while not self._work:
+                    self._has_work.wait()
+                function, future = self._work.popleft()
             result, error = None, None
             try:
                 result = function()

@@ -1,14 +1,15 @@
-"""Threads that work for an event loop."""
+"""Threads that answer requests."""
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from typing import NoReturn
 
 import pytest
 
-from seldon_node.grpc_threads import WorkerThreads
+from seldon_node.threads import LastWaiter, WorkerThreads
 
 
 def test_results_come_back_in_any_order() -> None:
@@ -60,3 +61,22 @@ def test_what_nobody_waits_for_any_more() -> None:
         return await threads.run(lambda: "goes on")
 
     assert "goes on" == asyncio.run(run())
+
+
+def test_the_last_to_wait_is_woken_first() -> None:
+    """The others stay in their order."""
+    condition, waiting, woken = LastWaiter(), threading.Semaphore(0), queue.SimpleQueue[str]()
+
+    def wait(name: str) -> None:
+        with condition:
+            waiting.release()
+            condition.wait()
+        woken.put(name)
+
+    for name in "abc":
+        threading.Thread(target=wait, args=(name,), daemon=True).start()
+        waiting.acquire()
+    for name in "cba":
+        with condition:
+            condition.notify()
+        assert name == woken.get(timeout=20)
