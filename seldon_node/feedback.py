@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any
 
 from seldon_core.proto import prediction_pb2
@@ -58,26 +58,20 @@ def parse(
     Raises:
         RequestError: the parts do not fit each other, or say nothing.
     """
-    if not abs(message.reward) <= LARGEST_REWARD:
-        raise FeedbackError(
-            f"reward is {message.reward:g}; a number from -{LARGEST_REWARD:g} to "
-            f"{LARGEST_REWARD:g} is needed"
-        )
+    _check_reward(message.reward)
     reader = reader or OneLabel(labels)
     response = payload.to_python(message.response)
     names = _names(message.response, "response")
     other_model = _other_version(response, version) or _other_labels(response, names, labels)
     if other_model:
         return Feedback([], message.reward, other_model)
-    truth_names = _names(message.truth, "truth")
-    truths = _truths(payload.to_python(message.truth), truth_names, reader)
+    truths = _truths(payload.to_python(message.truth), _names(message.truth, "truth"), reader)
     request = _request(message, settings)
     if truths is None:
         if request is None and not message.reward:
             raise FeedbackError("the feedback is empty; send a truth, or a request with a reward")
         return Feedback([], message.reward)
-    if request is not None and len(request) != len(truths):
-        raise FeedbackError(f"{len(truths)} truths for {len(request)} texts; send one for each")
+    _check_count(truths, request, "texts")
     predictions = _predictions(response, names, labels, reader)
     if predictions is None:
         if request is None:
@@ -85,14 +79,24 @@ def parse(
                 "the feedback has a truth, but neither the request nor the response it is about"
             )
         predictions = predict(request)
-    if len(predictions) != len(truths):
-        raise FeedbackError(
-            f"{len(truths)} truths for {len(predictions)} predictions; send one for each"
-        )
+    _check_count(truths, predictions, "predictions")
     both = list(zip(truths, predictions, strict=True))
     pairs = [pair for truth, given in both for pair in reader.pairs(truth, given)]
     errors = [error for truth, given in both for error in reader.errors(truth, given)]
     return Feedback(pairs, message.reward, errors=errors)
+
+
+def _check_reward(reward: float) -> None:
+    if not abs(reward) <= LARGEST_REWARD:
+        raise FeedbackError(
+            f"reward is {reward:g}; a number from -{LARGEST_REWARD:g} to {LARGEST_REWARD:g} is "
+            "needed"
+        )
+
+
+def _check_count(truths: Sized, others: Sized | None, what: str) -> None:
+    if others is not None and len(truths) != len(others):
+        raise FeedbackError(f"{len(truths)} truths for {len(others)} {what}; send one for each")
 
 
 def _other_version(response: Mapping[str, Any], version: str) -> str:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import grpc
@@ -49,9 +49,17 @@ class _GrpcSide:
 
 
 class _ThisProcess:
-    """Which gRPC worker this process is, None if it is none."""
+    """What the parts of the start share.
+
+    Attributes:
+        grpc_worker: which gRPC worker this process is, None if it is none.
+        reserved: sockets that hold a port as long as the process runs.
+        restarts: counts the servers that are replaced.
+    """
 
     grpc_worker: int | None = None
+    reserved: Sequence[socket.socket] = ()
+    restarts: Restarts
 
 
 _this_process = _ThisProcess()
@@ -99,56 +107,16 @@ def _listen_privately(server: grpc.Server, workers: health.WorkerHealth, worker:
 
 def repair() -> None:
     """Run every server under a supervisor that replaces the dead and ends all on SIGTERM."""
-    reserved: list[socket.socket] = []
-    restarts: list[Restarts] = []
+    _repair_grpc_servers()
+    _repair_gunicorn()
+    _check_before_start()
+    patch(microservice, "start_servers", _run_servers)
+    patch(microservice, "_make_grpc_server", _GrpcSide)
+    patch(microservice, "_wait_forever", _serve_until_sigterm)
 
-    def get_grpc_server(user_object: Any, *args: Any, **kwargs: Any) -> Any:
-        server = original_server(user_object, *args, **kwargs)
-        workers = getattr(user_object, "workers", None)
-        if workers is not None and _this_process.grpc_worker is not None:
-            _listen_privately(server, workers, _this_process.grpc_worker)
-        return server
 
-    def make_metrics_server(metrics: Any, args: Any) -> Any:
-        """The last that the wrapper makes before it starts the servers."""
-        _check_limits(args)
-        reserved.extend(_reserve_ports(args))
-        restarts.append(Restarts(metrics))
-        return original_metrics_server(metrics, args)
-
-    def start_servers(
-        rest: Callable[[], None],
-        grpc_side: _GrpcSide | None,
-        custom: Callable[[], None] | None,
-        metrics: Callable[[], None] | None,
-    ) -> NoReturn:
-        sys.excepthook = sys.__excepthook__
-        logs.install()
-        servers = [supervisor.Server("REST server", functools.partial(_run_gunicorn, rest))]
-        servers += grpc_side.servers() if grpc_side else []
-        if metrics:
-            run_metrics = functools.partial(_run_gunicorn, metrics)
-            servers.append(supervisor.Server("metrics server", run_metrics))
-        servers += [supervisor.Server("custom service", custom)] if custom else []
-        code = supervisor.Supervisor(servers, count_restart).run()
-        if code:
-            sys.stderr.write("cannot start: a server failed; the log above says which and why\n")
-        logging.shutdown()
-        os._exit(code)  # nothing that a server has left behind may hold the container back
-
-    def count_restart(server: supervisor.Server, code: int) -> None:
-        restarts[0].count(server.name.split()[0].lower(), code)
-
-    def load_config(self: Any) -> None:
-        """A gunicorn worker notices the death of its arbiter only at its next connection."""
-        original_config(self)
-        self.cfg.set("post_fork", lambda arbiter, worker: supervisor.end_with_parent())
-        is_rest = isinstance(self, gunicorn_utils.UserModelApplication)
-        self.cfg.set("child_exit", _count_worker(restarts[0], "rest" if is_rest else "metrics"))
-
-    def reap_workers(arbiter: Arbiter) -> None:
-        record_exits(arbiter)
-        original_reap(arbiter)
+def _repair_grpc_servers() -> None:
+    """Give each gRPC worker a socket of its own for health, and know its running calls."""
 
     class TrackedServicer(wrapper.SeldonModelGRPC):  # type: ignore[misc]
         """The servicer whose running calls are known when the server stops."""
@@ -156,15 +124,72 @@ def repair() -> None:
     for method in METHODS:
         setattr(TrackedServicer, method, _calls.tracked(getattr(wrapper.SeldonModelGRPC, method)))
 
+    def get_grpc_server(user_object: Any, *args: Any, **kwargs: Any) -> Any:
+        server = original(user_object, *args, **kwargs)
+        workers = getattr(user_object, "workers", None)
+        if workers is not None and _this_process.grpc_worker is not None:
+            _listen_privately(server, workers, _this_process.grpc_worker)
+        return server
+
     patch(wrapper, "SeldonModelGRPC", TrackedServicer)
-    original_server = patch(wrapper, "get_grpc_server", get_grpc_server)
-    application = gunicorn_utils.StandaloneApplication
-    original_config = patch(application, "load_config", load_config)
+    original = patch(wrapper, "get_grpc_server", get_grpc_server)
+
+
+def _repair_gunicorn() -> None:
+    """Count the workers that gunicorn replaces, and end them with their arbiter."""
+
+    def load_config(self: Any) -> None:
+        """A gunicorn worker notices the death of its arbiter only at its next connection."""
+        original_config(self)
+        self.cfg.set("post_fork", lambda arbiter, worker: supervisor.end_with_parent())
+        is_rest = isinstance(self, gunicorn_utils.UserModelApplication)
+        count = _count_worker(_this_process.restarts, "rest" if is_rest else "metrics")
+        self.cfg.set("child_exit", count)
+
+    def reap_workers(arbiter: Arbiter) -> None:
+        record_exits(arbiter)
+        original_reap(arbiter)
+
+    original_config = patch(gunicorn_utils.StandaloneApplication, "load_config", load_config)
     original_reap = patch(Arbiter, "reap_workers", reap_workers)
-    original_metrics_server = patch(microservice, "_make_rest_metrics_server", make_metrics_server)
-    patch(microservice, "start_servers", start_servers)
-    patch(microservice, "_make_grpc_server", _GrpcSide)
-    patch(microservice, "_wait_forever", _serve_until_sigterm)
+
+
+def _check_before_start() -> None:
+    """Check limits and ports in the last function that the wrapper calls before the servers."""
+
+    def make_metrics_server(metrics: Any, args: Any) -> Any:
+        _check_limits(args)
+        _this_process.reserved = _reserve_ports(args)
+        _this_process.restarts = Restarts(metrics)
+        return original(metrics, args)
+
+    original = patch(microservice, "_make_rest_metrics_server", make_metrics_server)
+
+
+def _run_servers(
+    rest: Callable[[], None],
+    grpc_side: _GrpcSide | None,
+    custom: Callable[[], None] | None,
+    metrics: Callable[[], None] | None,
+) -> NoReturn:
+    """Run the servers of the service until it ends, then end the process."""
+    sys.excepthook = sys.__excepthook__
+    logs.install()
+    servers = [supervisor.Server("REST server", functools.partial(_run_gunicorn, rest))]
+    servers += grpc_side.servers() if grpc_side else []
+    if metrics:
+        run_metrics = functools.partial(_run_gunicorn, metrics)
+        servers.append(supervisor.Server("metrics server", run_metrics))
+    servers += [supervisor.Server("custom service", custom)] if custom else []
+    code = supervisor.Supervisor(servers, _count_restart).run()
+    if code:
+        sys.stderr.write("cannot start: a server failed; the log above says which and why\n")
+    logging.shutdown()
+    os._exit(code)  # nothing that a server has left behind may hold the container back
+
+
+def _count_restart(server: supervisor.Server, code: int) -> None:
+    _this_process.restarts.count(server.name.split()[0].lower(), code)
 
 
 def _count_worker(restarts: Restarts, server: str) -> Callable[[Any, Any], None]:

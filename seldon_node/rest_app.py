@@ -85,61 +85,65 @@ def install(app: Flask, node: SentimentNode) -> None:
     origins = {word.strip() for word in node.settings.cors_origins.split(",")} - {"", "none"}
     if origins:
         CORS(app, origins=sorted(origins))
-    _answer_errors(app, node)
+    _Errors(node).install(app)
 
 
-def _answer_errors(app: Flask, node: SentimentNode) -> None:
-    """Answer every error in Seldon's form."""
+class _Errors:
+    """Answers every error of a node's application in Seldon's form, and counts it."""
 
-    def refuse(code: int, reason: str, info: str) -> Response:
-        if _endpoint() not in _PROBED:
-            method = _METHODS.get(_endpoint(), "other")
-            node.recorder.record(refusal_metrics(reason), method)
-        return answer(code, reason, info)
+    def __init__(self, node: SentimentNode) -> None:
+        self._node = node
 
-    def answer(code: int, reason: str, info: str) -> Response:
-        status = {
-            "code": code,
-            "info": shorten(printable(info)),
-            "reason": reason,
-            "status": "FAILURE",
-        }
-        response = jsonify({"status": status})
-        response.status_code = code
-        return response
+    def install(self, app: Flask) -> None:
+        """Answer the errors of an application."""
+        app.register_error_handler(Exception, self._on_fault)
+        app.register_error_handler(HTTPException, self._on_http_error)
+        app.register_error_handler(SentimentError, self._on_our_error)
+        app.register_error_handler(SeldonMicroserviceException, self._on_wrapper_error)
+        app.register_error_handler(UnicodeDecodeError, self._on_unreadable)
+        app.register_error_handler(RecursionError, self._on_unreadable)
 
-    def on_http_error(error: HTTPException) -> Response:
+    def _on_http_error(self, error: HTTPException) -> Response:
         if isinstance(error, RequestEntityTooLarge):
-            return on_our_error(BodyTooLargeError(node.settings.max_body_bytes))
-        response = refuse(error.code or 500, error.name.upper().replace(" ", "_"), _explain(error))
+            return self._on_our_error(BodyTooLargeError(self._node.settings.max_body_bytes))
+        reason = error.name.upper().replace(" ", "_")
+        response = self._refuse(error.code or 500, reason, _explain(error))
         for name, value in error.get_headers():
             if name in ("Allow", "Retry-After"):
                 response.headers[name] = value
         return response
 
-    def on_our_error(error: SentimentError) -> Response:
+    def _on_our_error(self, error: SentimentError) -> Response:
         if "caller" in g:
             g.caller.retry_after = getattr(error, "retry_after", None)
-        return refuse(error.http_status, error.reason, error.message)
+        return self._refuse(error.http_status, error.reason, error.message)
 
-    def on_wrapper_error(error: SeldonMicroserviceException) -> Response:
+    def _on_wrapper_error(self, error: SeldonMicroserviceException) -> Response:
         is_counted = isinstance(error, NodeError)
-        return (answer if is_counted else refuse)(error.status_code, error.reason, error.message)
+        answer = _failure if is_counted else self._refuse
+        return answer(error.status_code, error.reason, error.message)
 
-    def on_unreadable(error: Exception) -> Response:
+    def _on_unreadable(self, error: Exception) -> Response:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        return refuse(400, PayloadError.reason, f"the body can't be read: {why}")
+        return self._refuse(400, PayloadError.reason, f"the body can't be read: {why}")
 
-    def on_fault(error: Exception) -> Response:
+    def _on_fault(self, error: Exception) -> Response:
         logger.exception("a request failed for a reason of our own", exc_info=error)
-        return refuse(500, InferenceError.reason, OWN_FAULT)
+        return self._refuse(500, InferenceError.reason, OWN_FAULT)
 
-    app.register_error_handler(Exception, on_fault)
-    app.register_error_handler(HTTPException, on_http_error)
-    app.register_error_handler(SentimentError, on_our_error)
-    app.register_error_handler(SeldonMicroserviceException, on_wrapper_error)
-    app.register_error_handler(UnicodeDecodeError, on_unreadable)
-    app.register_error_handler(RecursionError, on_unreadable)
+    def _refuse(self, code: int, reason: str, info: str) -> Response:
+        if _endpoint() not in _PROBED:
+            method = _METHODS.get(_endpoint(), "other")
+            self._node.recorder.record(refusal_metrics(reason), method)
+        return _failure(code, reason, info)
+
+
+def _failure(code: int, reason: str, info: str) -> Response:
+    """A status in Seldon's form."""
+    status = {"code": code, "info": shorten(printable(info)), "reason": reason, "status": "FAILURE"}
+    response = jsonify({"status": status})
+    response.status_code = code
+    return response
 
 
 def _endpoint() -> str:

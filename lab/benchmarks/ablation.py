@@ -45,45 +45,59 @@ def main() -> None:
             theirs = stack.enter_context(Contender("plain_ort", plain))
             same = stack.enter_context(Contender("plain_ort", mine))
             ours = stack.enter_context(Contender("ours", mine))
-            steps = [
-                Row("export, alone", theirs, {"batch": 1}, found),
-                Row("export, batches of 16 as they come", theirs, {"batch": 16}, found),
-                Row("export, batches of 16 sorted", theirs, {"batch": 16, "sort": True}, found),
-                Row("our file, batches of 16 sorted", same, {"batch": 16, "sort": True}, found),
-                Row("ours, alone", ours, {"alone": True}, found),
-                Row("ours", ours, {}, found),
-                Row("ours, not the optimised file", ours, {"optimized": False}, found),
-                Row("ours, one run at a time", ours, {"side_by_side": False}, found),
-                *(
-                    Row(f"ours{how}, {name}", ours, {**alone, "configuration": entries}, found)
-                    for name, entries in SESSION.items()
-                    for how, alone in (("", {}), (", alone", {"alone": True}))
-                ),
-                Row("ours, 1 thread", ours, {"threads": 1}, found),
-            ]
-            sweeps = []
+            rows = steps(theirs, same, ours, found)
             if asked.sweeps:
-                sweeps = [
-                    Row(f"batch_tokens {n}", ours, {"batch_tokens": n}, found) for n in BUDGETS
-                ] + [
-                    Row(f"ATTENTION_PAIRS {n}", ours, {"attention_pairs": n}, found)
-                    for n in ATTENTION_PAIRS
-                ]
-            rows = steps + sweeps
+                rows += sweeps(ours, found)
             play(rows, asked.rounds)
-            result[precision] = [
-                {
-                    "row": row.name,
-                    "texts_per_s": round(row.texts_per_second, 1),
-                    "to_ours": round(ours_median(rows) / row.median, 3),
-                    "seconds": [round(s, 3) for s in row.seconds],
-                    "largest_logit_difference_to_export": round(
-                        float(np.abs(row.logits - rows[0].logits).max()), 5
-                    ),
-                }
-                for row in rows
-            ]
+            result[precision] = [summary(row, rows) for row in rows]
     print(machine.write(f"ablation_{asked.texts}", result).read_text(encoding="utf-8"))
+
+
+def steps(theirs: Contender, same: Contender, ours: Contender, found: list[str]) -> list[Row]:
+    """From the plain export to what is shipped, and each setting of the session.
+
+    Args:
+        theirs: the plain export on plain ONNX Runtime.
+        same: our file on plain ONNX Runtime.
+        ours: the classifier.
+        found: texts.
+    """
+    return [
+        Row("export, alone", theirs, {"batch": 1}, found),
+        Row("export, batches of 16 as they come", theirs, {"batch": 16}, found),
+        Row("export, batches of 16 sorted", theirs, {"batch": 16, "sort": True}, found),
+        Row("our file, batches of 16 sorted", same, {"batch": 16, "sort": True}, found),
+        Row("ours, alone", ours, {"alone": True}, found),
+        Row("ours", ours, {}, found),
+        Row("ours, not the optimised file", ours, {"optimized": False}, found),
+        Row("ours, one run at a time", ours, {"side_by_side": False}, found),
+        *(
+            Row(f"ours{how}, {name}", ours, {**alone, "configuration": entries}, found)
+            for name, entries in SESSION.items()
+            for how, alone in (("", {}), (", alone", {"alone": True}))
+        ),
+        Row("ours, 1 thread", ours, {"threads": 1}, found),
+    ]
+
+
+def sweeps(ours: Contender, found: list[str]) -> list[Row]:
+    """Sizes of batches."""
+    budgets = [Row(f"batch_tokens {n}", ours, {"batch_tokens": n}, found) for n in BUDGETS]
+    return budgets + [
+        Row(f"ATTENTION_PAIRS {n}", ours, {"attention_pairs": n}, found) for n in ATTENTION_PAIRS
+    ]
+
+
+def summary(row: Row, rows: list[Row]) -> dict[str, Any]:
+    """What is kept of a row; the first of all is the export."""
+    difference = float(np.abs(row.logits - rows[0].logits).max())
+    return {
+        "row": row.name,
+        "texts_per_s": round(row.texts_per_second, 1),
+        "to_ours": round(ours_median(rows) / row.median, 3),
+        "seconds": [round(s, 3) for s in row.seconds],
+        "largest_logit_difference_to_export": round(difference, 5),
+    }
 
 
 def ours_median(rows: list[Row]) -> float:

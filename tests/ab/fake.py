@@ -50,7 +50,9 @@ class FakeEndpoint:
         self.release_late: dict[str, threading.Event] = defaultdict(threading.Event)
         self._tries: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (_Handler,), {"endpoint": self})
+        )
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -99,83 +101,79 @@ def answer_to(message: Message, step: str) -> Message:
     return {"data": {"names": LABELS, "ndarray": [scores]}, "meta": meta}
 
 
-def _handler(endpoint: FakeEndpoint) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    endpoint: FakeEndpoint
+    protocol_version = "HTTP/1.1"
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if self.path.endswith("/feedback"):
-                self.feedback(body)
-            else:
-                self.predict(body)
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/feedback"):
+            self.feedback(body)
+        else:
+            self.predict(body)
 
-        def predict(self, body: Message) -> None:
-            text = body["data"]["ndarray"][0]
-            step = endpoint.step("predict", text)
-            if self.fails(step):
-                return None
-            endpoint.executed(endpoint.predictions, text)
-            if step == "error":
-                return self.reply(500, {"status": {"info": "node is gone"}})
-            if step == "lost":
-                return self.cut()
-            if step == "late":
-                endpoint.release_late[text].wait(LIMIT_S)
-            if step == "held":
-                self.hold()
-            answer = answer_to(body, step)
-            self.reply(200, answer)
-            if step == "twice":
-                self.reply(200, answer)
+    def predict(self, body: Message) -> None:
+        text = body["data"]["ndarray"][0]
+        step = self.endpoint.step("predict", text)
+        if self.fails(step):
             return None
+        self.endpoint.executed(self.endpoint.predictions, text)
+        if step == "error":
+            return self.reply(500, {"status": {"info": "node is gone"}})
+        if step == "lost":
+            return self.cut()
+        if step == "late":
+            self.endpoint.release_late[text].wait(LIMIT_S)
+        if step == "held":
+            self.hold()
+        answer = answer_to(body, step)
+        self.reply(200, answer)
+        if step == "twice":
+            self.reply(200, answer)
+        return None
 
-        def feedback(self, body: Message) -> None:
-            text = body["request"]["data"]["ndarray"][0]
-            step = endpoint.step("feedback", text)
-            if self.fails(step):
-                return None
-            endpoint.executed(endpoint.feedbacks, text)
-            endpoint.received.append(body)
-            endpoint.puids.append(self.headers["Seldon-Puid"])
-            if step == "error":
-                return self.reply(500, {"status": {"info": "node is gone"}})
-            if step == "lost":
-                return self.cut()
-            if step == "held":
-                self.hold()
-            return self.reply(200, body)
+    def feedback(self, body: Message) -> None:
+        text = body["request"]["data"]["ndarray"][0]
+        step = self.endpoint.step("feedback", text)
+        if self.fails(step):
+            return None
+        self.endpoint.executed(self.endpoint.feedbacks, text)
+        self.endpoint.received.append(body)
+        self.endpoint.puids.append(self.headers["Seldon-Puid"])
+        if step == "error":
+            return self.reply(500, {"status": {"info": "node is gone"}})
+        if step == "lost":
+            return self.cut()
+        if step == "held":
+            self.hold()
+        return self.reply(200, body)
 
-        def hold(self) -> None:
-            endpoint.held.set()
-            endpoint.release.wait(LIMIT_S)
+    def hold(self) -> None:
+        self.endpoint.held.set()
+        self.endpoint.release.wait(LIMIT_S)
 
-        def fails(self, step: str) -> bool:
-            if step == "busy":
-                self.reply(503, {"status": {"reason": "OVERLOADED"}}, {"Retry-After": "0"})
-            if step == "reject":
-                self.reply(400, {"status": {"reason": "BAD_TEXT", "info": "not this text"}})
-            return step in ("busy", "reject")
+    def fails(self, step: str) -> bool:
+        if step == "busy":
+            self.reply(503, {"status": {"reason": "OVERLOADED"}}, {"Retry-After": "0"})
+        if step == "reject":
+            self.reply(400, {"status": {"reason": "BAD_TEXT", "info": "not this text"}})
+        return step in ("busy", "reject")
 
-        def reply(
-            self, status: int, message: Message, headers: dict[str, str] | None = None
-        ) -> None:
-            body = json.dumps(message).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            try:
-                self.wfile.write(body)
-            except OSError:
-                self.close_connection = True
-
-        def cut(self) -> None:
+    def reply(self, status: int, message: Message, headers: dict[str, str] | None = None) -> None:
+        body = json.dumps(message).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except OSError:
             self.close_connection = True
-            self.connection.close()
 
-    return Handler
+    def cut(self) -> None:
+        self.close_connection = True
+        self.connection.close()

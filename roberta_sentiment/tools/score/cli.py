@@ -60,21 +60,6 @@ def command(
     artifact = open_artifact(*locate(str(model or "")))
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with _bar(console) as bar:
-        task = bar.add_task(data.name, total=None, rows=0)
-        shown = 0
-
-        def on_progress(progress: ScoreProgress) -> None:
-            nonlocal shown
-            state = progress.state
-            if not bar.tasks[0].total:
-                bar.update(task, total=state.identity["input"]["size"])
-                if progress.resumed:
-                    console.print(f"resuming after line {state.line}", markup=False)
-            bar.update(task, completed=state.offset, rows=state.rows + state.rejected)
-            for row in progress.bad[: max(0, SHOWN - shown)]:
-                console.print(f"line {row.start.line + 1}: {row.reason}", markup=False)
-            shown += len(progress.bad)
-
         state = score(
             data,
             output,
@@ -83,7 +68,7 @@ def command(
             text_column=text_column,
             prefix=prefix,
             restart=restart,
-            on_progress=on_progress,
+            on_progress=_Display(console, bar, data.name).show,
         )
     console.print(f"{output}: {state.rows} rows, {state.truncated} truncated", markup=False)
     if state.rejected:
@@ -92,6 +77,28 @@ def command(
             style="yellow",
             markup=False,
         )
+
+
+class _Display:
+    """Shows how far a run is, and the first rows that can't be scored."""
+
+    def __init__(self, console: Console, bar: Progress, name: str) -> None:
+        self._console, self._bar = console, bar
+        self._task = bar.add_task(name, total=None, rows=0)
+        self._shown = 0
+
+    def show(self, progress: ScoreProgress) -> None:
+        """Show the state after a chunk."""
+        state = progress.state
+        if not self._bar.tasks[0].total:
+            self._bar.update(self._task, total=state.identity["input"]["size"])
+            if progress.resumed:
+                self._console.print(f"resuming after line {state.line}", markup=False)
+        rows = state.rows + state.rejected
+        self._bar.update(self._task, completed=state.offset, rows=rows)
+        for row in progress.bad[: max(0, SHOWN - self._shown)]:
+            self._console.print(f"line {row.start.line + 1}: {row.reason}", markup=False)
+        self._shown += len(progress.bad)
 
 
 def _bar(console: Console) -> Progress:
