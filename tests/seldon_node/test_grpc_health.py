@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from seldon_core.flask_utils import SeldonMicroserviceException
 
 from seldon_node import grpc_health
 from seldon_node.grpc_health import Health
+from seldon_node.grpc_threads import WorkerThreads
 from seldon_node.health import LIVES
 from seldon_node.node import SentimentNode
 
@@ -49,15 +49,14 @@ class Context:
         raise AbortedError(details)
 
 
-def run(
-    node: Node, steps: Callable[[Health, ThreadPoolExecutor], Coroutine[Any, Any, None]]
-) -> None:
-    """Run steps with a health service; the second argument is the pool of the calls."""
+def run(node: Node, steps: Callable[[Health, WorkerThreads], Coroutine[Any, Any, None]]) -> None:
+    """Run steps with a health service and the only thread of the calls."""
 
     async def with_health() -> None:
-        with ThreadPoolExecutor(1) as checks, ThreadPoolExecutor(1) as calls:
-            health = Health(cast(SentimentNode, node), checks, calls, [SERVICE])
-            await asyncio.wait_for(steps(health, calls), LIMIT_S)
+        loop = asyncio.get_running_loop()
+        checks, calls = WorkerThreads(1, "checks", loop), WorkerThreads(1, "calls", loop)
+        health = Health(cast(SentimentNode, node), checks, calls, [SERVICE])
+        await asyncio.wait_for(steps(health, calls), LIMIT_S)
 
     asyncio.run(with_health())
 
@@ -81,7 +80,7 @@ def test_a_service_is_served_while_the_node_is_well(service: str, well: bool, st
     node = Node()
     node.well = well
 
-    async def steps(health: Health, calls: ThreadPoolExecutor) -> None:
+    async def steps(health: Health, calls: WorkerThreads) -> None:
         assert status == (await health.Check(asking(service), Context())).status
 
     run(node, steps)
@@ -90,7 +89,7 @@ def test_a_service_is_served_while_the_node_is_well(service: str, well: bool, st
 def test_an_unknown_service_is_not_found() -> None:
     """As the protocol says; a watcher learns it as a status."""
 
-    async def steps(health: Health, calls: ThreadPoolExecutor) -> None:
+    async def steps(health: Health, calls: WorkerThreads) -> None:
         context = Context()
         with pytest.raises(AbortedError):
             await health.Check(asking("other"), context)
@@ -106,7 +105,7 @@ def test_a_watcher_hears_of_changes_only(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(grpc_health, "_WATCH_S", 0)
     node = Node()
 
-    async def steps(health: Health, calls: ThreadPoolExecutor) -> None:
+    async def steps(health: Health, calls: WorkerThreads) -> None:
         watched = health.Watch(asking(SERVICE), Context())
         assert STATUS.SERVING == (await anext(watched)).status
         following = asyncio.ensure_future(anext(watched))
@@ -123,13 +122,13 @@ def test_threads_that_take_no_call_make_health_red(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(grpc_health, "_TURN_S", 0)
     monkeypatch.setattr(grpc_health, "_LONGEST_TURN_S", 0.2)
 
-    async def steps(health: Health, calls: ThreadPoolExecutor) -> None:
+    async def steps(health: Health, calls: WorkerThreads) -> None:
         async def becomes(status: int) -> None:
             while status != (await health.Check(asking(LIVES), Context())).status:
                 await asyncio.sleep(0)
 
         release = threading.Event()
-        calls.submit(release.wait, LIMIT_S)
+        calls.run(lambda: release.wait(LIMIT_S))
         try:
             await becomes(STATUS.NOT_SERVING)
         finally:
