@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +218,17 @@ def test_a_service_named_jaeger_agent_is_no_port(toy_path: Path) -> None:
     model = {"MODEL_URI": str(toy_path), "SENTIMENT_WINDOW_OVERLAP": "8"}
     with Service(**links, **model).start() as service:
         assert 200 == service.health()
+
+
+def test_distutils_is_there_for_whoever_needs_more_of_it() -> None:
+    """The wrapper gets one function without the import; any other comes from the real module."""
+    program = """
+import sys
+from seldon_node import preflight
+preflight._defer_distutils()
+from distutils.util import strtobool
+assert strtobool("Yes") and not strtobool("off") and "setuptools" not in sys.modules
+from distutils.util import convert_path
+assert convert_path("a/b") == "a/b" and "setuptools" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
