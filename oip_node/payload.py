@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
+from mlserver.codecs import StringCodec
 from mlserver.types import (
     InferenceRequest,
     InferenceResponse,
@@ -243,63 +244,47 @@ def build(
         facts: about the answer; what is neither text, number nor boolean is written as JSON,
             because V2 over gRPC has no other parameters.
     """
-    scores: dict[str, npt.NDArray[Any]] = {
-        asked.name: predictions.logits if asked.name == "logits" else predictions.probabilities
-        for asked in request.outputs
-        if asked.name != "label"
+    order = None
+    if request.options.top_k is not None:
+        order = np.argsort(-predictions.logits, axis=1, kind="stable")[:, : request.options.top_k]
+    parameters = {
+        key: value if isinstance(value, (str, int)) else json.dumps(value)
+        for key, value in facts.items()
     }
-    order = _order(next(iter(scores.values()), predictions.logits), request.options.top_k)
     return InferenceResponse(
         model_name=name,
         model_version=version,
-        parameters=Parameters(**{key: _parameter(value) for key, value in facts.items()}),
-        outputs=list(_tensors(request.outputs, scores, order, predictions)),
+        parameters=Parameters(**parameters),
+        outputs=[
+            tensor for asked in request.outputs for tensor in _tensors(asked, predictions, order)
+        ],
     )
-
-
-def _order(scores: npt.NDArray[Any], top_k: int | None) -> npt.NDArray[np.intp] | None:
-    """Columns of the best scores of each row, the best one first; None if all are asked for."""
-    if top_k is None:
-        return None
-    return np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
 
 
 def _tensors(
-    outputs: Iterable[Asked],
-    scores: Mapping[str, npt.NDArray[Any]],
-    order: npt.NDArray[np.intp] | None,
-    predictions: Predictions,
+    asked: Asked, predictions: Predictions, order: npt.NDArray[np.intp] | None
 ) -> Iterable[ResponseOutput]:
-    for asked in outputs:
-        if asked.name != "label":
-            values = scores[asked.name]
-            values = values if order is None else np.take_along_axis(values, order, axis=1)
-            datatype = asked.datatype or ("FP32" if asked.name == "logits" else "FP64")
-            yield ResponseOutput(
-                name=asked.name,
-                shape=list(values.shape),
-                datatype=datatype,
-                data=values.astype(_FLOATS[datatype]).ravel().tolist(),
-            )
-        elif order is None:
-            yield _labels("label", [len(predictions.best)], predictions.best)
-            if predictions.head.multi_label:
-                chosen = [json.dumps(labels) for labels in predictions.chosen]
-                yield _labels("labels", [len(chosen)], chosen)
-        else:
-            ranked = [predictions.labels[column] for column in order.ravel()]
-            yield _labels("label", list(order.shape), ranked)
+    """An output of the answer; `order` are the columns of the best scores of each text."""
+    if asked.name != "label":
+        values: npt.NDArray[Any] = (
+            predictions.logits if asked.name == "logits" else predictions.probabilities
+        )
+        values = values if order is None else np.take_along_axis(values, order, axis=1)
+        datatype = asked.datatype or ("FP32" if asked.name == "logits" else "FP64")
+        data = values.astype(_FLOATS[datatype]).ravel().tolist()
+        yield ResponseOutput(
+            name=asked.name, shape=list(values.shape), datatype=datatype, data=data
+        )
+    elif order is not None:
+        ranked = [predictions.labels[column] for column in order.ravel()]
+        yield _labels("label", ranked, list(order.shape))
+    else:
+        yield _labels("label", predictions.best)
+        if predictions.head.multi_label:
+            yield _labels("labels", list(map(json.dumps, predictions.chosen)))
 
 
-def _labels(name: str, shape: list[int], labels: Iterable[str]) -> ResponseOutput:
-    return ResponseOutput(
-        name=name,
-        shape=shape,
-        datatype="BYTES",
-        parameters=Parameters(content_type="str"),
-        data=[label.encode() for label in labels],
-    )
-
-
-def _parameter(value: object) -> str | int | bool:
-    return value if isinstance(value, (str, int)) else json.dumps(value)
+def _labels(name: str, labels: list[str], shape: list[int] | None = None) -> ResponseOutput:
+    output = StringCodec.encode_output(name, labels)
+    output.shape = shape or [len(labels)]
+    return output

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import functools
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import HTTPException
@@ -17,10 +16,10 @@ from mlserver.types import InferenceRequest
 from mlserver.utils import extract_headers, insert_headers
 from pydantic import ValidationError
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from oip_node.errors import ServingError
-from oip_node.stop import is_stopping
 from roberta_sentiment.errors import (
     OWN_FAULT,
     BodyTooLargeError,
@@ -89,6 +88,8 @@ def install(
 async def _infer(plane: Any, scope: Any, receive: Receive, send: Send) -> None:
     """Answer a request to score as FastAPI would, which takes several times as long.
 
+    It ends as soon as the caller has left; MLServer would go on.
+
     Raises:
         RequestValidationError: the body is no inference request.
         MLServerError: the model refuses it.
@@ -99,7 +100,19 @@ async def _infer(plane: Any, scope: Any, receive: Receive, send: Send) -> None:
         raise RequestValidationError(error.errors()) from None
     insert_headers(payload, dict(Headers(scope=scope)))
     names = scope["path_params"]
-    answer = await plane.infer(payload, names["model_name"], names.get("model_version"))
+    work = asyncio.create_task(
+        plane.infer(payload, names["model_name"], names.get("model_version"))
+    )
+    gone = asyncio.create_task(receive())  # nothing comes any more but the caller's end
+    gone.add_done_callback(lambda _: work.cancel())
+    try:
+        answer = await work
+    except asyncio.CancelledError:
+        if not gone.done():
+            raise
+        return
+    finally:
+        gone.cancel()
     headers = extract_headers(answer)
     response = Response(answer.model_dump_json(), 200, headers, "application/json")
     await response(scope, receive, send)
@@ -144,27 +157,29 @@ class Guard:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request."""
         is_rest.set(True)
-        if scope["type"] == "http" and is_stopping():
-            send = _closing(send)
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
         try:
             body = await self._read(scope, receive)
+        except ClientDisconnect:
+            return
         except SentimentError as error:
             await self._refuse(error)(scope, receive, send)
             return
-        if body is None:
-            return
         self._held += len(body)
         try:
-            async with _until_gone(receive, send) as watched_send:
-                await self._app(scope, _replay(body, receive), watched_send)
+            await self._app(scope, _replay(body, receive), send)
         finally:
             self._held -= len(body)
 
-    async def _read(self, scope: Any, receive: Receive) -> bytes | None:
-        """The body, unpacked; None if the caller left before its end."""
+    async def _read(self, scope: Any, receive: Receive) -> bytes:
+        """The body, unpacked.
+
+        Raises:
+            ClientDisconnect: the caller has left before its end.
+            SentimentError: it is refused.
+        """
         headers = MutableHeaders(scope=scope)
         limit = self._settings.max_body_bytes
         if int(headers.get("content-length", "0")) > limit:
@@ -172,30 +187,26 @@ class Guard:
         _check_type(headers)
         try:
             async with asyncio.timeout(self._settings.arrival_timeout):
-                packed = await self._receive_all(receive, limit)
+                packed = await self._receive_all(Request(scope, receive), limit)
         except TimeoutError:
             raise SlowBodyError(
                 f"the body did not arrive within {self._settings.arrival_timeout} s (setting "
                 "arrival_timeout); send it faster, or in several requests"
             ) from None
-        if packed is None or headers.get("content-encoding", "identity") == "identity":
+        if headers.get("content-encoding", "identity") == "identity":
             return packed
         del headers["content-encoding"]
         return _unpack(packed, limit)
 
-    async def _receive_all(self, receive: Receive, limit: int) -> bytes | None:
+    async def _receive_all(self, request: Request, limit: int) -> bytes:
         body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
+        async for part in request.stream():
+            body += part
             if len(body) > limit:
                 raise BodyTooLargeError(limit)
             if self._held + len(body) > self._settings.max_buffered_bytes:
                 raise OverloadedError("too many bytes of bodies are held at once", 1)
-            if not message.get("more_body"):
-                return bytes(body)
+        return bytes(body)
 
 
 def _check_type(headers: Headers) -> None:
@@ -225,17 +236,6 @@ def _unpack(packed: bytes, limit: int) -> bytes:
     return body
 
 
-def _closing(send: Send) -> Send:
-    """Ask the client to close its connection behind the answer."""
-
-    async def closing(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            MutableHeaders(scope=message)["connection"] = "close"
-        await send(message)
-
-    return closing
-
-
 def _replay(body: bytes, receive: Receive) -> Receive:
     """Give a body that was read before, then whatever else comes."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
@@ -244,32 +244,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
-
-
-@contextlib.asynccontextmanager
-async def _until_gone(receive: Receive, send: Send) -> AsyncIterator[Send]:
-    """Cancel what this task does as soon as its caller has left; MLServer would go on."""
-    task = asyncio.current_task()
-    answered = left = False
-
-    async def watched_send(message: Any) -> None:
-        nonlocal answered
-        answered = message["type"] == "http.response.body" and not message.get("more_body")
-        await send(message)
-
-    async def watch() -> None:
-        nonlocal left
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        if not answered and task is not None:
-            left = True
-            task.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        yield watched_send
-    except asyncio.CancelledError:
-        if not left:
-            raise
-    finally:
-        watcher.cancel()

@@ -45,20 +45,10 @@ def begin_call(context: Any) -> None:
     Raises:
         NotReadyError: the server has closed this connection.
     """
-    if not _calls.begin(_Context(context)):  # type: ignore[arg-type]  # two methods are enough
+    end = _calls.begin(context.peer())
+    if end is None:
         raise NotReadyError(grpc_stop.REFUSAL)
-
-
-class _Context:
-    """A call of grpc.aio as the Seldon door's module wants it."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-        self.peer = context.peer
-
-    def add_callback(self, callback: Callable[[], None]) -> bool:
-        self._context.add_done_callback(lambda _: callback())
-        return True
+    context.add_done_callback(lambda _: end())
 
 
 def begin() -> bool:
@@ -75,6 +65,8 @@ async def drain(rest: Any, grpc_server: Any) -> None:
         rest: MLServer's uvicorn server.
         grpc_server: its grpc.aio server.
     """
+    for headers in (rest.server_state.default_headers, rest.config.encoded_headers):
+        headers.append((b"connection", b"close"))  # uvicorn copies the latter every second
     await _until(lambda: not rest.server_state.connections, DRAIN_S)
     rest.should_exit = True
     await _until(lambda: not rest.server_state.connections, GRACE_S)

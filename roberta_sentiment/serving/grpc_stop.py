@@ -42,21 +42,23 @@ class Calls:
 
         @functools.wraps(method)
         def answer(servicer: Any, request: Any, context: grpc.ServicerContext) -> Any:
-            if not self.begin(context):
+            end = self.begin(context.peer())
+            if end is None:
                 context.abort(grpc.StatusCode.UNAVAILABLE, REFUSAL)
+            elif not context.add_callback(end):
+                end()
             return method(servicer, request, context)
 
         return answer
 
-    def begin(self, context: grpc.ServicerContext) -> bool:
+    def begin(self, peer: str) -> Callable[[], None] | None:
+        """Note a call of a client until what is returned is called; None if it is refused."""
         call = object()
         with self._changed:
             if self._stopping:
-                return False
-            self._ports[call] = port_of(context.peer())
-        if not context.add_callback(lambda: self._end(call)):
-            self._end(call)
-        return True
+                return None
+            self._ports[call] = port_of(peer)
+        return functools.partial(self._end, call)
 
     def _end(self, call: object) -> None:
         with self._changed:
