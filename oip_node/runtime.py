@@ -174,8 +174,10 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         async for message in payloads:
             yield await self.predict(message)
 
-    def _end(self, _: object) -> None:
+    def _end(self, answer: asyncio.Future[InferenceResponse]) -> None:
         self._running -= 1
+        if not answer.cancelled():
+            answer.exception()  # asyncio would log it as never read where the caller has left
 
     def _answer(self, message: InferenceRequest, waiting: caller.Caller) -> InferenceResponse:
         """Answer a request, in a thread of its own."""
