@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import json
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -38,6 +40,7 @@ RETRY = json.dumps(
         ]
     }
 )
+ANSWERED = "sentiment_answered_requests_total"
 TEXT = pb.ModelInferRequest.InferInputTensor(
     name="x", datatype="BYTES", shape=[1], contents={"bytes_contents": [b"good"]}
 )
@@ -52,6 +55,13 @@ def repository(folder: Path, **settings: Any) -> Path:
     (folder / "model-settings.json").write_text(json.dumps({**given, **settings}))
     (folder / "settings.json").write_text((REPOSITORY / "settings.json").read_text())
     return folder
+
+
+def set_up(folder: Path, **settings: Any) -> None:
+    """Give a repository other settings of MLServer."""
+    path = folder / "settings.json"
+    folders = {name: str(folder.parent / name) for name in ("metrics_dir", "environments_dir")}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **folders, **settings}))
 
 
 @pytest.mark.parametrize(
@@ -80,10 +90,7 @@ def test_settings_of_the_model(tmp_path: Path) -> None:
     extra = {"truncation": "error", "max_texts": 1, "max_connections": 10}
     parameters = {"extra": extra, "version": "7"}
     folder = repository(tmp_path, parameters=parameters, max_batch_size=8, max_batch_time=0.1)
-    server_settings = json.loads((folder / "settings.json").read_text())
-    workers = {"parallel_workers": 2, "metrics_dir": str(tmp_path / "m"), "cache_enabled": True}
-    workers["environments_dir"] = str(tmp_path / "e")
-    (folder / "settings.json").write_text(json.dumps({**server_settings, **workers}))
+    set_up(folder, parallel_workers=2, cache_enabled=True)
     with Server(folder).start() as server:
         body = server.infer({"inputs": [GOOD]}, "/v2/models/sentiment/versions/7/infer").json()
         assert "7" == body["model_version"]
@@ -96,6 +103,46 @@ def test_settings_of_the_model(tmp_path: Path) -> None:
         assert 1 == server.counter("sentiment_answered_requests_total")
         assert 1 == server.counter("sentiment_refused_requests_total", reason="too_many_texts")
         assert 0 == server.stop()
+        assert "stopped unexpectedly" not in server.log()
+
+
+def workers(server: Server) -> set[int]:
+    """Pids of MLServer's worker processes."""
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in server.processes()}
+    return {pid for pid, command in commands.items() if b"spawn_main" in command}
+
+
+def test_a_killed_worker(tmp_path: Path) -> None:
+    """With parallel_workers, a worker process that dies loses no request, and is replaced."""
+    folder = repository(tmp_path)
+    set_up(folder, parallel_workers=1)
+    with Server(folder).start() as server:
+        server.wait_for(lambda: workers(server), "a worker")
+        traffic = Traffic(server.http, server.grpc, 2)
+        try:
+            (killed,) = workers(server)
+            os.kill(killed, signal.SIGKILL)
+            server.wait_for(lambda: workers(server) - {killed}, "another worker")
+            before = server.counter(ANSWERED)
+            server.wait_for(lambda: server.counter(ANSWERED) > before + 20, "traffic")
+        finally:
+            traffic.stop()
+        assert {"REST 200", "gRPC OK"} == set(traffic.outcomes), traffic.outcomes
+        assert 0 == server.stop()
+
+
+def test_a_killed_server() -> None:
+    """Nothing of it stays: on the same ports the next one starts at once."""
+    with Server().start() as first:
+        os.kill(first.process.pid, signal.SIGKILL)
+        assert -signal.SIGKILL == first.process.wait()
+        assert [] == first.processes()
+        names = [f"MLSERVER_{name}_PORT" for name in ("HTTP", "GRPC", "METRICS")]
+        same_ports = {name: first.environment[name] for name in names}
+        with Server(REPOSITORY, None, **same_ports).launch() as next_:
+            next_.http, next_.grpc = first.http, first.grpc
+            next_.wait_for(lambda: next_.status("/v2/health/ready") == 200, "readiness")
+            assert 200 == next_.infer({"inputs": [GOOD]}).status_code
 
 
 def test_health(tmp_path: Path) -> None:
@@ -208,12 +255,11 @@ def test_a_rolling_update_loses_nothing(oip: Server) -> None:
         rest, rpc = Switch(old.http), Switch(old.grpc)
         traffic = Traffic(rest.port, rpc.port, 4)
         try:
-            answered = "sentiment_answered_requests_total"
-            old.wait_for(lambda: old.counter(answered) > 40, "traffic")
+            old.wait_for(lambda: old.counter(ANSWERED) > 40, "traffic")
             rest.target, rpc.target = oip.http, oip.grpc
-            before = oip.counter(answered)
+            before = oip.counter(ANSWERED)
             assert 0 == old.stop()
-            oip.wait_for(lambda: oip.counter(answered) > before + 40, "traffic at the new one")
+            oip.wait_for(lambda: oip.counter(ANSWERED) > before + 40, "traffic at the new one")
         finally:
             traffic.stop()
             rest.close()
