@@ -26,6 +26,7 @@ COMMANDS = (
     "served",
     "served --texts mixed",
     "served --model default",
+    "oip",
     "workers",
     "workers --model default",
     "served_ablation --model default",

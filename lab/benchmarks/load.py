@@ -1,13 +1,15 @@
 """Load from wrk, and from an asyncio client that speaks REST and gRPC alike.
 
-The client as a process: python -m lab.benchmarks.load rest|grpc PORT CONCURRENCY SECONDS FILE
-FILE holds one text a line.
+The client as a process: python -m lab.benchmarks.load TRANSPORT PORT CONCURRENCY SECONDS FILE
+TRANSPORT is one of `TRANSPORTS`, and FILE holds one text a line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
+import importlib.util
 import itertools
 import json
 import shutil
@@ -22,7 +24,7 @@ from typing import Any, Self
 from lab.benchmarks.machine import ROOT
 
 PATH = "/api/v1.0/predictions"
-_METHOD = "/seldon.protos.Seldon/Predict"
+OIP_PATH = "/v2/models/sentiment/infer"
 _TIMEOUT_S = 60
 _STATUS_OF_GRPC = {"OK": 200, "UNAVAILABLE": 503}
 
@@ -86,9 +88,7 @@ class Rest:
     def encode(text: str, puid: str = "") -> bytes:
         """The whole request."""
         meta = {"meta": {"puid": puid}} if puid else {}
-        body = json.dumps({**meta, "data": {"ndarray": [text]}}).encode()
-        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        return _post(PATH, {**meta, "data": {"ndarray": [text]}})
 
     async def send(self, request: bytes) -> tuple[int, bytes]:
         """Status and body."""
@@ -117,8 +117,30 @@ class Rest:
         self._drop()
 
 
+def _post(path: str, body: dict[str, Any]) -> bytes:
+    content = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+def oip_body(text: str) -> dict[str, Any]:
+    """A request of the Open Inference Protocol to score one text."""
+    return {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
+
+
+class OipRest(Rest):
+    """The same for the Open Inference Protocol."""
+
+    @staticmethod
+    def encode(text: str, puid: str = "") -> bytes:
+        """The whole request."""
+        return _post(OIP_PATH, {"id": puid, **oip_body(text)})
+
+
 class Grpc:
     """One channel."""
+
+    method = "/seldon.protos.Seldon/Predict"
 
     def __init__(self, port: int) -> None:
         import grpc.aio
@@ -127,7 +149,7 @@ class Grpc:
             f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
         )
         self._call = self._channel.unary_unary(
-            _METHOD, request_serializer=None, response_deserializer=None
+            self.method, request_serializer=None, response_deserializer=None
         )
 
     @staticmethod
@@ -154,8 +176,39 @@ class Grpc:
         await self._channel.close(None)
 
 
+class OipGrpc(Grpc):
+    """The same for the Open Inference Protocol."""
+
+    method = "/inference.GRPCInferenceService/ModelInfer"
+
+    @staticmethod
+    def encode(text: str) -> bytes:
+        """The serialised message."""
+        message = _oip_messages().ModelInferRequest(model_name="sentiment")
+        tensor = message.inputs.add(name="text", datatype="BYTES", shape=[1])
+        tensor.contents.bytes_contents.append(text.encode())
+        serialised: bytes = message.SerializeToString()
+        return serialised
+
+
+@functools.cache
+def _oip_messages() -> Any:
+    """MLServer's protobuf messages, read from its environment."""
+    (path,) = ROOT.glob(".venv-oip/lib/python*/site-packages/mlserver/grpc/dataplane_pb2.py")
+    spec = importlib.util.spec_from_file_location("dataplane_pb2", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 Transport = Rest | Grpc
-TRANSPORTS: dict[str, type[Rest] | type[Grpc]] = {"rest": Rest, "grpc": Grpc}
+TRANSPORTS: dict[str, type[Rest] | type[Grpc]] = {
+    "rest": Rest,
+    "grpc": Grpc,
+    "oip-rest": OipRest,
+    "oip-grpc": OipGrpc,
+}
 
 
 async def closed_loop(

@@ -80,6 +80,7 @@ def measure(
     *,
     rounds: int,
     seconds: float,
+    concurrencies: Sequence[int] = CONCURRENCY,
     before_round: Callable[[], None] = lambda: None,
 ) -> list[Measured]:
     """All servers in turn, at every concurrency, several times; medians."""
@@ -87,7 +88,7 @@ def measure(
     runs: dict[tuple[str, int], list[Measured]] = {}
     for number in range(rounds):
         before_round()
-        for concurrency in CONCURRENCY:
+        for concurrency in concurrencies:
             for target in running if number % 2 else running[::-1]:
                 pids = target.server.processes()
                 before = cpu_seconds(pids)

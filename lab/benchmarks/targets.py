@@ -17,6 +17,7 @@ from typing import Any
 import requests
 
 from lab.benchmarks.environments import MissingEnvironmentError, python_of
+from lab.benchmarks.load import oip_body
 from lab.benchmarks.machine import ROOT
 from scripts.local_service import LocalServer, Microservice, free_ports
 from scripts.serve import image_environment
@@ -95,8 +96,14 @@ def _compile(checkout: str) -> None:
     subprocess.run([python_of("server"), "-m", "compileall", "-q", *packages], check=True)
 
 
-def ours_oip(name: str, model: Path) -> Target:
-    """This project behind MLServer, as `make serve-oip` starts it."""
+def ours_oip(name: str, model: Path, **settings: Any) -> Target:
+    """This project behind MLServer, as `make serve-oip` starts it.
+
+    Args:
+        name: in the results.
+        model: its directory.
+        settings: of MLServer, in place of those in `oip_node/sentiment/settings.json`.
+    """
     command = ROOT / ".venv-oip" / "bin" / "mlserver"
     if not command.exists():
         raise MissingEnvironmentError("run `make serve-oip` first")
@@ -107,8 +114,13 @@ def ours_oip(name: str, model: Path) -> Target:
         "MLSERVER_GRPC_PORT": str(grpc),
         "MLSERVER_METRICS_PORT": str(metrics),
     }
+    repository = Path(tempfile.mkdtemp(prefix="oip-")) / "sentiment"
+    shutil.copytree(ROOT / "oip_node" / "sentiment", repository)
+    shipped = json.loads((repository / "settings.json").read_text(encoding="utf-8"))
+    folders = {name: str(repository.parent / name) for name in ("metrics_dir", "environments_dir")}
+    (repository / "settings.json").write_text(json.dumps({**shipped, **folders, **settings}))
     server = LocalServer(
-        [str(command), "start", str(ROOT / "oip_node" / "sentiment")],
+        [str(command), "start", str(repository)],
         {
             **os.environ,
             **image_environment(),
@@ -122,11 +134,10 @@ def ours_oip(name: str, model: Path) -> Target:
         name,
         server,
         f"{base}/infer",
-        lambda text: {
-            "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]
-        },
+        oip_body,
         lambda answer: float(answer["outputs"][0]["data"][1]),
-        metrics_port=metrics,
+        grpc,
+        metrics,
     )
 
 
@@ -164,15 +175,33 @@ def infinity(name: str, export: Path) -> Target:
     )
 
 
-def mlserver(name: str, export: Path) -> Target:
-    """MLServer with its Hugging Face runtime on the exported ONNX file."""
+class _Killed(LocalServer):
+    """A server that does not end by itself: MLServer waits for a task of its own after traffic."""
+
+    def stop(self, limit_s: float = 0) -> int:
+        """Kill it."""
+        self.process.kill()
+        return self.process.wait()
+
+
+def mlserver(name: str, export: Path, **model_settings: Any) -> Target:
+    """MLServer with its Hugging Face runtime on an ONNX file, by Optimum.
+
+    Args:
+        name: in the results.
+        export: directory of the model.
+        model_settings: beside those that say which model it is.
+    """
     http, grpc, metrics = free_ports(3)
     base = f"http://127.0.0.1:{http}"
     folder = Path(tempfile.mkdtemp(prefix="mlserver-"))
+    # Its transformers can't read tokenizer.json of today, and makes it from vocabulary and merges.
+    files = shutil.ignore_patterns("tokenizer.json", ".*")
+    model = str(shutil.copytree(export, folder / "files", ignore=files))
     extra = {
         "task": "text-classification",
-        "pretrained_model": str(export),
-        "pretrained_tokenizer": str(export),
+        "pretrained_model": model,
+        "pretrained_tokenizer": model,
         "optimum_model": True,
         "device": -1,
     }
@@ -182,13 +211,14 @@ def mlserver(name: str, export: Path) -> Target:
                 "name": "base",
                 "implementation": "mlserver_huggingface.HuggingFaceRuntime",
                 "parameters": {"extra": extra},
+                **model_settings,
             }
         )
     )
     (folder / "settings.json").write_text(
-        json.dumps({"http_port": http, "grpc_port": grpc, "metrics_port": metrics})
+        json.dumps({"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "debug": False})
     )
-    server = LocalServer(
+    server = _Killed(
         [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)],
         {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0"},
         f"{base}/v2/models/base/ready",
