@@ -20,6 +20,8 @@ from roberta_sentiment.tools.extras import EXTRA
 from tests import ROOT
 from tests.ab import records
 
+pytestmark = pytest.mark.long
+
 PACKAGES = ("roberta_sentiment", "seldon_node", "ab")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".cache")
 

@@ -366,6 +366,7 @@ def _tear(output: Path) -> None:
             part.write_bytes(part.read_bytes() + b"half a li")
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_and_started_again_gives_the_same_bytes(
     tmp_path: Path, toy_path: Path
 ) -> None:
