@@ -39,6 +39,9 @@ SOURCES = {
 }
 """Where the image of a container is built from."""
 
+BASELINES = ("lexicon", "linear")
+"""Models to beat, wherever they stand in the graph; otherwise the first one is."""
+
 type Server = Microservice | InferenceServer
 
 _LOG_LINES = 15
@@ -76,7 +79,7 @@ def command(
     concurrency: Annotated[int, typer.Option(help="Requests at once.", min=1)] = 4,
     grpc: Annotated[bool, typer.Option(help="Ask over gRPC, else over REST.")] = False,
 ) -> None:
-    """Start both models of a manifest, test them against each other, and report."""
+    """Test both models of a manifest against each other, report, and end as `report --gate`."""
     start = time.monotonic()
     console = Console(highlight=False)
     test = read_ab_test(manifest or MANIFESTS[protocol])
@@ -112,9 +115,11 @@ def command(
         if not execute(options).done:
             sys.exit(STOPPED)
         pages = {name: service.scrape() for name, service in services.items()}
-    report(record, html_file=output / "report.html")
     _check(console, compare(read_record(record).events, pages, feedback=not test.v2))
     console.print(f"{time.monotonic() - start:.0f} s; record {record}, page {output}/report.html")
+    by_age = sorted(test.graph.models, key=lambda model: model.name not in BASELINES)
+    models = [f"{model.name}={model.share}" for model in by_age]
+    report(record, html_file=output / "report.html", models=models, gate=True)
 
 
 def _start(child: Node, test: ABTest, grpc: bool) -> Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,13 @@ from rich.table import Table
 
 from ab.attribution import parse_models
 from ab.data import file_fingerprint
+from ab.errors import ABError
 from ab.options import Alpha, HtmlFile, JsonFile, Margin
 from ab.record import read_record
 from ab.report import rows
 from ab.report.analysis import Analysis, analyse
 from ab.report.document import as_json
+from ab.report.gate import CODES, code_of_error, decide
 from ab.report.totals import totals_rows, warnings
 from ab.report.verdict import judge
 from ab.stats.power import TestPlan
@@ -37,11 +40,30 @@ def command(
     power: Annotated[
         float, typer.Option(help="Probability of a verdict to plan for.", min=0.5, max=0.99)
     ] = TestPlan.power,
+    gate: Annotated[
+        bool,
+        typer.Option(
+            "--gate",
+            help="End with 0: the later models may go on (better, or not worse by the margin); 1: "
+            "one is worse, or breaks a guardrail; 2: wrong usage; 3: undecided yet; 4: no verdict "
+            "is possible (split, versions, errors).",
+        ),
+    ] = False,
+    max_lost: Annotated[
+        float, typer.Option(help="With --gate: requests that may get no answer.", min=0, max=1)
+    ] = 0.05,
 ) -> None:
     """Show which model of a record is better, how certain that is, and what else matters."""
     require_directories(json_file, html_file)
-    content = read_record(record)
-    analysis = analyse(content, TestPlan(margin, alpha, power), parse_models(models or []))
+    console = Console(highlight=False, markup=False)
+    try:
+        content = read_record(record)
+        analysis = analyse(content, TestPlan(margin, alpha, power), parse_models(models or []))
+    except ABError as error:
+        if not gate:
+            raise
+        console.print(f"error: {error}")
+        sys.exit(code_of_error(record, error))
     origin = {"name": record.name, "sha256": file_fingerprint(record)}
     if json_file:
         write_json(json_file, as_json(analysis, origin))
@@ -49,7 +71,11 @@ def command(
         from ab.report.page import render
 
         write_file(html_file, render(analysis, origin))
-    show(analysis, Console(highlight=False, markup=False))
+    show(analysis, console)
+    if gate:
+        decision, sentences = decide(analysis, content.events, max_lost)
+        console.print(f"\ngate: exit code {CODES[decision]}; {'; '.join(sentences)}")
+        sys.exit(CODES[decision])
 
 
 def show(analysis: Analysis, console: Console) -> None:

@@ -79,7 +79,8 @@ def test_a_whole_rehearsal(tmp_path: Path) -> None:
     """`make ab`: real microservices, feedback along the route, a report, and equal counters."""
     reviews = ROOT / "ab" / "rehearsal" / "reviews.tsv"
     run = run_ab("rehearse", "--output", tmp_path, "--limit", "60", "--reviews", reviews)
-    assert 0 == run.code, run.out + run.err
+    assert f"gate: exit code {run.code}; roberta: " in run.out, run.out + run.err
+    assert run.code in (0, 3)
     assert "The counters on both metrics ports equal the record." in run.out
     assert "roberta" in (tmp_path / "report.html").read_text(encoding="utf-8")
     events = read_record(tmp_path / "record.jsonl").events
@@ -97,7 +98,7 @@ def test_a_whole_rehearsal_in_v2(tmp_path: Path, transport: str) -> None:
     reviews = ROOT / "ab" / "rehearsal" / "reviews.tsv"
     given = ("--protocol", "v2", transport, "--output", tmp_path, "--reviews", reviews)
     run = run_ab("rehearse", *given, "--limit", "60")
-    assert 0 == run.code, run.out + run.err
+    assert f"gate: exit code {run.code}; short: " in run.out, run.out + run.err
     assert "The counters on both metrics ports equal the record." in run.out
     events = read_record(tmp_path / "record.jsonl").events
     requests = [e for e in events if e["event"] == "request"]
