@@ -12,8 +12,9 @@ from roberta_sentiment.classifier import Checked, check_model, load_classifier, 
 from roberta_sentiment.container import keep_thread_on, serving_cpus
 from roberta_sentiment.errors import SentimentError, StartError, first_line
 from roberta_sentiment.model.artifact import locate
+from roberta_sentiment.model.beside import is_wanted
 from roberta_sentiment.model.child import run_in_child
-from roberta_sentiment.model.derived import check
+from roberta_sentiment.model.derived import check, find_optimized
 from roberta_sentiment.serving import metadata
 from roberta_sentiment.settings import Settings, warn_of_misspelt
 from seldon_node import repairs
@@ -69,8 +70,17 @@ class Model(SentimentNode):
     def _check(self) -> Checked:
         """Check the model without a session, then let a child process try it with one."""
         checked = check_model(self._artifact, self.settings)
-        run_in_child(lambda: try_model(self._artifact, checked, self._optimized))
+        run_in_child(lambda: self._try(checked))
+        self._optimized = self._optimized or find_optimized(self._artifact.digest)
         return checked
+
+    def _try(self, checked: Checked) -> None:
+        """Make the optimised file of a small model, then try what will be served."""
+        if not self._optimized and is_wanted():
+            from roberta_sentiment.tools.prepare import prepare_small
+
+            prepare_small(self._artifact)
+        try_model(self._artifact, checked, self._optimized)
 
     def load(self) -> None:
         """Open the session and pass one warm-up prediction.
@@ -87,6 +97,7 @@ class Model(SentimentNode):
             )
             self._artifact.recheck()
             self._start_serving(classifier)
+            classifier.prepare_beside()
             if cpu is not None:
                 keep_thread_on(cpu)
         except SentimentError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Sequence
 
@@ -13,10 +14,11 @@ import numpy.typing as npt
 
 from roberta_sentiment import container
 from roberta_sentiment.caller import current
-from roberta_sentiment.errors import GraphError, TokenIdError
+from roberta_sentiment.errors import GraphError, StartError, TokenIdError
 from roberta_sentiment.graph.saturation import has_exact_int8_dot
 from roberta_sentiment.model.artifact import Artifact
-from roberta_sentiment.model.derived import Entry, Prepared, open_prepared
+from roberta_sentiment.model.beside import make_beside
+from roberta_sentiment.model.derived import OPTIMIZED, Entry, Prepared, open_prepared
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
 from roberta_sentiment.run.scheduler import Scheduler
@@ -46,6 +48,10 @@ class Classifier:
         settings: limits and policies.
         head: how outputs become scores.
         trial: what a trial of the session has shown.
+        serving_cpu: CPU of the threads that serve requests, if they stay on one.
+
+    Attributes:
+        kind: of the file that is served, as in `Prepared`.
     """
 
     def __init__(
@@ -57,12 +63,15 @@ class Classifier:
         *,
         head: Head,
         trial: Trial,
+        serving_cpu: int | None = None,
     ) -> None:
         self.artifact = artifact
         self.tokenizer = tokenizer
         self.settings = settings
         self.head = head
         self.trial = trial
+        self.kind = prepared.kind
+        self._serving_cpu = serving_cpu
         self._scheduler = Scheduler(
             prepared.session,
             parallel_session=prepared.parallel_session,
@@ -79,6 +88,37 @@ class Classifier:
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the scores."""
         return self.artifact.labels
+
+    def prepare_beside(self) -> None:
+        """Make the optimised file while requests are served, and serve from it when it is ready.
+
+        The answers stay the same up to rounding. Where no file can be made, nothing changes.
+        """
+        if self.kind != OPTIMIZED:
+            threading.Thread(target=self._prepare_beside, name="prepare", daemon=True).start()
+
+    def _prepare_beside(self) -> None:
+        found = make_beside(self.artifact)
+        if found is None:
+            return
+        try:
+            self._serve_from(found)
+        except StartError as error:
+            logger.warning("the optimised file is not used: %s", error.message)
+
+    def _serve_from(self, optimized: Entry) -> None:
+        prepared = open_prepared(
+            self.artifact,
+            threads=available_threads(self.settings),
+            optimized=optimized,
+            serving_cpu=self._serving_cpu,
+        )
+        trial = try_out(prepared.session, self.artifact, self.tokenizer)
+        if trial.one_per_batch != self.trial.one_per_batch:
+            raise GraphError("in batches it answers otherwise than the original")
+        self._scheduler.replace_sessions(prepared.session, prepared.parallel_session)
+        self.kind = prepared.kind
+        logger.info("the model is served from %s now", optimized.path)
 
     def close(self) -> None:
         """Refuse whatever comes, end the threads, and let the model's memory go."""
@@ -244,7 +284,13 @@ def load_classifier(
     trial = try_out(prepared.session, artifact, checked.tokenizer)
     refuse_wrong_head(checked.head, trial)
     return Classifier(
-        artifact, checked.tokenizer, prepared, settings, head=checked.head, trial=trial
+        artifact,
+        checked.tokenizer,
+        prepared,
+        settings,
+        head=checked.head,
+        trial=trial,
+        serving_cpu=serving_cpu,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import logging
 import math
 import os
 import platform
+import signal
 from pathlib import Path
 
 from numpy.core._multiarray_umath import (  # type: ignore[import-not-found]
@@ -18,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 CGROUP = Path("/sys/fs/cgroup")
 _CPUINFO = Path("/proc/cpuinfo")
+_MEMINFO = Path("/proc/meminfo")
 _KERNEL_FEATURES = {
     "amx_bf16", "amx_int8", "asimddp", "avx", "avx2", "avx512_bf16", "avx512_vnni", "avx512f",
     "avx_vnni", "i8mm", "sve",
@@ -30,7 +33,10 @@ _NUMPY_NAMES = {
     "avx512f": "AVX512F",
 }
 
+_PR_SET_PDEATHSIG = 1
 _MEMORY_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+_MEMORY_USED = ("memory.current", "memory/memory.usage_in_bytes")
+_MEMORY_STATISTICS = ("memory.stat", "memory/memory.stat")
 _MEMORY_EVENTS = ("memory.events", "memory/memory.oom_control")
 _PROCESS_LIMITS = ("pids.max", "pids/pids.max")
 """Files of cgroup v2 and v1."""
@@ -70,6 +76,25 @@ def memory_limit(cgroup: Path = CGROUP) -> int | None:
     return _limit(cgroup, _MEMORY_LIMITS)
 
 
+def available_memory(cgroup: Path = CGROUP, meminfo: Path = _MEMINFO) -> int:
+    """Bytes of memory that this container may still take, at least 0.
+
+    The smaller of what the node has and what the limit leaves; file pages that were not used
+    lately are free, as for the kubelet.
+
+    Args:
+        cgroup: where the cgroup file system is mounted.
+        meminfo: the kernel's description of the node's memory.
+    """
+    node = _number(meminfo, "MemAvailable:") * 1024
+    limit = memory_limit(cgroup)
+    if limit is None:
+        return node
+    idle = _first_number(cgroup, _MEMORY_STATISTICS, "inactive_file")
+    used = (_limit(cgroup, _MEMORY_USED) or 0) - idle
+    return max(0, min(node, limit - used))
+
+
 def process_limit(cgroup: Path = CGROUP) -> int | None:
     """Processes and threads that this container may have; None if there is no limit."""
     return _limit(cgroup, _PROCESS_LIMITS)
@@ -77,12 +102,7 @@ def process_limit(cgroup: Path = CGROUP) -> int | None:
 
 def memory_kills(cgroup: Path = CGROUP) -> int:
     """Processes of this container that the kernel has killed for memory; 0 if it does not say."""
-    for name in _MEMORY_EVENTS:
-        for line in _read(cgroup / name).splitlines():
-            word, _, number = line.partition(" ")
-            if word == "oom_kill" and number.isdigit():
-                return int(number)
-    return 0
+    return _first_number(cgroup, _MEMORY_EVENTS, "oom_kill")
 
 
 class ServingCpus:
@@ -134,10 +154,29 @@ def keep_thread_on(cpu: int) -> None:
         os.sched_setaffinity(0, {cpu})
 
 
+def end_with_parent() -> None:
+    """Let the kernel send this process SIGTERM when its parent ends, however it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _limit(cgroup: Path, names: tuple[str, ...]) -> int | None:
     """The number in the first file that there is; None if it is "max", or without a file."""
     text = next(filter(None, (_read(cgroup / name) for name in names)), "")
     return int(text) if text.isdigit() else None
+
+
+def _first_number(cgroup: Path, names: tuple[str, ...], key: str) -> int:
+    """The number after a word in the first file that has it; 0 without one."""
+    return next(filter(None, (_number(cgroup / name, key) for name in names)), 0)
+
+
+def _number(path: Path, key: str) -> int:
+    """The whole number after a word that begins a line; 0 without one."""
+    for line in _read(path).splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == key and words[1].isdigit():
+            return int(words[1])
+    return 0
 
 
 def _quota_v2(cgroup: Path) -> float | None:

@@ -16,6 +16,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 from seldon_core import gunicorn_utils, microservice, wrapper
 
+from roberta_sentiment import container
 from roberta_sentiment.errors import StartError
 from roberta_sentiment.serving import grpc_stop
 from roberta_sentiment.serving.patching import patch
@@ -141,7 +142,7 @@ def _repair_gunicorn() -> None:
     def load_config(self: Any) -> None:
         """A gunicorn worker notices the death of its arbiter only at its next connection."""
         original_config(self)
-        self.cfg.set("post_fork", lambda arbiter, worker: supervisor.end_with_parent())
+        self.cfg.set("post_fork", lambda arbiter, worker: container.end_with_parent())
         is_rest = isinstance(self, gunicorn_utils.UserModelApplication)
         count = _count_worker(_this_process.restarts, "rest" if is_rest else "metrics")
         self.cfg.set("child_exit", count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import logging
 import multiprocessing
@@ -11,6 +10,8 @@ import signal
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
+
+from roberta_sentiment.container import end_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,6 @@ which would outlive it."""
 
 _LONGEST_BACKOFF_S = 5.0
 _STABLE_S = 10.0
-_PR_SET_PDEATHSIG = 1
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 
 
@@ -141,11 +141,6 @@ class Supervisor:
                 logger.error("%s did not stop in %.0f s, killing it", process.name, KILL_S)
                 process.kill()
                 process.join()
-
-
-def end_with_parent() -> None:
-    """Let the kernel send this process SIGTERM when its parent ends, however it ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _child(target: Callable[[], None]) -> None:

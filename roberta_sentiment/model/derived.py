@@ -38,6 +38,9 @@ INDEX = "entry.json"
 _MASK_FORMAT = "2"
 _OPTIMIZED_FORMAT = "4"
 _DIGITS = 16
+_FREE_FOR_A_BYTE = 8
+"""Bytes of memory that must be free for each byte of the weights before they are opened again: a
+session holds them packed as well while it opens, and a service has several processes."""
 _PIECE, _BLOCK = 2**26, 2**20
 """Bytes that share a checksum, and bytes that are read at once."""
 
@@ -49,8 +52,8 @@ class Prepared:
     Attributes:
         session: all threads work on one run.
         kind: "original", "masked" or "optimized".
-        parallel_session: the same model with one thread a run, for runs side by side. None where it
-            would need the memory of the weights again, or where there is one thread only.
+        parallel_session: the same model with one thread a run, for runs side by side. None where
+            there is one thread only, or no memory for the weights again.
     """
 
     session: Session
@@ -104,20 +107,27 @@ def open_prepared(
     found = known or cache.find(key)
     open_one = functools.partial(open_session, first_position=artifact.first_position)
     open_whole = functools.partial(open_one, threads=threads, caller_cpu=serving_cpu)
+
+    def opened(source: Path | bytes, kind: str, session: Session | None = None) -> Prepared:
+        whole = session or open_whole(source, optimized=kind == OPTIMIZED)
+        if threads == 1 or not (kind == OPTIMIZED or _fits_again(artifact)):
+            return Prepared(whole, kind)
+        return Prepared(whole, kind, open_one(source, threads=1, optimized=kind == OPTIMIZED))
+
     if found:
-        file = found.path / FILE
-        whole = open_whole(file, optimized=True)
-        parallel = open_one(file, threads=1, optimized=True) if threads > 1 else None
-        return Prepared(whole, OPTIMIZED, parallel)
+        return opened(found.path / FILE, OPTIMIZED)
     found = cache.find(_masked_key(artifact.digest))
     if found:
         logger.info("an attention mask was put into the graph; kept in %s", found.path)
-        return Prepared(open_whole(found.path / FILE), MASKED)
+        return opened(found.path / FILE, MASKED)
     session = open_whole(artifact.onnx_path)
-    if session.has_mask:
-        return Prepared(session, ORIGINAL)
-    masked = _open_masked(artifact, cache, open_whole)
-    return Prepared(masked, MASKED) if masked else Prepared(session, ORIGINAL)
+    source = None if session.has_mask else _masked(artifact, cache)
+    return opened(source, MASKED) if source else opened(artifact.onnx_path, ORIGINAL, session)
+
+
+def _fits_again(artifact: Artifact) -> bool:
+    """Whether there is memory for the weights again, in this process and in those beside it."""
+    return _FREE_FOR_A_BYTE * artifact.weight_bytes <= container.available_memory()
 
 
 def optimized_key(digest: str) -> dict[str, str]:
@@ -140,9 +150,8 @@ def _masked_key(digest: str) -> dict[str, str]:
     return {"kind": MASKED, "format": _MASK_FORMAT, "model": digest}
 
 
-def _open_masked(
-    artifact: Artifact, cache: Cache, open_whole: Callable[[Path | bytes], Session]
-) -> Session | None:
+def _masked(artifact: Artifact, cache: Cache) -> Path | bytes | None:
+    """The graph with an attention mask, as a file or its content; None where none can be put in."""
     import onnx
 
     from roberta_sentiment.graph.mask import add_mask
@@ -163,7 +172,7 @@ def _open_masked(
         logger.warning("%s can't be edited (%s)", artifact.onnx_path, type(error).__name__)
         return None
     logger.info("an attention mask was put into the graph; kept in %s", kept or "memory")
-    return open_whole(source)
+    return source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +231,7 @@ class Cache:
         """
         for root in self._roots:
             try:
-                with _locked(root):
+                with locked(root):
                     if reason := _untrusted(root):
                         logger.warning("%s can't keep derived files: %s", root, reason)
                         continue
@@ -271,7 +280,7 @@ def _name(key: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> Iterator[None]:
     """Let one process at a time write below a directory: workers start together."""
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory = os.open(root, os.O_RDONLY)

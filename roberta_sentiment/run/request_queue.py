@@ -70,6 +70,7 @@ class RequestQueue:
     Attributes:
         jobs: those without a complete answer, queued or running.
         tokens: of all sequences that wait.
+        padding: as given, until the model is replaced.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class RequestQueue:
         self.jobs: set[Job] = set()
         self.tokens = 0
         self._budget = budget
-        self._padding = padding
+        self.padding = padding
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._max_queue_tokens = max_queue_tokens
@@ -197,7 +198,7 @@ class RequestQueue:
             self._items[max(at, top)][0],
             top + 1 - bottom,
             budget=self._budget,
-            padding=self._padding,
+            padding=self.padding,
             most=self._max_batch,
         )
 

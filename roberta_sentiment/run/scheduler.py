@@ -87,6 +87,7 @@ class Scheduler:
     ) -> None:
         self._session = session
         self._parallel_session = parallel_session or session
+        self._most_slots = max_parallel_runs
         self._slots = max_parallel_runs if parallel_session else 1
         self._free_slots = self._slots
         self._classes = classes
@@ -103,7 +104,7 @@ class Scheduler:
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"roberta-run-{number}", daemon=True)
-            for number in range(self._slots)
+            for number in range(max_parallel_runs)
         ]
         for thread in self._threads:
             thread.start()
@@ -120,6 +121,20 @@ class Scheduler:
         for thread in self._threads:
             thread.join()
         atexit.unregister(self.close)  # which would keep the session in memory
+
+    def replace_sessions(self, session: Session, parallel_session: Session | None) -> None:
+        """Run what comes from now on with another file of the same model; running batches end.
+
+        Args:
+            session, parallel_session: as for the constructor.
+        """
+        with self._lock:
+            slots = self._most_slots if parallel_session else 1
+            self._free_slots += slots - self._slots
+            self._slots = slots
+            self._session, self._parallel_session = session, parallel_session or session
+            self._queue.padding = session.padding
+            self._wake_workers()
 
     def refuse_overload(self) -> None:
         """Refuse a caller for whom there is no room, before anything is done for it.
@@ -151,8 +166,9 @@ class Scheduler:
         start = time.perf_counter()
         job = Job(sequences, self._classes, caller or Caller())
         job.caller.check()
-        if self._admit(job):
-            self._run_alone(job)
+        slots = self._admit(job)
+        if slots:
+            self._run_alone(job, slots)
         else:
             self._wait(job)
         if job.error:
@@ -161,8 +177,8 @@ class Scheduler:
         stats = RunStats(job.batches, job.padding, max(0.0, elapsed - job.infer_s), job.infer_s)
         return job.logits, stats
 
-    def _admit(self, job: Job) -> bool:
-        """Take all slots for a lone sequence, else queue the job; whether it has the slots."""
+    def _admit(self, job: Job) -> int:
+        """Take all slots for a lone sequence, else queue the job; the slots taken."""
         tokens = sum(map(len, job.sequences))
         with self._lock:
             if self._closed:
@@ -171,17 +187,17 @@ class Scheduler:
             self._queue.refuse_tokens(tokens)
             if len(job.sequences) == 1 and not self._queue and self._free_slots == self._slots:
                 self._free_slots = 0
-                return True
+                return self._slots
             self._queue.add(job)
             self._wake_workers()
-            return False
+            return 0
 
-    def _run_alone(self, job: Job) -> None:
+    def _run_alone(self, job: Job, slots: int) -> None:
         """Run a job of one sequence in its caller's thread, with all slots."""
         try:
             self._run_batch([(len(job.sequences[0]), 0, 0, job)], self._session)
         finally:
-            self._release_slots(self._slots)
+            self._release_slots(slots)
         cause = job.error and job.error.__cause__
         if isinstance(cause, (KeyboardInterrupt, SystemExit)):
             raise cause

@@ -10,6 +10,7 @@ import pytest
 from roberta_sentiment import container
 from roberta_sentiment.container import (
     available_cpus,
+    available_memory,
     features,
     memory_kills,
     memory_limit,
@@ -130,3 +131,35 @@ def test_the_limit_of_processes(tmp_path: Path, files: dict[str, str], limit: in
 def test_processes_killed_for_memory(tmp_path: Path, files: dict[str, str], kills: int) -> None:
     """An old kernel does not say it."""
     assert kills == memory_kills(cgroup(tmp_path, files))
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param({}, 4_096_000, id="node"),
+        pytest.param({"memory.max": "max\n"}, 4_096_000, id="no-limit"),
+        pytest.param(
+            {"memory.max": "3000\n", "memory.current": "1000\n"}, 2_000, id="v2"
+        ),
+        pytest.param(
+            {
+                "memory.max": "3000\n", "memory.current": "1000\n",
+                "memory.stat": "anon 300\ninactive_file 400\n",
+            }, 2_400, id="v2-file-pages",
+        ),
+        pytest.param(
+            {
+                "memory/memory.limit_in_bytes": "3000\n",
+                "memory/memory.usage_in_bytes": "1000\n",
+                "memory/memory.stat": "inactive_file 100\n",
+            }, 2_100, id="v1",
+        ),
+        pytest.param({"memory.max": "3000\n", "memory.current": "9000\n"}, 0, id="over"),
+        pytest.param({"memory.max": "9000000\n"}, 4_096_000, id="node-full"),
+    ],
+)  # fmt: skip
+def test_memory_that_is_free(tmp_path: Path, files: dict[str, str], expected: int) -> None:
+    """Less than the limit by what all processes of the container hold already."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable: 4000 kB\n")
+    assert expected == available_memory(cgroup(tmp_path, files), meminfo)

@@ -311,3 +311,14 @@ def test_a_sentence_about_feedback_stays_short(node: Model, message: Any) -> Non
     with pytest.raises(NodeError) as caught:
         node.send_feedback_raw(json_format.ParseDict(message, prediction_pb2.Feedback()))
     assert 10 < len(str(caught.value)) <= 300
+
+
+def test_a_start_by_hand_serves_the_optimised_file(
+    tmp_path: Path, toy_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped speed must not hang on a step before the server's start."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    node = Model(model_uri=str(toy_path), window_overlap=8)
+    node.load()
+    assert isinstance(node._classifier, Classifier)
+    assert "optimized" == node._classifier.kind

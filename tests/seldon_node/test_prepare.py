@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from roberta_sentiment.errors import ArtifactError
 from roberta_sentiment.model.artifact import DEFAULT_MODEL, open_artifact
 from roberta_sentiment.model.derived import open_prepared
-from seldon_node.prepare import model_to_serve, prepare
+from seldon_node.prepare import model_to_serve
 from tests import ROOT, toy
 from tests.rehearsal.kubelet import recorded
 
@@ -116,22 +115,6 @@ def test_it_prepares_the_model_that_is_served(
     given = {name: value.replace("TOY", str(toy_path)) for name, value in environ.items()}
     found = model_to_serve({**given, "PREDICTIVE_UNIT_PARAMETERS": raw})
     assert (toy_path if expected == "TOY" else expected) == found.path
-
-
-@pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
-def test_a_low_memory_limit_is_respected(
-    tmp_path: Path, toy_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """The kernel would kill the whole container, not only the hook, and again at each start."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    artifact = open_artifact(toy_path)
-    limit = tmp_path / name
-    limit.parent.mkdir(exist_ok=True)
-    limit.write_text("100000000\n", encoding="ascii")
-    with pytest.raises(ArtifactError, match="may take 150 MB of memory, the limit is 100 MB"):
-        prepare(artifact, tmp_path)
-    limit.write_text("max\n", encoding="ascii")
-    assert Path(prepare(artifact, tmp_path)).is_dir()
 
 
 def test_onnx_runtime_reports_nothing(tmp_path: Path) -> None:

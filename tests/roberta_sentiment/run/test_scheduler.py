@@ -137,6 +137,31 @@ def test_what_waited_for_a_lone_run_goes_side_by_side() -> None:
         executor.shutdown()
 
 
+@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize("after", [1, 2])
+def test_sessions_are_replaced_while_a_run_is_under_way(before: int, after: int) -> None:
+    """The run ends where it began, what waits goes to the new sessions, and no slot is lost."""
+    gate, new_gate = threading.Event(), threading.Event()
+    old: Any = Counting(gate=gate)
+    new: Any = Counting(mask=False, gate=new_gate)
+    shared = scheduler(old, parallel_session=old if before == 2 else None, max_parallel_runs=2)
+    pool, first = start(1, lambda _: shared.run(rows([9])))
+    old.began.acquire()
+    shared.replace_sessions(new, new if after == 2 else None)
+    gate.set()
+    first[0].result()
+    others, calls = start(1, lambda _: shared.run(rows([4] * 6)))
+    for _ in range(after):
+        assert new.began.acquire(timeout=30)
+    assert not new.began.acquire(blocking=False)
+    new_gate.set()
+    np.testing.assert_array_equal([[4, 8]] * 6, calls[0].result()[0])
+    shared.run(rows([7]))
+    assert ([[9]], [7]) == (old.batches, new.batches[-1])
+    for executor in (pool, others):
+        executor.shutdown()
+
+
 def test_the_longest_come_first() -> None:
     """The largest memory is asked for at once, and neighbours in length share a batch."""
     session = Counting()

@@ -42,10 +42,19 @@ def test_the_saved_graph_says_that_it_leaves_padding_out(tmp_path: Path) -> None
     assert [Padding.ATTENTION] * 2 == [prepared.session.padding, prepared.parallel_session.padding]
 
 
-def test_a_file_without_shared_pages_is_opened_once(tmp_path: Path) -> None:
-    """A second session would hold the weights again."""
-    artifact = open_artifact(zoo.write(tmp_path / "model"))
-    assert open_prepared(artifact, threads=2, roots=[tmp_path / "cache"]).parallel_session is None
+@pytest.mark.parametrize("kind", ["masked", "original"])
+@pytest.mark.parametrize(("free", "expected"), [(0, False), (2**30, True)])
+def test_a_file_without_shared_pages_is_opened_twice_where_memory_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, free: int, expected: bool
+) -> None:
+    """A second session holds the weights again; over the limit the container would be killed."""
+    monkeypatch.setattr("roberta_sentiment.container.available_memory", lambda: free)
+    writer = zoo if kind == "masked" else toy
+    artifact = open_artifact(writer.write(tmp_path / "model"))
+    for _ in range(2):
+        found = open_prepared(artifact, threads=2, roots=[tmp_path / "cache"])
+        assert (kind, expected) == (found.kind, found.parallel_session is not None)
+    assert open_prepared(artifact, threads=1, roots=[tmp_path / "cache"]).parallel_session is None
 
 
 def test_what_was_checked_before_the_fork_is_not_read_again(
