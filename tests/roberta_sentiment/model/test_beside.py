@@ -18,15 +18,7 @@ from roberta_sentiment.settings import Settings
 from roberta_sentiment.trial import Trial
 from tests import zoo
 
-
-@pytest.fixture(autouse=True)
-def own_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A temporary directory without derived files."""
-    path = tmp_path / "tmp"
-    path.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(path))
-    monkeypatch.setenv("TMPDIR", str(path))
-    return path
+pytestmark = pytest.mark.usefixtures("own_tmp")
 
 
 def wait_for_preparation() -> None:

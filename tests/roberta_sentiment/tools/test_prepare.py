@@ -15,16 +15,6 @@ from roberta_sentiment.tools import prepare as module
 from roberta_sentiment.tools.prepare import prepare, prepare_small
 
 
-@pytest.fixture
-def own_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A temporary directory without derived files."""
-    path = tmp_path / "tmp"
-    path.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(path))
-    monkeypatch.setenv("TMPDIR", str(path))
-    return path
-
-
 @pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
 def test_a_low_memory_limit_is_respected(own_tmp: Path, toy_path: Path, name: str) -> None:
     """The kernel would kill the whole container, and again at each start."""
