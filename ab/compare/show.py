@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ab.compare.analysis import Disagreement, PairedComparison
-from ab.report.text import ends, millis, needed, p_value, percent, points
+from ab.report.text import ends, needed, points
 from ab.stats.interval import Interval
+from roberta_sentiment.tools.page.text import millis, p_value, percent
 
 FORMAT = 1
 

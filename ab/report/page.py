@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ab import html
 from ab.report import picture, rows
 from ab.report.analysis import Analysis
 from ab.report.totals import totals_rows, warnings
 from ab.report.verdict import judge
+from roberta_sentiment.tools.page import plot
+from roberta_sentiment.tools.page.render import render_page
 
 
 def render(analysis: Analysis, record: Mapping[str, str]) -> str:
@@ -20,24 +22,37 @@ def render(analysis: Analysis, record: Mapping[str, str]) -> str:
         record: its `name` and `sha256`.
     """
     margin = analysis.plan.margin
-    return html.render(
-        Path(__file__).parent,
+    verdicts = [judge(analysis, comparison) for comparison in analysis.comparisons]
+    return render_page(
+        Path(__file__).with_name("page.html.jinja"),
         analysis=analysis,
         record=record,
         names=[model.name for model in analysis.models],
-        verdicts=[judge(analysis, comparison) for comparison in analysis.comparisons],
+        verdicts=verdicts,
         warnings=warnings(analysis),
         comparisons=[
-            (each, picture.sequence(each, margin), rows.comparison_rows(each, margin))
-            for each in analysis.comparisons
+            (
+                each,
+                picture.sequence(each, margin, verdict.decided),
+                rows.comparison_rows(each, margin),
+            )
+            for each, verdict in zip(analysis.comparisons, verdicts, strict=True)
         ],
         model_rows=rows.model_rows(analysis),
         split_rows=rows.split_rows(analysis),
         totals_rows=totals_rows(analysis),
-        pictures={
-            "accuracy": picture.accuracy(analysis),
-            "latency": picture.latency(analysis),
-            "reliability": picture.reliability(analysis),
-            "confusion": [picture.confusion(analysis, m) for m in analysis.models],
-        },
+        pictures=_pictures(analysis),
     )
+
+
+def _pictures(analysis: Analysis) -> dict[str, Any]:
+    models = picture.coloured(analysis)
+    return {
+        "accuracy": picture.accuracy((m.name, m.accuracy, colour) for m, colour in models),
+        "latency": picture.latency(analysis),
+        "reliability": plot.reliability([(m.name, m.reliability, colour) for m, colour in models]),
+        "confusion": [
+            plot.confusion(f"confusion {m.name}", m.name, analysis.labels, m.confusion)
+            for m, _ in models
+        ],
+    }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ab.report.analysis import Analysis, Comparison, ModelFigures
-from ab.report.text import Rows, counts, ends, millis, needed, number, p_value, percent, points
+from ab.report.text import Rows, counts, ends, needed, points
 from ab.stats.interval import Interval
+from roberta_sentiment.tools.page.text import millis, number, p_value, percent
 
 
 def model_rows(analysis: Analysis) -> list[tuple[str, list[str]]]:

@@ -1,42 +1,19 @@
-"""Figures as text, for the terminal and the pages alike."""
+"""Figures of a test as text, for the terminal and the pages alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from ab.stats.interval import Interval
+from roberta_sentiment.tools.page.text import NONE
 
 Rows = list[tuple[str, str]]
 """Names and figures."""
-
-NONE = "-"
-
-
-def percent(value: float | None) -> str:
-    """A share."""
-    return NONE if value is None else f"{value:.1%}"
 
 
 def points(value: float | None) -> str:
     """A difference of shares, in percentage points."""
     return NONE if value is None else f"{100 * value:+.1f} points"
-
-
-def number(value: float | None) -> str:
-    """A figure without a unit."""
-    return NONE if value is None else f"{value:.3f}"
-
-
-def millis(seconds: float | None) -> str:
-    """A time in ms."""
-    return NONE if seconds is None else f"{1000 * seconds:,.1f}"
-
-
-def p_value(value: float | None) -> str:
-    """A p-value; tiny ones by their bound."""
-    if value is None:
-        return NONE
-    return f"{value:.2g}" if value >= 1e-12 else "below 1e-12"
 
 
 def ends(interval: Interval, show: Callable[[float | None], str]) -> str:

@@ -48,6 +48,11 @@ class Verdict:
     broken: tuple[str, ...] = ()
 
     @property
+    def decided(self) -> bool:
+        """Whether one of the two won."""
+        return self.finding in (Finding.A_WINS, Finding.B_WINS)
+
+    @property
     def decision(self) -> Decision:
         """Whether B may go on, must stop, or nothing is decided yet."""
         if self.finding is Finding.INVALID:

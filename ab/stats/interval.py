@@ -24,5 +24,17 @@ class Interval:
         above = self.low is None or self.low <= truth
         return above and (self.high is None or truth <= self.high)
 
+    def __neg__(self) -> Interval:
+        """A difference seen from the other side."""
+        value, low, high = (
+            None if end is None else -end for end in (self.value, self.low, self.high)
+        )
+        return Interval(value, high, low)
+
+
+def ahead(a: str, b: str, difference: Interval) -> tuple[str, str, int]:
+    """The model that is ahead, the other, and 1 if that is the difference B minus A, else -1."""
+    return (a, b, -1) if (difference.value or 0.0) < 0 else (b, a, 1)
+
 
 NOTHING = Interval(None, None, None)

@@ -27,13 +27,13 @@ from roberta_sentiment.tools.options import (
     read_settings,
 )
 from roberta_sentiment.tools.output import require_directories, write_file, write_json
+from roberta_sentiment.tools.page.text import p_value, percent
 
 if TYPE_CHECKING:
-    from roberta_sentiment.tools.evaluate.run import Evaluation, Flip, Result
-    from roberta_sentiment.tools.metrics import Comparison
+    from roberta_sentiment.tools.evaluate.run import Evaluation, Flip, Mistake, Result
 
-SHOWN_FLIPS = 5
-"""Flipped texts on the screen; the files have more."""
+SHOWN_TEXTS = 5
+"""Texts of each kind on the screen; the files have more."""
 
 
 def command(
@@ -99,7 +99,7 @@ def _track(positions: Sequence[int], name: str) -> Iterable[int]:
 
 
 def _show(evaluation: Evaluation) -> None:
-    from roberta_sentiment.tools.evaluate.report import figures
+    from roberta_sentiment.tools.evaluate.report import figures, findings
 
     console = Console(highlight=False)
     models = [m for m in (evaluation.model, evaluation.other) if m]
@@ -110,8 +110,13 @@ def _show(evaluation: Evaluation) -> None:
         table.add_row(name, *values)
     console.print(table)
     console.print(_confusion(evaluation.model))
+    _list(console, "wrong, surest first", [_mistake(m) for m in evaluation.mistakes])
     if evaluation.comparison:
-        _show_comparison(console, evaluation.comparison, evaluation.flips, models)
+        _list(console, "texts with another label", [_flip(flip) for flip in evaluation.flips])
+        p = p_value(evaluation.comparison.p_value)
+        console.print(f"McNemar's exact test: p = {p}", markup=False)
+    for sentence in findings(evaluation):
+        console.print(printable(sentence), style="bold", markup=False)
 
 
 def _confusion(model: Result) -> Table:
@@ -120,27 +125,24 @@ def _confusion(model: Result) -> Table:
     for label, counts, each in zip(
         labels, model.quality.confusion, model.quality.classes, strict=True
     ):
-        rates = (f"{rate:.4f}" for rate in (each.precision, each.recall, each.f1))
+        rates = (percent(rate) for rate in (each.precision, each.recall, each.f1))
         table.add_row(Text(label), *map(str, counts), *rates)
     return table
 
 
-def _show_comparison(
-    console: Console, compared: Comparison, flips: Sequence[Flip], models: Sequence[Result]
-) -> None:
-    console.print(
-        f"{len(compared.flips)} texts have another label; only {models[0].name} is right: "
-        f"{compared.only_first}, only {models[1].name}: {compared.only_second}; McNemar's "
-        f"exact test: p = {compared.p_value:.3g}",
-        markup=False,
+def _list(console: Console, title: str, lines: Sequence[str]) -> None:
+    """The first lines, each cut to the width of the screen."""
+    console.print(f"{len(lines):,} {title}" + (":" if lines else ""), markup=False)
+    for line in lines[:SHOWN_TEXTS]:
+        console.print(printable(f"  {line}"), markup=False, overflow="ellipsis", no_wrap=True)
+
+
+def _mistake(m: Mistake) -> str:
+    return f"text {m.number} ({m.truth}): {m.label} {percent(m.score)}: {m.text}"
+
+
+def _flip(flip: Flip) -> str:
+    return (
+        f"text {flip.number} ({flip.truth}): {flip.label} {percent(flip.score)}, "
+        f"{flip.other_label} {percent(flip.other_score)}: {flip.text}"
     )
-    for flip in flips[:SHOWN_FLIPS]:
-        console.print(
-            printable(
-                f"  text {flip.number} ({flip.truth}): {flip.label} {flip.score:.3f}, "
-                f"{flip.other_label} {flip.other_score:.3f}: {flip.text}"
-            ),
-            markup=False,
-            overflow="ellipsis",
-            no_wrap=True,
-        )

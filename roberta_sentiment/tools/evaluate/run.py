@@ -70,6 +70,23 @@ class Result:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mistake:
+    """A text with a wrong label.
+
+    Attributes:
+        number: of the text in the file, from 1.
+        text, truth: as in the file.
+        label, score: by the model.
+    """
+
+    number: int
+    text: str
+    truth: str
+    label: str
+    score: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Flip:
     """A text with another label.
 
@@ -98,6 +115,7 @@ class Evaluation:
         remarks: what the user should know of the file's labels.
         model: the model.
         other: the one it is compared with, if any.
+        mistakes: of the model, the one with the highest score first.
         comparison: of the two; "first" is the model, "second" the other.
         flips: the texts of `comparison.flips`.
         truth: (n,) indices of classes.
@@ -108,14 +126,16 @@ class Evaluation:
     remarks: Sequence[str]
     model: Result
     other: Result | None
+    mistakes: tuple[Mistake, ...]
     comparison: Comparison | None
     flips: tuple[Flip, ...]
     truth: Sequence[int]
     probabilities: Probabilities
 
     def as_json(self) -> dict[str, Any]:
-        """All figures, without the answers to the single texts."""
+        """All figures, and of the answers those that are wrong or differ between the models."""
         content = {**self.facts, "model": dataclasses.asdict(self.model)}
+        content["mistakes"] = [dataclasses.asdict(mistake) for mistake in self.mistakes]
         if self.other and self.comparison:
             compared = dataclasses.asdict(self.comparison)
             compared["flips"] = [dataclasses.asdict(flip) for flip in self.flips]
@@ -185,6 +205,7 @@ def evaluate(
         remarks=data.remarks(),
         model=model,
         other=second,
+        mistakes=_mistakes(data, artifact.labels, probabilities),
         comparison=comparison,
         flips=flips,
         truth=data.labels,
@@ -211,6 +232,18 @@ def _measure(
     name = f"{artifact.name} {artifact.version}" if qualified else artifact.name
     labels = tuple(artifact.labels[i] for i in order)
     return _result(artifact, name, labels, answers, timed, judged), probabilities
+
+
+def _mistakes(
+    data: Labelled, labels: Sequence[str], probabilities: Probabilities
+) -> tuple[Mistake, ...]:
+    best, scores = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(best != np.asarray(data.labels))
+    surest_first = wrong[np.argsort(-scores[wrong], kind="stable")]
+    return tuple(
+        Mistake(i + 1, data.texts[i], labels[data.labels[i]], labels[best[i]], float(scores[i]))
+        for i in surest_first.tolist()
+    )
 
 
 def _flips(

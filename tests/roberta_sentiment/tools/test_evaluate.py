@@ -96,7 +96,7 @@ def test_columns_of_any_name_are_read(
     path = tmp_path / "a.csv"
     path.write_text("body;stars\ngood film;pos\nbad;1.0\n")
     command(path, toy_path, text_column="body", label_column="stars", threads=1)
-    assert "accuracy 0.5000" in " ".join(re.sub("[│┃]", " ", capsys.readouterr().out).split())
+    assert "accuracy 50.0%" in " ".join(re.sub("[│┃]", " ", capsys.readouterr().out).split())
 
 
 def test_the_second_model_is_compared_text_by_text(tmp_path: Path, toy_artifact: Artifact) -> None:
@@ -203,13 +203,19 @@ def test_the_files_hold_everything_and_need_nothing(
     assert all(link.startswith(("#", "data:")) for link in found.links)
     assert not {"script", "link", "iframe"}.intersection(found.tags)
     assert "good &lt;script&gt;" in html
-    match = re.search(r"<svg.*</svg>", html, re.DOTALL)
-    assert match
-    words = {t.text for t in ElementTree.fromstring(match[0]).iter() if t.tag.endswith("text")}  # noqa: S314
-    assert {"Confusion", "Scores", "right", "negative"} <= words
+    pictures = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    words = {
+        text.text
+        for picture in pictures
+        for text in ElementTree.fromstring(picture).iter()  # noqa: S314  our own picture
+        if text.tag.endswith("text")
+    }
+    assert {"predicted", "right", "wrong", "negative", "neither right"} <= words
 
     table = " ".join(capsys.readouterr().out.split())
-    assert "1 texts have another label" in table
+    assert "1 texts with another label: text 1 (positive): positive" in table
+    assert "0 wrong, surest first" in table
+    assert "toy is right on 2 of 2 texts: 100.0%" in table
     assert ["out.html", "out.json"] == sorted(p.name for p in tmp_path.glob("*out.*"))
 
 

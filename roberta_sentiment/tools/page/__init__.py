@@ -1,0 +1,1 @@
+"""HTML pages: one file each without a reference to another, light or dark, wide or narrow."""
