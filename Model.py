@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from roberta_sentiment.classifier import Checked, check_model, load_classifier, try_model
+from roberta_sentiment.classifier import CheckedModel, check_model, load_classifier, try_model
 from roberta_sentiment.container import keep_thread_on, serving_cpus
 from roberta_sentiment.errors import SentimentError, StartError, first_line
 from roberta_sentiment.model.artifact import locate
@@ -51,14 +51,14 @@ class Model(SentimentNode):
             self._cpus = serving_cpus(exclusive=self.settings.exclusive_cpus)
         except StartError as error:
             raise SystemExit(f"cannot start: {error.message}") from None
-        self._in_force = metadata.in_force(
+        self._effective_settings = metadata.effective_settings(
             self.settings,
             self._artifact,
             self._checked,
             exclusive_cpus=self._cpus is not None,
         )
-        self.identity = metadata.identity(self._artifact, self._in_force, self.head)
-        logger.info("settings in force: %s", self._in_force)
+        self.identity = metadata.identity(self._artifact, self._effective_settings, self.head)
+        logger.info("settings in force: %s", self._effective_settings)
         logger.info(
             "model: %s version %s from %s (%s)",
             self.identity["model_name"],
@@ -67,7 +67,7 @@ class Model(SentimentNode):
             self._artifact.source,
         )
 
-    def _check(self) -> Checked:
+    def _check(self) -> CheckedModel:
         """Check the model without a session, then let a child process try it with one."""
         checked = check_model(self._artifact, self.settings)
         run_in_child(lambda: self._try(checked))
@@ -86,7 +86,7 @@ class Model(SentimentNode):
         """Open the session and pass one warm-up prediction.
 
         Raises:
-            SystemExit: the model can't serve. The wrapper would swallow some errors raised here
+            SystemExit: the model can't serve. The wrapper would hide some errors raised here
                 and come up half loaded.
         """
         try:
@@ -109,7 +109,7 @@ class Model(SentimentNode):
 
     def init_metadata(self) -> dict[str, Any]:
         """Name, version, inputs, outputs and origin, for /metadata and gRPC ModelMetadata."""
-        return metadata.describe(self._artifact, self._in_force, self._checked)
+        return metadata.describe(self._artifact, self._effective_settings, self._checked)
 
 
 def _cause(error: SentimentError) -> str:

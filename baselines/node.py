@@ -70,7 +70,7 @@ class BaselineNode(SentimentNode, abc.ABC):
         """Read the model and pass one warm-up prediction.
 
         Raises:
-            SystemExit: the model can't serve. The wrapper would swallow some errors raised here
+            SystemExit: the model can't serve. The wrapper would hide some errors raised here
                 and come up half loaded.
         """
         try:

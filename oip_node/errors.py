@@ -32,7 +32,8 @@ class ServingError(MLServerError):  # type: ignore[misc]  # upstream is untyped
 class OneSentence(logging.Filter):
     """Logs an error of ours as its sentence, where MLServer would log its stack trace.
 
-    Whoever sends nonsense would fill the log; and of a failed inference the trace is there already.
+    A client that sends nonsense would fill the log; a failed inference is logged with its trace
+    already.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

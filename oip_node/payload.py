@@ -47,7 +47,7 @@ _OTHER_TENSORS = ("attention_mask", "token_type_ids", "position_ids")
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class RequestedOutput:
     """An output tensor of the answer: its name, and FP32, FP64 or the scores' own type."""
 
     name: Output
@@ -68,7 +68,7 @@ class Request:
     texts: list[str]
     ids: list[list[int]]
     options: Options
-    outputs: tuple[Asked, ...]
+    outputs: tuple[RequestedOutput, ...]
 
 
 def parse(message: InferenceRequest, settings: Settings, head: Head) -> Request:
@@ -118,24 +118,24 @@ def _check_parameters(tensor: RequestInput | RequestOutput, *known: str) -> None
             raise OptionError(f"unknown parameter {brief(name)} of {brief(tensor.name)}; {hint}")
 
 
-def _asked(message: InferenceRequest, options: Options, head: Head) -> tuple[Asked, ...]:
+def _asked(message: InferenceRequest, options: Options, head: Head) -> tuple[RequestedOutput, ...]:
     scores: Output = "probabilities"
     if message.outputs:
         asked = tuple(map(_named, message.outputs))
     elif "output" in _own_parameters(message.parameters) or head.is_regression:
-        asked = (Asked(options.output),)
+        asked = (RequestedOutput(options.output),)
     else:
-        asked = (Asked(scores), Asked("label"))
+        asked = (RequestedOutput(scores), RequestedOutput("label"))
     for output in asked:
         check_output(output.name, head)
     names = [output.name for output in asked]
     for name in names:
         if names.count(name) > 1:
             raise OptionError(f"the output {name} is asked for twice")
-    return asked if options.top_k is None or "label" in names else (*asked, Asked("label"))
+    return asked if options.top_k is None or "label" in names else (*asked, RequestedOutput("label"))
 
 
-def _named(output: RequestOutput) -> Asked:
+def _named(output: RequestOutput) -> RequestedOutput:
     _check_parameters(output, "datatype")
     datatype = _own_parameters(output.parameters).get("datatype")
     if datatype is not None and (output.name == "label" or datatype not in _FLOATS):
@@ -147,7 +147,7 @@ def _named(output: RequestOutput) -> Asked:
         raise OptionError(
             f"output is {describe(output.name)}; allowed are {', '.join(get_args(Output))}"
         )
-    return Asked(output.name, datatype)
+    return RequestedOutput(output.name, datatype)
 
 
 def _texts(tensor: RequestInput, start: int) -> list[str]:
@@ -262,7 +262,7 @@ def build(
 
 
 def _tensors(
-    asked: Asked, predictions: Predictions, order: npt.NDArray[np.intp] | None
+    asked: RequestedOutput, predictions: Predictions, order: npt.NDArray[np.intp] | None
 ) -> Iterable[ResponseOutput]:
     """An output of the answer; `order` are the columns of the best scores of each text."""
     if asked.name != "label":

@@ -97,9 +97,9 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         artifact, optimized = check(*self._locate())
         checked = check_model(artifact, self._options)
         classifier = load_classifier(artifact, self._options, optimized, checked=checked)
-        in_force = metadata.in_force(self._options, artifact, checked, exclusive_cpus=False)
-        self._facts = metadata.describe(artifact, in_force, checked)
-        self._identity = metadata.identity(artifact, in_force, checked.head)
+        in_use = metadata.effective_settings(self._options, artifact, checked, exclusive_cpus=False)
+        self._facts = metadata.describe(artifact, in_use, checked)
+        self._identity = metadata.identity(artifact, in_use, checked.head)
         self._recorder = Recorder(self.name, artifact.labels)
         self._most = self._options.max_queue + _SPARE_THREADS
         self._pool = ThreadPoolExecutor(self._most, "predict")
@@ -108,7 +108,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         self.health.start_serving(classifier, self._options.request_timeout)
         self._classifier = classifier
         classifier.prepare_beside()
-        logger.info("settings in force: %s", in_force)
+        logger.info("settings in force: %s", in_use)
 
     def _locate(self) -> tuple[Path, str]:
         """`model_uri`, else MLServer's `parameters.uri`, else as the Seldon door finds it."""

@@ -16,7 +16,7 @@ from roberta_sentiment.errors import NotReadyError
 from roberta_sentiment.serving import grpc_stop
 
 GRACE_S = 30.0
-"""Longest time for what runs when the server is told to stop, s."""
+"""Longest time for what runs when the server gets SIGTERM, s."""
 DRAIN_S = 1.0
 """Time in which REST answers ask their connections to close, s; it ends earlier without any."""
 _POLL_S = 0.05
@@ -26,7 +26,7 @@ _stopping = threading.Event()
 
 
 def is_stopping() -> bool:
-    """Whether the server has been told to stop; it still answers."""
+    """Whether the server has got SIGTERM; it still answers."""
     return _stopping.is_set()
 
 

@@ -199,7 +199,7 @@ def _is_healthy(model: Any) -> bool:
 
 
 async def _stop(original: Any, server: Any, sig: int | None = None) -> None:
-    """Lose no request when the server is told to stop; exit with 1 if it could not start."""
+    """Lose no request when the server gets SIGTERM; exit with 1 if it could not start."""
     if not stop.begin():
         return  # uvicorn raises the signal again when it ends
     if sig is not None:

@@ -205,7 +205,7 @@ class Classifier:
 
 
 @dataclasses.dataclass(frozen=True)
-class Checked:
+class CheckedModel:
     """What is known of a model before its session is opened.
 
     Attributes:
@@ -217,7 +217,7 @@ class Checked:
     head: Head
 
 
-def check_model(artifact: Artifact, settings: Settings) -> Checked:
+def check_model(artifact: Artifact, settings: Settings) -> CheckedModel:
     """Check signature, limits, head and tokenizer of a model directory, without a session.
 
     Raises:
@@ -237,10 +237,10 @@ def check_model(artifact: Artifact, settings: Settings) -> Checked:
         overlap=settings.window_overlap,
         special_tokens=settings.special_tokens,
     )
-    return Checked(tokenizer, head)
+    return CheckedModel(tokenizer, head)
 
 
-def try_model(artifact: Artifact, checked: Checked, optimized: Entry | None = None) -> None:
+def try_model(artifact: Artifact, checked: CheckedModel, optimized: Entry | None = None) -> None:
     """Open the session for a moment and try it.
 
     Raises:
@@ -255,7 +255,7 @@ def load_classifier(
     settings: Settings,
     optimized: Entry | None = None,
     serving_cpu: int | None = None,
-    checked: Checked | None = None,
+    checked: CheckedModel | None = None,
 ) -> Classifier:
     """Load tokenizer and session of a model directory.
 

@@ -48,7 +48,7 @@ LONGEST_SENTENCE = 300
 
 
 OWN_FAULT = "the server failed; its log has the details"
-"""All that a caller learns of a failure that nobody foresaw."""
+"""All that a caller learns of an unexpected failure."""
 
 _GRPC_CODES = {
     400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 413: "RESOURCE_EXHAUSTED",

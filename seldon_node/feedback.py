@@ -26,7 +26,7 @@ class Feedback:
     Attributes:
         pairs: labels of truth and prediction, empty without a truth.
         errors: prediction minus truth of each value of a regression.
-        reward: as sent; the protocol can't tell 0 from none.
+        reward: as sent; the protocol does not distinguish 0 from none.
         other_model: how the answer shows that another model gave it; empty for one of this model.
     """
 
@@ -108,7 +108,7 @@ def _names(message: prediction_pb2.SeldonMessage, part: str) -> list[str]:
     """Names of the columns, empty if there are none.
 
     Raises:
-        FeedbackError: two columns bear one name.
+        FeedbackError: two columns have one name.
     """
     names = list(message.data.names)
     if len(set(names)) < len(names):

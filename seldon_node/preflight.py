@@ -78,7 +78,7 @@ _ANNOTATIONS = {
 def begin() -> None:
     """Check this process's environment before the wrapper does, and end it where that would fail.
 
-    An error of the wrapper that nothing here foresees gets its sentence too.
+    An unexpected error of the wrapper gets a sentence too.
     """
     _forget_service_links()
     _defer_distutils()

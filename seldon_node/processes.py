@@ -28,7 +28,7 @@ from seldon_node.restarts import Restarts, exit_code, record_exits
 logger = logging.getLogger(__name__)
 
 
-class _GrpcSide:
+class _GrpcServers:
     """Stands where the wrapper expects a function that runs the gRPC servers."""
 
     def __init__(self, user_object: Any, metrics: Any, args: Any, annotations: Any) -> None:
@@ -112,7 +112,7 @@ def repair() -> None:
     _repair_gunicorn()
     _check_before_start()
     patch(microservice, "start_servers", _run_servers)
-    patch(microservice, "_make_grpc_server", _GrpcSide)
+    patch(microservice, "_make_grpc_server", _GrpcServers)
     patch(microservice, "_wait_forever", _serve_until_sigterm)
 
 
@@ -169,7 +169,7 @@ def _check_before_start() -> None:
 
 def _run_servers(
     rest: Callable[[], None],
-    grpc_side: _GrpcSide | None,
+    grpc_servers: _GrpcServers | None,
     custom: Callable[[], None] | None,
     metrics: Callable[[], None] | None,
 ) -> NoReturn:
@@ -177,7 +177,7 @@ def _run_servers(
     sys.excepthook = sys.__excepthook__
     logs.install()
     servers = [supervisor.Server("REST server", functools.partial(_run_gunicorn, rest))]
-    servers += grpc_side.servers() if grpc_side else []
+    servers += grpc_servers.servers() if grpc_servers else []
     if metrics:
         run_metrics = functools.partial(_run_gunicorn, metrics)
         servers.append(supervisor.Server("metrics server", run_metrics))

@@ -23,7 +23,7 @@ GRACE_S = 30.0
 
 KILL_S = GRACE_S + 2.0
 """Seconds after SIGTERM when what still runs is killed; gunicorn has killed its workers by then,
-which would outlive it."""
+which would run on without it."""
 
 _LONGEST_BACKOFF_S = 5.0
 _STABLE_S = 10.0

@@ -34,7 +34,7 @@ class WorkerThreads:
 
     Args:
         number: of threads.
-        name: of each thread, for whoever looks at the process.
+        name: of each thread, to be seen in tools such as top.
         loop: that waits for results.
 
     Raises:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ab.compare.analysis import Disagreement, PairedComparison
-from ab.report.text import ends, needed, points
+from ab.report.text import bounds, needed, points
 from ab.stats.interval import Interval
 from roberta_sentiment.tools.page.text import millis, p_value, percent
 
@@ -48,7 +48,7 @@ def _finding(comparison: PairedComparison) -> str:
         )
     return (
         f"No difference between {c.b} and {c.a} is shown (McNemar's exact test, p = "
-        f"{c.p_value:.2g}); it lies between {ends(c.difference, points)}."
+        f"{c.p_value:.2g}); it lies between {bounds(c.difference, points)}."
     )
 
 
@@ -60,20 +60,20 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
     return [
         ("texts that both answered", f"{c.texts:,}"),
         ("of them with a truth", f"{c.pairs.n:,}"),
-        (f"accuracy of {c.a}", f"{percent(c.accuracy_a.value)}, {ends(c.accuracy_a, percent)}"),
-        (f"accuracy of {c.b}", f"{percent(c.accuracy_b.value)}, {ends(c.accuracy_b, percent)}"),
+        (f"accuracy of {c.a}", f"{percent(c.accuracy_a.value)}, {bounds(c.accuracy_a, percent)}"),
+        (f"accuracy of {c.b}", f"{percent(c.accuracy_b.value)}, {bounds(c.accuracy_b, percent)}"),
         ("both right", f"{c.pairs.both:,}"),
         (f"only {c.a} right", f"{c.pairs.only_a:,}"),
         (f"only {c.b} right", f"{c.pairs.only_b:,}"),
         ("neither right", f"{c.pairs.neither:,}"),
         (f"{c.b} minus {c.a}", points(c.difference.value)),
-        (f"{sure} interval (Newcombe, paired)", ends(c.difference, points)),
+        (f"{sure} interval (Newcombe, paired)", bounds(c.difference, points)),
         ("McNemar's exact test, p", p_value(c.p_value)),
-        (f"{sure} interval at any look (sequential)", ends(at_any_look, points)),
+        (f"{sure} interval at any look (sequential)", bounds(at_any_look, points)),
         ("p-value at any look (sequential)", p_value(test.p_value)),
         ("further texts a verdict at any look needs", needed(c.needed)),
         *(
-            (f"latency p{p} of {name}, ms", f"{millis(found.value)}, {ends(found, millis)}")
+            (f"latency p{p} of {name}, ms", f"{millis(found.value)}, {bounds(found, millis)}")
             for name, times in ((c.a, c.latency_a), (c.b, c.latency_b))
             for p, found in times.items()
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ab.report.analysis import Analysis, Comparison, ModelFigures
-from ab.report.text import Rows, counts, ends, needed, points
+from ab.report.text import Rows, counts, bounds, needed, points
 from ab.stats.interval import Interval
 from roberta_sentiment.tools.page.text import millis, number, p_value, percent
 
@@ -21,7 +21,7 @@ def model_rows(analysis: Analysis) -> list[tuple[str, list[str]]]:
         row("answers", lambda m: f"{m.answers:,}"),
         row("of them with a truth", lambda m: f"{m.judged:,}"),
         row("accuracy", lambda m: percent(m.accuracy.value)),
-        row("95 % interval (Wilson)", lambda m: ends(m.accuracy, percent)),
+        row("95 % interval (Wilson)", lambda m: bounds(m.accuracy, percent)),
         row("Matthews correlation", lambda m: number(m.mcc)),
         row("F1, mean of the classes", lambda m: number(m.macro_f1)),
         row("expected calibration error", lambda m: number(m.calibration_error)),
@@ -30,7 +30,7 @@ def model_rows(analysis: Analysis) -> list[tuple[str, list[str]]]:
     for p in analysis.models[0].latency_s:
         times = [model.latency_s[p] for model in analysis.models]
         rows.append((f"latency p{p}, ms", [millis(time.value) for time in times]))
-        rows.append(("95 % interval", [ends(time, millis) for time in times]))
+        rows.append(("95 % interval", [bounds(time, millis) for time in times]))
     return [
         *rows,
         row("answers after the time limit", lambda m: f"{m.late:,}"),
@@ -45,9 +45,9 @@ def comparison_rows(comparison: Comparison, margin: float) -> Rows:
     at_any_look = Interval(None, test.now.low, test.now.high)
     return [
         (f"accuracy of {c.b} minus {c.a}", points(c.difference.value)),
-        (f"{sure} interval for one look (Newcombe)", ends(c.difference, points)),
+        (f"{sure} interval for one look (Newcombe)", bounds(c.difference, points)),
         ("p-value for one look", p_value(c.p_value)),
-        (f"{sure} interval at any look (sequential)", ends(at_any_look, points)),
+        (f"{sure} interval at any look (sequential)", bounds(at_any_look, points)),
         ("p-value at any look (sequential)", p_value(test.p_value)),
         ("decided after answers", f"{test.decided_at:,}" if test.decided_at else "not yet"),
         *(

@@ -16,8 +16,8 @@ def points(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:+.1f} points"
 
 
-def ends(interval: Interval, show: Callable[[float | None], str]) -> str:
-    """Both ends of an interval; an end that the data can't bound is left open."""
+def bounds(interval: Interval, show: Callable[[float | None], str]) -> str:
+    """Both bounds of an interval; one that the data can't bound is left open."""
     low, high = interval.low, interval.high
     if low is not None and high is not None:
         return f"{show(low)} to {show(high)}"
@@ -26,9 +26,9 @@ def ends(interval: Interval, show: Callable[[float | None], str]) -> str:
     return f"below {show(high)}" if low is None else f"above {show(low)}"
 
 
-def with_ends(interval: Interval, show: Callable[[float | None], str]) -> str:
+def with_bounds(interval: Interval, show: Callable[[float | None], str]) -> str:
     """An estimate and its interval."""
-    return f"{show(interval.value)}, {ends(interval, show)}"
+    return f"{show(interval.value)}, {bounds(interval, show)}"
 
 
 def counts(numbers: Mapping[str, int]) -> str:

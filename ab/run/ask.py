@@ -29,7 +29,7 @@ class _Tries:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Asker:
+class PredictionSender:
     """Sends reviews and reads the answers.
 
     Attributes:
@@ -135,7 +135,7 @@ class Asker:
         try:
             return reply, read_answer(reply.message, self.labels, puid)
         except BadAnswer as error:
-            self.transport.forget()
+            self.transport.disconnect()
             return dataclasses.replace(reply, outcome=Outcome.CUT, detail=str(error)), None
 
 

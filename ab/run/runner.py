@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ab.events import mark
 from ab.record import Event, Journal
-from ab.run.ask import Asker
+from ab.run.ask import PredictionSender
 from ab.run.feedback import FeedbackSender
 from ab.run.tasks import Task
 from ab.transport.reply import Outcome
@@ -42,7 +42,7 @@ class Runner:
 
     Args:
         tasks: what is left to do.
-        asker: sends predictions; the stop of its clock ends the session early.
+        sender: sends predictions; the stop of its clock ends the session early.
         feedback: sends truths; None sends none.
         journal: the record.
         pace: how fast.
@@ -57,15 +57,15 @@ class Runner:
         self,
         tasks: Sequence[Task],
         *,
-        asker: Asker,
+        sender: PredictionSender,
         feedback: FeedbackSender | None,
         journal: Journal,
         pace: Pace,
         on_progress: OnProgress,
     ) -> None:
         self._tasks = iter(enumerate(tasks))
-        self._asker, self._feedback, self._journal = asker, feedback, journal
-        self._clock, self._stop = asker.clock, asker.clock.stop
+        self._sender, self._feedback, self._journal = sender, feedback, journal
+        self._clock, self._stop = sender.clock, sender.clock.stop
         self._pace, self._on_progress = pace, on_progress
         self._lock = threading.Lock()
         self._lost_in_a_row = 0
@@ -130,7 +130,7 @@ class Runner:
         """Send a review, with a line before and one behind it."""
         identity = task.review.id
         self._journal.append(mark("sent", self._clock.now(), id=identity))
-        ended = self._asker.ask(task.review, lag_s, task.rounds)
+        ended = self._sender.ask(task.review, lag_s, task.rounds)
         if ended is None:
             self._journal.append(mark("withdrawn", self._clock.now(), id=identity))
             return None

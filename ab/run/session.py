@@ -20,7 +20,7 @@ from ab.events import Feedback as FeedbackLine
 from ab.events import FeedbackState, Run, mark
 from ab.observations import run_of
 from ab.record import Content, Event, Journal, read_record
-from ab.run.ask import Asker
+from ab.run.ask import PredictionSender
 from ab.run.feedback import FeedbackSender, Reward
 from ab.run.retry import Retries
 from ab.run.runner import OnProgress, Pace, Runner
@@ -141,7 +141,7 @@ class Session:
 
     def _runner(self, journal: Journal, transport: Transport, on_progress: OnProgress) -> Runner:
         options, retries = self._options, Retries(self._options.tries)
-        asker = Asker(
+        sender = PredictionSender(
             transport=transport,
             clock=self._clock,
             graph=options.graph,
@@ -161,7 +161,7 @@ class Session:
         )
         return Runner(
             self.tasks,
-            asker=asker,
+            sender=sender,
             feedback=feedback if options.feedback else None,
             journal=journal,
             pace=options.pace,

@@ -72,7 +72,7 @@ class GrpcTransport:
         request = json_format.ParseDict(message, Feedback())
         return self._call(self._seldon.SendFeedback, request, message)
 
-    def forget(self) -> None:
+    def disconnect(self) -> None:
         """Nothing to do: HTTP/2 numbers its streams, so no answer can reach another call."""
 
     def close(self) -> None:

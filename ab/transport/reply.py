@@ -75,7 +75,7 @@ class Transport(Protocol):
     def feedback(self, message: Message) -> Reply:
         """Send feedback. Its answer means nothing: the executor may echo the body."""
 
-    def forget(self) -> None:
+    def disconnect(self) -> None:
         """Drop this thread's connections: another request's answer may still come over them."""
 
     def close(self) -> None:

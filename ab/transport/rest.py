@@ -45,7 +45,7 @@ class RestTransport:
         """Send feedback; any body that comes with 200 is accepted."""
         return self._post(f"{self._endpoint.base}/api/v1.0/feedback", message, needs_body=False)
 
-    def forget(self) -> None:
+    def disconnect(self) -> None:
         """Drop this thread's connections; the next call opens a new one."""
         self._session().close()
 

@@ -19,7 +19,7 @@ FEATURES = 20_000
 LEAST = 3
 """Texts in which a term must occur."""
 C = 4.0
-"""Inverse strength of the L2 penalty; fixed beforehand, not tuned."""
+"""Inverse strength of the L2 penalty; fixed in advance, not tuned."""
 
 
 def fit_lexicon(texts: Sequence[Text]) -> Calibration:

@@ -2,7 +2,7 @@
 
     python -m lab.benchmarks.overload [--model base|default] [--factor 2] [--seconds 30]
 
-Every request bears a number of its own (puid). Each must be answered exactly once, with its own
+Every request has a number of its own (puid). Each must be answered exactly once, with its own
 number and the scores of its own text, or be refused; the server must have counted as many texts.
 """
 
@@ -50,7 +50,7 @@ async def capacity(port: int, found: Sequence[str], concurrency: int, seconds: f
 
 
 async def flood(port: int, found: Sequence[str], rate: float, seconds: float) -> list[load.Answer]:
-    """Open loop; request number i asks for text i modulo n and bears the number i."""
+    """Open loop; request number i asks for text i modulo n and has the number i."""
     numbers = range(int(rate * seconds))
     encoded = [load.Rest.encode(found[i % len(found)], f"request-{i}") for i in numbers]
     gc.disable()  # a collection here would be a stop of the client, and look like one of the server

@@ -2,7 +2,7 @@
 
 A normalizer, part of tokenizer.json, writes every text in one form before it is cut: lower case, no
 accents, straight quotes, `not` for `n't`, no HTML breaks, no blank before a closing sign. What
-differs only in these has the same tokens, hence the same answer, and the whole vocabulary is left
+differs only in these has the same tokens, and so the same answer, and the whole vocabulary is left
 for words. Byte-level BPE (Sennrich et al., ACL 2016; Radford et al., 2019) learns from word counts,
 here those of the training text and of MiniLM's word list.
 """

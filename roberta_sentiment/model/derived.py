@@ -95,7 +95,7 @@ def open_prepared(
         artifact: the model.
         threads: that work on the model.
         roots: directories with derived files; by default this user's own temporary one.
-        optimized: an optimised file that was found before, to spare a second check.
+        optimized: an optimised file that was found before, to avoid a second check.
         serving_cpu: CPU of the threads that serve requests, if they stay on one.
 
     Raises:

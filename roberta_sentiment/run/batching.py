@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 RUN_TOKENS = 10
-"""What one more run of the model costs, in tokens; padding beyond it is dearer than a new run."""
+"""What one more run of the model costs, in tokens; padding beyond it costs more than a new run."""
 ATTENTION_PAIRS = 6_000
-"""Pairs of tokens that the attention may see in vain for a sequence that spares a run."""
+"""Pairs of tokens that attention may compute for padding to save a run."""
 
 
 class Padding(enum.Enum):

@@ -1,7 +1,7 @@
 """One model for concurrent callers: requests that wait together run together.
 
-A lone sequence that arrives while nothing runs is run by its caller's thread on all CPUs. Requests
-that arrive meanwhile wait. Worker threads take them in batches and run these in parallel, each on
+A single sequence that arrives while nothing runs is run by its caller's thread on all CPUs.
+Requests that arrive meanwhile wait. Worker threads take them in batches and run these in parallel, each on
 one CPU: such runs need no barrier after every operator, and answer up to half as many requests
 more.
 
@@ -178,7 +178,7 @@ class Scheduler:
         return job.logits, stats
 
     def _admit(self, job: Job) -> int:
-        """Take all slots for a lone sequence, else queue the job; the slots taken."""
+        """Take all slots for a single sequence, else queue the job; the slots taken."""
         tokens = sum(map(len, job.sequences))
         with self._lock:
             if self._closed:

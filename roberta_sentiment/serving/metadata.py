@@ -13,16 +13,16 @@ from roberta_sentiment.settings import Settings
 from roberta_sentiment.version import __version__
 
 if TYPE_CHECKING:  # a node around another model has no ONNX Runtime
-    from roberta_sentiment.classifier import Checked
+    from roberta_sentiment.classifier import CheckedModel
     from roberta_sentiment.model.artifact import Artifact
 
-InForce = Mapping[str, object]
+EffectiveSettings = Mapping[str, object]
 """Settings by name, with what is in force where a default leaves it to the model or the machine."""
 
 
-def in_force(
-    settings: Settings, artifact: Artifact, checked: Checked, *, exclusive_cpus: bool
-) -> InForce:
+def effective_settings(
+    settings: Settings, artifact: Artifact, checked: CheckedModel, *, exclusive_cpus: bool
+) -> EffectiveSettings:
     """The settings that this server works with.
 
     Args:
@@ -42,7 +42,7 @@ def in_force(
     }
 
 
-def identity(artifact: Artifact, settings: InForce, head: Head) -> dict[str, str]:
+def identity(artifact: Artifact, settings: EffectiveSettings, head: Head) -> dict[str, str]:
     """What every answer says of its model: name, version, precision, and a head that is no softmax.
 
     Args:
@@ -63,7 +63,9 @@ def answer_facts(identity: Mapping[str, str], predictions: Predictions) -> dict[
     return {**identity, "tokens": predictions.tokens, "truncated": predictions.truncated}
 
 
-def describe(artifact: Artifact, settings: InForce, checked: Checked) -> dict[str, Any]:
+def describe(
+    artifact: Artifact, settings: EffectiveSettings, checked: CheckedModel
+) -> dict[str, Any]:
     """Metadata: names, types and shapes of inputs and outputs, and what is custom.
 
     Under `custom` are strings only, and -1 is a free dimension, as in Seldon's schema.

@@ -1,4 +1,4 @@
-"""What a request asks for: its options, and checks of its texts and token ids."""
+"""Options of a request, and checks of its texts and token ids."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from ab.attribution import Graph, Model
 from ab.clock import Clock
 from ab.data import Review
-from ab.run.ask import Asker
+from ab.run.ask import PredictionSender
 from ab.run.retry import Retries
 from ab.transport.reply import Outcome, Reply
 
@@ -58,15 +58,17 @@ class FakeTransport:
     def feedback(self, message: Any) -> Reply:
         raise AssertionError("nobody sends feedback here")
 
-    def forget(self) -> None:
+    def disconnect(self) -> None:
         """Nothing."""
 
     def close(self) -> None:
         """Nothing."""
 
 
-def asker(transport: FakeTransport, stop_in: int = 0, ports: dict[int, str] | None = None) -> Asker:
-    return Asker(
+def sender(
+    transport: FakeTransport, stop_in: int = 0, ports: dict[int, str] | None = None
+) -> PredictionSender:
+    return PredictionSender(
         transport=transport,
         clock=FakeClock(stop_in),
         graph=Graph(MODELS, None, ports or {}),
@@ -80,14 +82,14 @@ def asker(transport: FakeTransport, stop_in: int = 0, ports: dict[int, str] | No
 
 def test_a_try_that_reached_nobody_draws_nothing() -> None:
     """The answer behind it is the first draw."""
-    found = asker(FakeTransport([UNREACHABLE, UNREACHABLE, 1])).ask(REVIEW, 0.0)
+    found = sender(FakeTransport([UNREACHABLE, UNREACHABLE, 1])).ask(REVIEW, 0.0)
     assert found is not None
     assert ("b", 3, 0, []) == (found.model, found.tries, found.repeated, found.failed)
 
 
 def test_every_try_that_failed_is_recorded() -> None:
     """The first of them decides what the review counts as."""
-    found = asker(FakeTransport([UNREACHABLE, FAILED, 0])).ask(REVIEW, 0.0)
+    found = sender(FakeTransport([UNREACHABLE, FAILED, 0])).ask(REVIEW, 0.0)
     assert found is not None
     assert ("a", 3, 1) == (found.model, found.tries, found.repeated)
     assert [("failed", "500", None)] == [
@@ -98,7 +100,7 @@ def test_every_try_that_failed_is_recorded() -> None:
 def test_a_stop_between_tries_keeps_the_failure() -> None:
     """Forgotten, the review would be drawn again on resuming, as if nothing had happened."""
     transport = FakeTransport([FAILED, 0])
-    found = asker(transport, stop_in=1).ask(REVIEW, 0.0)
+    found = sender(transport, stop_in=1).ask(REVIEW, 0.0)
     assert found is not None
     assert ("failed", 1, 1) == (found.outcome, found.tries, len(found.failed))
     assert ["r-7"] == transport.puids
@@ -106,14 +108,14 @@ def test_a_stop_between_tries_keeps_the_failure() -> None:
 
 def test_a_stop_before_any_draw_leaves_the_review_for_later() -> None:
     """Nothing has been drawn, so nothing is recorded."""
-    assert asker(FakeTransport([UNREACHABLE, 0]), stop_in=1).ask(REVIEW, 0.0) is None
+    assert sender(FakeTransport([UNREACHABLE, 0]), stop_in=1).ask(REVIEW, 0.0) is None
 
 
 @pytest.mark.parametrize("rounds", [0, 2])
 def test_puids_differ(rounds: int) -> None:
     """In every session and at every try."""
     transport = FakeTransport([FAILED, FAILED, 0])
-    asker(transport).ask(REVIEW, 0.0, rounds)
+    sender(transport).ask(REVIEW, 0.0, rounds)
     first = "r-7" if rounds == 0 else f"r-7.{rounds + 1}.1"
     assert [first, f"r-7.{rounds + 1}.2", f"r-7.{rounds + 1}.3"] == transport.puids
 
@@ -134,7 +136,7 @@ def test_the_executor_names_the_node_that_it_could_not_reach(
     """By its port, which the operator numbers."""
     ports = {9000: "a", 9001: "b", 9501: "b"}
     reply = Reply(Outcome.FAILED, "500", detail=detail)
-    found = asker(FakeTransport([reply, 0]), ports=ports).ask(REVIEW, 0.0)
+    found = sender(FakeTransport([reply, 0]), ports=ports).ask(REVIEW, 0.0)
     assert found is not None
     assert [model] == [failed["model"] for failed in found.failed]
 
@@ -153,6 +155,6 @@ def test_the_executor_names_the_node_that_it_could_not_reach(
 def test_an_error_may_name_its_model(meta: dict[str, Any], model: str | None) -> None:
     """In the same fields as an answer."""
     reply = Reply(Outcome.FAILED, "500", {"status": {"info": "no"}, "meta": meta})
-    found = asker(FakeTransport([reply, 0])).ask(REVIEW, 0.0)
+    found = sender(FakeTransport([reply, 0])).ask(REVIEW, 0.0)
     assert found is not None
     assert [model] == [failed["model"] for failed in found.failed]

@@ -178,7 +178,7 @@ def test_few_failures_are_reported_and_forbid_nothing(analysed: Callable[..., An
 
 
 def test_a_record_of_the_first_format_is_read(analysed: Callable[..., Analysis]) -> None:
-    """It tells how often a review was tried, so that retried answers can be left out."""
+    """It shows how often a review was tried, so that retried answers can be left out."""
     events = plain()
     for event in events[1:]:
         del event["failed"]
@@ -282,7 +282,7 @@ def test_equal_models_are_called_equal_once_the_margin_is_excluded(
 
 
 def test_a_split_that_does_not_fit_forbids_a_verdict(analysed: Callable[..., Analysis]) -> None:
-    """Whoever lost requests of one model lost the fairness of the test."""
+    """A test that lost requests of one model is not fair."""
     events = records.simulated(900, {"lexicon": 0.6, "roberta": 0.9}, share_b=0.35)
     events[0] = records.run_line(900, MODELS)
     analysis = analysed(events)
@@ -383,7 +383,7 @@ class Page(HTMLParser):
 
 
 def test_the_command_prints_and_leaves_json_and_a_page(tmp_path: Path) -> None:
-    """Terminal, JSON and page must tell the same story, and the page needs no other file."""
+    """Terminal, JSON and page must show the same, and the page needs no other file."""
     events = records.simulated(600, {"lexicon": 0.65, "<b>roberta</b>": 0.85})
     path = records.write(tmp_path / "record.jsonl", events)
     result = run_ab("report", path, "--json", tmp_path / "r.json", "--html", tmp_path / "r.html")

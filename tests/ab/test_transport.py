@@ -80,7 +80,7 @@ def test_no_connection_means_not_executed(scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_a_wrong_request_is_final(lexicon_service: Service, scheme: str) -> None:
-    """REST and gRPC tell the same of the same mistake, with the node's own sentence."""
+    """REST and gRPC report the same mistake alike, with the node's own sentence."""
     port = lexicon_service.http if scheme == "http" else lexicon_service.grpc
     transport = connect(parse_endpoint(f"{scheme}://127.0.0.1:{port}"), 10)
     found = transport.predict({"data": {"ndarray": [[0, 2]]}})

@@ -104,7 +104,7 @@ SERVED = Weights.read()
 
 
 def test_a_constant_lexicon_is_calibrated_to_the_base_rate() -> None:
-    """Platt scaling: where the score tells nothing, the probability is the share of positives."""
+    """Platt scaling: for a score without information, the probability is the share of positives."""
     texts = [Text(1, "film"), Text(1, "film"), Text(1, "film"), Text(0, "film")]
     calibration = fit.fit_lexicon(texts)
     assert pytest.approx(np.log(3), abs=1e-3) == calibration.shift

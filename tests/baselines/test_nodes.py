@@ -125,9 +125,9 @@ def test_taken_settings_hold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_version_is_that_of_the_files(node: BaselineNode) -> None:
-    """Feedback on another version's answer must be told apart."""
-    twin = type(node)()
-    assert node.identity == twin.identity
+    """Feedback on another version's answer must be recognised."""
+    another = type(node)()
+    assert node.identity == another.identity
     assert Lexicon().identity["model_version"] != Linear().identity["model_version"]
 
 

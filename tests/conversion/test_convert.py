@@ -152,7 +152,7 @@ def reshape(graph: onnx.ModelProto) -> None:
     graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
 
 
-def spoil(graph: onnx.ModelProto) -> None:
+def damage(graph: onnx.ModelProto) -> None:
     """Add a thousandth to one bias of the head."""
     for tensor in graph.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
@@ -166,7 +166,7 @@ def spoil(graph: onnx.ModelProto) -> None:
         (rename, NamesDifferError),
         (fix_axis, AxesDifferError),
         (reshape, ShapesDifferError),
-        (spoil, ValuesDifferError),
+        (damage, ValuesDifferError),
     ],
 )
 def test_each_kind_of_difference_has_its_error(

@@ -21,7 +21,7 @@ def hostile_toy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def target(hostile_toy_path: Path) -> Iterator[Service]:
-    """A service with a tiny model, for attacks that must leave it unharmed."""
+    """A service with a tiny model, for attacks that must not harm it."""
     with Service(MODEL_URI=str(hostile_toy_path), SENTIMENT_ARRIVAL_TIMEOUT="3").start() as running:
         running.wait_for(lambda: grpc_answers(running), "gRPC")
         yield running

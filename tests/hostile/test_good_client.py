@@ -1,4 +1,4 @@
-"""Without a hostile client the good one is answered: the yardstick of the other tests here."""
+"""Without a hostile client the good one is answered: the reference of the other tests here."""
 
 from __future__ import annotations
 

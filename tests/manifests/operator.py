@@ -87,7 +87,7 @@ def loggers_log_something(document: Fields) -> Iterator[str]:
 
 
 def weights_are_shares(document: Fields) -> Iterator[str]:
-    """The webhook looks at their sum only, and at a lone predictor's not even at that."""
+    """The webhook looks at their sum only, and not even at that where there is one predictor."""
     shares = [p.get("traffic", 0) for p in predictors(document) if not p.get("shadow")]
     if any(not 0 <= share <= 100 for share in shares):
         yield f"the weights {', '.join(map(str, shares))} are not all from 0 to 100"

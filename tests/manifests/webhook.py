@@ -96,7 +96,7 @@ def loggers_have_a_mode(document: Fields) -> Iterator[str]:
 
 
 def traffic_sums_to_100(document: Fields) -> Iterator[str]:
-    """Single weights are not looked at; a lone predictor's is, from 1 to 99 only."""
+    """Single weights are not checked; that of an only predictor is, from 1 to 99."""
     shares = [p.get("traffic", 0) for p in predictors(document) if not p.get("shadow")]
     if len(shares) > 1 and sum(shares) != 100:
         yield f"the weights {' + '.join(map(str, shares))} are {sum(shares)}, not 100"

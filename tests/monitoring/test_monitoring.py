@@ -179,7 +179,7 @@ def test_panels_do_not_overlap() -> None:
 
 
 def test_every_alert_is_explained() -> None:
-    """Whoever is woken up at night reads docs/monitoring.md, and nothing there may be stale."""
+    """The person on call reads docs/monitoring.md, and nothing there may be stale."""
     text = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
     alerts = {rule["alert"] for rule in rules() if "alert" in rule}
     assert alerts == set(re.findall(r"^### (Sentiment\w+)", text, re.MULTILINE))

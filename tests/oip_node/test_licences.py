@@ -32,7 +32,7 @@ def is_busl(package: Distribution) -> bool:
 
 
 def test_nothing_installed_is_under_busl() -> None:
-    """Whoever serves by this door in production needs no licence from Seldon."""
+    """Serving by this door in production needs no licence from Seldon."""
     packages = {package.metadata["Name"]: package for package in distributions()}
     assert {"mlserver", "onnxruntime"} <= packages.keys()
     assert [] == [name for name, package in packages.items() if is_busl(package)]

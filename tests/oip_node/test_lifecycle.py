@@ -246,7 +246,7 @@ class Traffic:
 
 
 def test_a_rolling_update_loses_nothing(oip: Server) -> None:
-    """Callers keep their connections to a server that is told to stop, and new ones go elsewhere.
+    """Callers keep their connections to a server that gets SIGTERM, and new ones go elsewhere.
 
     REST callers do not try again at all; gRPC callers try UNAVAILABLE again, as gRPC's own retries
     do.

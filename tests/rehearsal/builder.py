@@ -105,7 +105,7 @@ def assemble(source: Path, microservice: Path, environment: dict[str, str]) -> N
     """The steps of `assemble` but for the installation of packages.
 
     Args:
-        source: what s2i hands over.
+        source: what s2i passes.
         microservice: the image's folder of the same name, made here.
         environment: variables of .s2i/environment.
 

@@ -187,7 +187,7 @@ def sees_batch_tokens(service: Service, _: Path) -> None:
 
 
 def sees_threads(service: Service, _: Path) -> None:
-    """The pool of the model has them all but the one that asks."""
+    """The pool of the model has all but that of the calling thread."""
     custom = requests.get(service.url("/metadata"), timeout=10).json()["custom"]
     assert VALUES["threads"] == custom["threads"]
     (worker,) = listening_on(service.grpc)

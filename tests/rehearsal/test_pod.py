@@ -153,7 +153,7 @@ def test_there_is_no_network(running: Pod) -> None:
 
 
 def test_the_workers_share_the_prepared_file(running: Pod) -> None:
-    """before-run made it in /tmp; unless both servers map it, it was made in vain."""
+    """before-run made it in /tmp; if the servers do not map it, nothing was gained."""
     maps = []
     for pid in running.processes():
         with contextlib.suppress(OSError):

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from scripts import house
+from scripts import code_size
 from tests import ROOT
 
-GRAPH = house.import_graph(house.working_tree())
+GRAPH = code_size.import_graph(code_size.working_tree())
 SERVER = ("Model", "sitecustomize", "roberta_sentiment", "seldon_node", "oip_node")
 FORBIDDEN: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(SERVER, ("ab", "baselines", "lab", "scripts", "tests")),
@@ -45,7 +45,7 @@ def test_a_product_does_not_import_what_is_built_on_it(name: str) -> None:
 
 def test_no_modules_import_each_other() -> None:
     """A circle can't be read, tested or moved in parts; an import in a function counts too."""
-    assert [] == [sorted(group) for group in house.circles(GRAPH)]
+    assert [] == [sorted(group) for group in code_size.circles(GRAPH)]
 
 
 def test_every_rule_is_about_a_module_that_exists() -> None:
@@ -56,7 +56,7 @@ def test_every_rule_is_about_a_module_that_exists() -> None:
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     """A circle can't be read from one end."""
-    assert [] == house.circles(GRAPH)
+    assert [] == code_size.circles(GRAPH)
 
 
 WAYS = re.findall(

@@ -55,7 +55,7 @@ def test_a_server_is_ready_when_it_answers_and_leaves_no_process_behind() -> Non
 
 
 def test_a_server_that_ends_early_is_told_with_its_log() -> None:
-    """Whoever waits for it must not wait for nothing."""
+    """Its caller must not wait for nothing."""
     code = "import sys; sys.exit('no room')"
     with (
         server(code) as ended,

@@ -60,7 +60,7 @@ def pip(command: str, *arguments: str) -> None:
 
 
 def run(folder: Path, script: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a console script of an installation, out of sight of the checkout."""
+    """Run a console script of an installation, outside the checkout."""
     return subprocess.run(
         [sys.executable, str(folder / "bin" / script), *arguments],
         env={**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "80"},

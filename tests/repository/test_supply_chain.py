@@ -1,4 +1,4 @@
-"""What the image is made of: pinned, hashed, licensed, listed, and never run unasked."""
+"""What the image is made of: pinned, hashed, licensed and listed, with no code from model files."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_environment_of_torch_is_pinned_by_hashes(file: str) -> None:
 
 
 def test_the_business_source_licence_is_stated() -> None:
-    """Whoever runs this in production has to know before, not after."""
+    """A user who runs this in production has to know before, not after."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     licences = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
     assert "Business Source Licence" in readme

@@ -1,4 +1,4 @@
-"""Settings: where a value comes from, and what stops the start."""
+"""Settings: where a value comes from, and what aborts startup."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_what_is_no_misspelling(variable: str) -> None:
 
 
 def test_whole_floats_and_texts_become_numbers() -> None:
-    """Manifests carry strings, and a type of FLOAT is an easy slip."""
+    """Manifests carry strings, and a type of FLOAT is an easy mistake."""
     assert Settings.read({"max_texts": 8.0}, {}).max_texts == 8
     assert Settings.read({"max_texts": "8"}, {}).max_texts == 8
 

@@ -65,7 +65,7 @@ def to_half_logits(path: Path) -> None:
 
 
 def to_hidden_scale(path: Path) -> None:
-    """Scale all logits by the largest one of the batch, with no operator that tells of it."""
+    """Scale all logits by the largest one of the batch, with no operator that shows it."""
     graph = onnx.load(path)
     graph.graph.node[-1].output[0] = "raw"
     graph.graph.node.extend(
@@ -139,7 +139,7 @@ def test_a_mask_that_quantisation_weakens_is_noticed(model: Path, form: QuantFor
 
 
 def test_a_manifest_may_ask_for_single_runs(model: Path) -> None:
-    """Its maker may know more than the graph tells."""
+    """Its maker may know more than the graph shows."""
     write_manifest(
         model, name="x", model="model.onnx", precision="fp32", batch_invariant=False,
         licence="MIT", origin="a test",
@@ -276,7 +276,7 @@ def test_a_tokenizer_with_dropout_answers_always_the_same(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("special", [True, False], ids=["special", "plain"])
 def test_a_token_beyond_the_table_aborts(model: Path, special: bool) -> None:
-    """It would start, and fail for whoever writes that word, and for nobody else."""
+    """It would start, and fail only for texts with that word."""
     content = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
     size = len(content["model"]["vocab"])
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
@@ -334,7 +334,7 @@ def test_tokenizer_config_decides_over_capitals(
 
 
 def test_a_model_that_needs_no_special_tokens_has_none(model: Path) -> None:
-    """GPT-2 reads a text as it is; a BERT without [CLS] would answer nonsense."""
+    """GPT-2 reads a text without special tokens; a BERT without [CLS] would answer nonsense."""
     content = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
     (model / "tokenizer.json").write_text(json.dumps(content | {"post_processor": None}))
     with pytest.raises(StartError, match="post-processor is missing"):
@@ -369,7 +369,7 @@ def test_the_server_says_it_in_one_line_before_it_forks(
     assert before == threading.active_count()
 
 
-def test_a_child_that_is_killed_is_told() -> None:
+def test_a_child_that_is_killed_is_reported() -> None:
     """Over its memory limit the kernel kills it without a word."""
     with pytest.raises(StartError, match="needs more memory"):
         run_in_child(lambda: os.kill(os.getpid(), signal.SIGKILL))

@@ -185,7 +185,7 @@ def test_a_failure_is_counted_once(
     kind: str,
     transport: str,
 ) -> None:
-    """Also one of our own that nobody foresaw."""
+    """Also an unexpected one of our own."""
     calls: dict[str, tuple[str, dict[str, Any], Any]] = {
         "predict": (PREDICTIONS, GOOD, stub.Predict),
         "feedback": (FEEDBACK, CORRECTED, stub.SendFeedback),

@@ -128,7 +128,7 @@ def test_a_truth_without_response_is_compared_with_a_new_answer() -> None:
     ],
 )
 def test_a_reward_needs_no_truth(parts: dict[str, Any]) -> None:
-    """A router's experiment rewards without one; JSON can't tell a reward of 0 from none."""
+    """An experiment rewards without one; in JSON a reward of 0 is the same as none."""
     assert Feedback([], parts.get("reward", 0.0)) == parsed(**parts)
 
 

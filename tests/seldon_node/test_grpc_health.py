@@ -25,7 +25,7 @@ SERVICE = "seldon.protos.Model"
 
 
 class Node:
-    """A node whose model fails as long as it is not well."""
+    """A node whose model fails unless it is well."""
 
     well = True
 

@@ -90,7 +90,7 @@ def test_health_is_green_after_it(node: Model) -> None:
     ],
 )
 def test_predict_takes_arrays(node: Model, texts: Any) -> None:
-    """Seldon's contract: a caller inside Python hands over arrays and gets one back."""
+    """Seldon's contract: a caller inside Python passes arrays and gets one back."""
     response = node.predict(texts, [])
     assert (1, 2) == response.data.shape
     assert "toy" == response.tags["model_name"]

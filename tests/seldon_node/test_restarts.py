@@ -133,7 +133,7 @@ def reasons(store: MetricsStore) -> dict[str, float]:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_kill_for_memory_is_told_from_others(cgroup: Path, version: int) -> None:
-    """Both end with SIGKILL; the kernel's own count tells them apart."""
+    """Both end with SIGKILL; the kernel's own count distinguishes them."""
     kill_for_memory(cgroup, version, 3)
     store = MetricsStore()
     counter = Restarts(store, cgroup)
@@ -204,7 +204,7 @@ def test_workers_that_end_with_their_server_are_no_restart(tmp_path: Path) -> No
     "end", [lambda: os._exit(7), lambda: os.kill(os.getpid(), 9)], ids=["7", "-9"]
 )
 def test_the_end_of_a_worker_is_known_before_it_is_reaped(end: Any) -> None:
-    """Gunicorn's hook does not tell how a worker ended."""
+    """Gunicorn's hook does not say how a worker ended."""
     pid = os.fork()
     if pid == 0:
         end()

@@ -98,11 +98,11 @@ def remove(directory: Path) -> str:
     return "missing"
 
 
-@pytest.mark.parametrize("spoil", [truncate, corrupt, remove])
-def test_a_spoilt_model_stops_the_start(tmp_path: Path, spoil: Callable[[Path], str]) -> None:
+@pytest.mark.parametrize("damage", [truncate, corrupt, remove])
+def test_a_damaged_model_aborts_startup(tmp_path: Path, damage: Callable[[Path], str]) -> None:
     """One sentence that names the file and what is wrong, no stack trace, exit code not zero."""
     directory = Path(shutil.copytree(DEFAULT_MODEL, tmp_path / "model"))
-    words = spoil(directory)
+    words = damage(directory)
     with Service(MODEL_URI=str(directory)).launch() as service:
         assert 0 != service.process.wait(60)
         sentences = [line for line in service.log().splitlines() if "cannot start" in line]
@@ -337,7 +337,7 @@ def test_no_orphans_when_the_main_process_is_killed(toy_service: Service) -> Non
 
 
 def grpc_health(service: Service) -> bool:
-    """What Kubernetes' own gRPC probe is told."""
+    """What Kubernetes' own gRPC probe gets."""
     with grpc.insecure_channel(f"localhost:{service.grpc}") as channel:
         health = health_pb2_grpc.HealthStub(channel)
         status = health.Check(health_pb2.HealthCheckRequest(), timeout=10).status

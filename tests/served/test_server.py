@@ -436,7 +436,7 @@ def test_foreign_feedback_is_not_counted(service: Service) -> None:
         pytest.param(
             {**feedback({"strData": "positive"}, strData="Good."),
              "response": {"data": {"ndarray": [[1, 2, 3]]}}},
-            "rows of 2 scores", id="foreign response",
+            "rows of 2 scores", id="response of another model",
         ),
     ],
 )  # fmt: skip

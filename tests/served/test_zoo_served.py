@@ -19,7 +19,7 @@ ORDERS = 3
 
 @pytest.fixture(scope="module")
 def zoo_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A directory as a user of the Model Zoo has it, served as it is."""
+    """A directory as a user of the Model Zoo has it, served unchanged."""
     directory = zoo.write(tmp_path_factory.mktemp("zoo") / "zoo")
     with Service(MODEL_URI=str(directory)).start() as running:
         yield running

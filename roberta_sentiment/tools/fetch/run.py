@@ -239,7 +239,7 @@ def _refuse_bare(listing: Listing, options: Options) -> None:
 
 
 def _expect(item: Item, sha256: str, name: str) -> Item:
-    """The item with a checksum, unless its source says beforehand that it has another one."""
+    """The item with a checksum, unless its source already states another one."""
     if not sha256:
         return item
     if len(item.checksum) == len(sha256) and item.checksum != sha256:

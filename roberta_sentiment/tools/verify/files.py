@@ -95,8 +95,8 @@ def check_tokenizer(subject: Subject) -> Result:
             return failed(f"the tokenizer does not know {pad} as one token (pad_token)")
         if value != expected[key]:
             return failed(f"the tokenizer's {key} is {value}, but config.json says {expected[key]}")
-    spare = artifact.vocab_size - tokenizer.vocab_size
-    unused = f", {spare} rows of the model unused" if spare else ""
+    unused_rows = artifact.vocab_size - tokenizer.vocab_size
+    unused = f", {unused_rows} rows of the model unused" if unused_rows else ""
     return passed(
         f"{tokenizer.vocab_size} tokens, padding {artifact.pad_token}{unused}",
         tokens=tokenizer.vocab_size,

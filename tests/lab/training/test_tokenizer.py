@@ -113,7 +113,7 @@ def test_the_saved_files_give_the_same_tokens(tokenizer: Tokenizer, tmp_path: Pa
 def test_transformers_loads_the_same_tokenizer(
     tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """transformers would build a RoBERTa tokenizer anew, without the normalizer."""
+    """transformers would build a new RoBERTa tokenizer, without the normalizer."""
     transformers = pytest.importorskip("transformers")
     save_tokenizer(tokenizer, tmp_path)
     loaded = transformers.AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)

@@ -88,7 +88,7 @@ class Gelu(OpRun):
 
 
 def test_the_graph_for_gpus_answers_as_pytorch() -> None:
-    """Its attention sees rows one after another, told apart by where each of them ends."""
+    """Its attention sees rows one after another, separated by where each of them ends."""
     ids, mask = zoo.padded()
     graph = build(from_onnx(zoo.graph(), zoo.CONFIG), for_cuda=True)
     assert PACKED_ATTENTION == {p.key: p.value for p in graph.metadata_props}[PACKED]

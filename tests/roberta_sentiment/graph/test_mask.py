@@ -20,7 +20,7 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 def test_padding_changes_the_published_graph() -> None:
-    """Without this there would be nothing to mend, and the next test would show nothing."""
+    """Without this there would be nothing to fix, and the next test would show nothing."""
     ids, _ = zoo.padded()
     assert np.abs(session(zoo.graph()).run(None, {"input": ids})[0] - zoo.LOGITS).max() > 0.1
 
@@ -73,7 +73,7 @@ def _zeros(model: onnx.ModelProto) -> None:
 
 
 def _fused(model: onnx.ModelProto) -> None:
-    """Take the softmax out of sight, as fusion into an attention operator does."""
+    """Hide the softmax, as fusion into an attention operator does."""
     for node in model.graph.node:
         if node.op_type == "Softmax":
             node.op_type = "HardmaxOfSomeKind"

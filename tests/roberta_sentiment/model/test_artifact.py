@@ -19,7 +19,7 @@ from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.manifest import write_manifest
 from tests import toy
 
-Spoil = Callable[[Path], object]
+Damage = Callable[[Path], object]
 
 
 def add_manifest(directory: Path, **more: object) -> Path:
@@ -37,19 +37,19 @@ def add_manifest(directory: Path, **more: object) -> Path:
     return directory
 
 
-def edit(name: str, **values: object) -> Spoil:
+def edit(name: str, **values: object) -> Damage:
     """Change keys of a JSON file."""
 
-    def spoil(directory: Path) -> None:
+    def damage(directory: Path) -> None:
         path = directory / name
         path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
-    return spoil
+    return damage
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A toy model with a manifest, to be spoilt."""
+    """A toy model with a manifest, to be damaged."""
     return add_manifest(toy.write(tmp_path / "model"), name="toy", precision="fp32")
 
 
@@ -83,7 +83,7 @@ def flip_a_bit(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "file", "words"),
+    ("damage", "file", "words"),
     [
         pytest.param(truncate, "model.onnx", "truncated", id="truncated"),
         pytest.param(flip_a_bit, "model.onnx", "damaged", id="one bit flipped"),
@@ -111,10 +111,10 @@ def flip_a_bit(directory: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_spoilt_directory_is_refused(
-    directory: Path, spoil: Spoil, file: str, words: str
+    directory: Path, damage: Damage, file: str, words: str
 ) -> None:
     """A damaged model must not serve, and the sentence must name the file and what is wrong."""
-    spoil(directory)
+    damage(directory)
     with pytest.raises(ArtifactError) as caught:
         open_artifact(directory)
     assert file in str(caught.value)
@@ -130,7 +130,7 @@ def test_model_onnx_is_taken_of_several(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("damage", "words"),
     [
         pytest.param(lambda d: (d / "model.onnx").unlink(), "no .onnx file", id="no graph"),
         pytest.param(
@@ -147,10 +147,10 @@ def test_model_onnx_is_taken_of_several(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_an_incomplete_directory_is_refused(tmp_path: Path, spoil: Spoil, words: str) -> None:
+def test_an_incomplete_directory_is_refused(tmp_path: Path, damage: Damage, words: str) -> None:
     """Without a manifest, too, the first thing that is missing is named."""
     directory = toy.write(tmp_path / "model")
-    spoil(directory)
+    damage(directory)
     with pytest.raises(ArtifactError, match=words.replace(".", r"\.")):
         open_artifact(directory)
 
@@ -271,9 +271,9 @@ def test_a_remote_address_points_to_the_way_out(uri: str) -> None:
     ],
 )
 def test_the_version_covers_every_file_that_decides_an_answer(
-    tmp_path: Path, change: Spoil
+    tmp_path: Path, change: Damage
 ) -> None:
-    """Two models that answer differently never bear the same version."""
+    """Two models that answer differently never have the same version."""
     directory = toy.write(tmp_path / "model")
     before = open_artifact(directory).version
     change(directory)
@@ -281,7 +281,7 @@ def test_the_version_covers_every_file_that_decides_an_answer(
 
 
 def test_the_version_does_not_depend_on_place_and_readme(tmp_path: Path) -> None:
-    """The same bytes bear the same version in every cluster."""
+    """The same bytes have the same version in every cluster."""
     one, other = toy.write(tmp_path / "one"), toy.write(tmp_path / "other")
     (other / "README.md").write_text("about")
     (other / "model.onnx").rename(other / "mine.onnx")
@@ -386,7 +386,7 @@ def test_a_change_after_the_check_is_noticed(directory: Path) -> None:
         pytest.param(lambda d: (d / "tokenizer_config.json").write_text("{}"), id="added"),
     ],
 )
-def test_another_model_in_the_same_place_is_refused(tmp_path: Path, change: Spoil) -> None:
+def test_another_model_in_the_same_place_is_refused(tmp_path: Path, change: Damage) -> None:
     """Its answers would go out under the version and the labels that were read before."""
     artifact = open_artifact(toy.write(tmp_path / "model"))
     change(artifact.path)

@@ -125,7 +125,7 @@ def test_an_entry_that_others_can_write_is_not_used(tmp_path: Path) -> None:
 
 
 def test_a_root_that_others_can_write_is_neither_read_nor_written(tmp_path: Path) -> None:
-    """Whoever may rename an entry may put another one in its place."""
+    """A user who may rename an entry may replace it."""
     root = tmp_path / "root"
     assert Cache([root]).store(KEY, fill) is not None
     root.chmod(0o777)

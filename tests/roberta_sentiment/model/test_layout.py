@@ -44,7 +44,7 @@ def move(directory: Path, **moves: str) -> Path:
 def test_the_layouts_of_the_hub_are_served(
     tmp_path: Path, moves: dict[str, str], graph: str
 ) -> None:
-    """Seldon's storage initializer copies a repository as it is."""
+    """Seldon's storage initializer copies a repository unchanged."""
     directory = move(toy.write(tmp_path / "model"), **moves)
     artifact = open_artifact(directory)
     assert directory / graph == artifact.onnx_path
@@ -131,7 +131,7 @@ def empty(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("damage", "words"),
     [
         pytest.param(empty, "it is empty", id="empty"),
         pytest.param(
@@ -177,14 +177,14 @@ def empty(directory: Path) -> None:
         ),
     ],
 )
-def test_what_can_not_be_served_is_named(tmp_path: Path, spoil: object, words: str) -> None:
+def test_what_can_not_be_served_is_named(tmp_path: Path, damage: object, words: str) -> None:
     """The sentence says what was found, and what to do."""
     directory = toy.write(tmp_path / "model")
     (directory / "mine").mkdir()
-    assert callable(spoil)
-    if spoil is empty:
+    assert callable(damage)
+    if damage is empty:
         (directory / "mine").rmdir()
-    spoil(directory)
+    damage(directory)
     with pytest.raises(ArtifactError, match=words):
         open_artifact(directory, "/mnt/models")
 

@@ -31,7 +31,7 @@ requests = st.lists(st.lists(st.integers(1, 600), min_size=1, max_size=9), min_s
 def test_every_sequence_is_taken_once(
     lengths: list[list[int]], parts: int, max_batch: int | None, data: st.DataObject
 ) -> None:
-    """Nothing is lost, doubled or left in the counts, whoever drops out meanwhile."""
+    """Nothing is lost, doubled or left in the counts when callers leave."""
     queue = waiting(max_batch=max_batch)
     jobs = [job(each) for each in lengths]
     for each in jobs:

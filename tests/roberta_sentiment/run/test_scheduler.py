@@ -238,7 +238,7 @@ def test_what_waits_together_runs_together() -> None:
 
 
 def test_a_lone_caller_does_not_change_threads() -> None:
-    """Handing over costs time that a lone request must not pay."""
+    """A thread switch costs time that a single request must not pay."""
     seen: list[int] = []
 
     class Watching(Counting):
@@ -368,7 +368,7 @@ def test_a_large_request_is_taken_when_nothing_waits() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="niceness belongs to processes there")
 def test_batches_yield_the_cpu_to_requests() -> None:
-    """Only the threads that run batches do; a caller's own thread stays as it is."""
+    """Only the threads that run batches do; a caller's own thread keeps its priority."""
     nice: dict[str, int] = {}
 
     class Watching(Counting):
@@ -508,8 +508,8 @@ class Slow(Counting):
 def test_the_time_of_a_request_s_runs_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a metric, and what is left is the time in the queue."""
     shared = scheduler(Slow(Clock(monkeypatch)), budget=100)
-    _, lone = shared.run(rows([3]))
-    assert (10.0, 0.0) == (lone.infer_s, lone.queue_s)
+    _, single = shared.run(rows([3]))
+    assert (10.0, 0.0) == (single.infer_s, single.queue_s)
     _, three = shared.run(rows([100] * 3))
     assert (3, 30.0) == (three.batches, three.infer_s)
 
@@ -619,7 +619,7 @@ def limited(seconds: float) -> Caller:
 def test_no_run_is_spent_on_those_who_have_gone(
     callers: list[tuple[list[int], bool]],
 ) -> None:
-    """Whoever leaves before a run begins is in none; everybody else is answered."""
+    """A caller who leaves before a run begins is in none; all others are answered."""
     with busy(budget=64) as (shared, call):
         who = [Caller() for _ in callers]
         futures = [

@@ -32,7 +32,7 @@ def test_bytes_received() -> None:
         pytest.param("ipv6:%5B::1%5D:50001", 50001, id="IPv6"),
         pytest.param("ipv6:[::ffff:127.0.0.1]:50002", 50002, id="IPv4 in IPv6"),
         pytest.param("unix-abstract:sentiment", 0, id="Unix socket"),
-        pytest.param("unix:", 0, id="nameless"),
+        pytest.param("unix:", 0, id="no name"),
     ],
 )
 def test_port_of_a_peer(peer: str, port: int) -> None:

@@ -65,7 +65,7 @@ def test_every_setting_is_told_but_where_the_files_are(toy_path: Path) -> None:
 
 
 def test_a_baseline_logs_its_name_and_only_its_settings(log: pytest.LogCaptureFixture) -> None:
-    """It has no threads and no tokens to tell of."""
+    """It has neither threads nor tokens."""
     Lexicon()
     (line,) = (record.getMessage() for record in log.records if "in force" in record.message)
     assert "'model_name': 'vader-lexicon'" in line

@@ -28,14 +28,14 @@ def test_the_page_in_the_docs_is_true() -> None:
     """Name, type, labels and meaning of every metric, as the page itself says them."""
     text = DOCS.read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\| (.+) \|$", text, re.MULTILINE)
-    told = [
+    recorded = [
         (name.removesuffix("_total") if kind == "counter" else name, kind, labels, meaning)
         for name, kind, labels, meaning in rows
     ]
     assert [
         (d.name, d.type, ", ".join(f"`{label}`" for label in d.labels), d.help)
         for d in metrics.DEFINITIONS
-    ] == told
+    ] == recorded
 
 
 def by_name(added: list[metrics.Metric]) -> dict[str, Any]:

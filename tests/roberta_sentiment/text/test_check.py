@@ -27,7 +27,7 @@ def test_nothing_commands_a_terminal(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["good \x1b[31mfilm", "good\x1b]0;title\x07", "good\x9b2Jfilm"])
 def test_predict_shows_escapes_as_such(tmp_path: Path, text: str) -> None:
-    """A review must not paint the terminal of whoever looks at it."""
+    """A review must not colour the terminal of its reader."""
     model = toy.write(tmp_path / "model")
     done = CliRunner().invoke(app, ["predict", text, "--model", str(model)])
     assert 0 == done.exit_code, done.output

@@ -87,7 +87,7 @@ def test_windows_cover_every_token(tokenizer: RobertaTokenizer) -> None:
 
 
 def test_error_names_position_length_and_limit(tokenizer: RobertaTokenizer) -> None:
-    """Who asks for "error" wants to mend the text, so the sentence says which and by how much."""
+    """A caller who asks for "error" wants to fix the text: which one, and by how much."""
     with pytest.raises(TextTooLongError, match="text 1 has 12 tokens, the limit is 8"):
         tokenizer.encode(["good", LONG], "error")
 

@@ -122,7 +122,7 @@ def test_a_commit_is_pinned(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_pickles_are_left_out(hub: Hub, tmp_path: Path) -> None:
-    """They can run code; who wants them says so."""
+    """They can run code; an option includes them."""
     hub.repositories[REPOSITORY]["pytorch_model.bin"] = b"pickle"
     run(f"hf:{REPOSITORY}", tmp_path / "without")
     run(f"hf:{REPOSITORY}", tmp_path / "with", include_pytorch=True)
@@ -575,7 +575,7 @@ def test_a_directory_is_copied(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_corrected_directory_is_copied_again(hub: Hub, tmp_path: Path) -> None:
-    """A size tells nothing; the next run takes what lies there now."""
+    """The size does not show a change; the next run reads the files again."""
     config = tmp_path / "original" / "config.json"
     sound = config.read_text()
     config.write_text("[" + sound[1:])
@@ -649,7 +649,7 @@ def test_what_is_no_graph_is_refused(
 
 
 def test_eight_bits_are_seen(hub: Hub, tmp_path: Path) -> None:
-    """A foreign int8 graph is run one text at a time, as nobody vouches for its batches."""
+    """An int8 graph of another program is run one text at a time: its batches may differ."""
     graph = onnx.load(str(tmp_path / "original" / "model.onnx"))
     graph.graph.node.append(
         onnx.helper.make_node("DynamicQuantizeLinear", ["table"], ["q", "scale", "zero"])

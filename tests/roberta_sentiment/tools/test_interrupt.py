@@ -1,4 +1,4 @@
-"""Ctrl-C: a sentence and the shell's exit code, and no thread is torn out of a run."""
+"""Ctrl-C: a sentence and the shell's exit code, and no thread is killed in a run."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_notes_are_not_guarded(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_the_old_one(tmp_path: Path) -> None:
-    """A manifest that was cut in the middle would make a sound model unusable."""
+    """A manifest that was cut in the middle would make an intact model unusable."""
     before = manifest(toy.write(tmp_path)).read_bytes()
     with pytest.raises(TypeError):
         manifest(tmp_path, accuracy=object())

@@ -121,7 +121,7 @@ def test_a_missing_file(model: Path, name: str) -> None:
 
 
 def test_no_directory(tmp_path: Path) -> None:
-    """A slip in the path is a finding like any other."""
+    """A mistyped path is a finding like any other."""
     assert ["files"] == list(failures(tmp_path / "none"))
 
 
@@ -281,19 +281,19 @@ def test_a_position_table_of_another_size(model: Path, said: int) -> None:
 def test_scores_that_are_not_finite(model: Path) -> None:
     """One damaged row of the table is found among all tokens."""
 
-    def spoil(graph: onnx.GraphProto) -> None:
+    def damage(graph: onnx.GraphProto) -> None:
         table = next(tensor for tensor in graph.initializer if tensor.name == "table")
         values = numpy_helper.to_array(table).copy()
         values[toy.vocabulary()["Ġnot"]] = np.nan
         table.CopyFrom(numpy_helper.from_array(values, "table"))
 
-    edit_graph(model, spoil)
+    edit_graph(model, damage)
     assert {"finite scores"} == failures(model).keys()
     assert "not finite" in failures(model)["finite scores"]
 
 
 def test_a_softmax_too_many(model: Path) -> None:
-    """The server applies none of its own then; with the setting it has to be told of both."""
+    """The server applies none of its own then; with the setting it needs both."""
 
     def add(graph: onnx.GraphProto) -> None:
         graph.node[-1].output[0] = "raw"
@@ -307,7 +307,7 @@ def test_a_softmax_too_many(model: Path) -> None:
 
 
 def test_a_limit_that_does_not_hold(tmp_path: Path) -> None:
-    """A table that can't be told by its name is found too short when a long text runs."""
+    """A table that can't be recognised by its name is found too short when a long text runs."""
     path = toy.write(tmp_path / "model", positions=POSITIONS)
 
     def hide(graph: onnx.GraphProto) -> None:
@@ -386,7 +386,7 @@ def test_sample_data_of_the_published_graph(tmp_path: Path) -> None:
 
 
 def test_sample_data_with_a_mask(model: Path) -> None:
-    """A second input tells which tokens count."""
+    """A second input says which tokens count."""
     good, pad = toy.vocabulary()["good"], 1
     ids, mask = np.array([[good, good, good], [good, pad, pad]]), np.array([[1, 1, 0], [1, 0, 0]])
     write_data(model, ids, mask, np.array([[0, 2], [0, 1]], np.float32))
@@ -407,7 +407,7 @@ def test_sample_data_with_a_mask(model: Path) -> None:
 def test_sample_data_that_do_not_fit(
     model: Path, ids: Any, expected: list[list[float]], sentence: str
 ) -> None:
-    """Wrong numbers and wrong shapes are told apart."""
+    """Wrong numbers and wrong shapes get different messages."""
     write_data(model, np.array(ids), np.array(expected, np.float32))
     assert {"sample data"} == failures(model).keys()
     assert sentence in failures(model)["sample data"]

@@ -1,4 +1,4 @@
-"""`python -m scripts.house`: the figures of a repository whose figures are known."""
+"""`python -m scripts.code_size`: the figures of a repository whose figures are known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from scripts import house
+from scripts import code_size
 from tests import ROOT
 
 SOURCES = {
@@ -24,7 +24,7 @@ def test_each_product_has_a_row() -> None:
     assert [
         ("served path", 9, 4, 2, 3, "Model.py (5)"),
         ("A/B tool", 1, 1, 0, 0, "ab/cli.py (1)"),
-    ] == list(house.rows(SOURCES))
+    ] == list(code_size.rows(SOURCES))
 
 
 @pytest.mark.parametrize(
@@ -38,32 +38,32 @@ def test_each_product_has_a_row() -> None:
 )
 def test_where_a_file_belongs(path: str, expected: str) -> None:
     """The longest matching folder decides."""
-    assert expected == house.product(path)
+    assert expected == code_size.product(path)
 
 
 def test_a_circle_is_found_through_an_import_in_a_function() -> None:
     """Moving an import into a function hides a circle from Python, and not from a reader."""
-    graph = house.import_graph(SOURCES)
+    graph = code_size.import_graph(SOURCES)
     assert {"roberta_sentiment.text"} == graph["Model"]
-    assert [{"roberta_sentiment.text", "roberta_sentiment.run"}] == house.circles(graph)
+    assert [{"roberta_sentiment.text", "roberta_sentiment.run"}] == code_size.circles(graph)
 
 
 def test_a_package_is_not_what_imports_its_modules() -> None:
     """`from package import module` names the module, whatever the package imports itself."""
     sources = {"p/__init__.py": "from p.a import f\n", "p/a.py": "from p import b\n", "p/b.py": ""}
-    assert {"p": {"p.a"}, "p.a": {"p.b"}, "p.b": set()} == house.import_graph(sources)
+    assert {"p": {"p.a"}, "p.a": {"p.b"}, "p.b": set()} == code_size.import_graph(sources)
 
 
 def test_an_import_for_type_checkers_is_none() -> None:
     """It is not there when the program runs."""
     text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import b\n"
-    assert {} == {k: v for k, v in house.import_graph({"a.py": text, "b.py": ""}).items() if v}
+    assert {} == {k: v for k, v in code_size.import_graph({"a.py": text, "b.py": ""}).items() if v}
 
 
 def test_an_unknown_commit_gets_a_sentence() -> None:
     """Git's own, and no trace."""
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.house", "--at", "nonsense"],
+        [sys.executable, "-m", "scripts.code_size", "--at", "nonsense"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert 2 == done.returncode

@@ -1,6 +1,6 @@
 """Count what the repository is made of, as a Markdown table: the working tree, or a commit.
 
-    python -m scripts.house [--at COMMIT]
+    python -m scripts.code_size [--at COMMIT]
 
 Lines are all lines of Python files; a function's are those from its def to its end.
 """
