@@ -1,9 +1,9 @@
 """One model for concurrent callers: requests that wait together run together.
 
 A single sequence that arrives while nothing runs is run by its caller's thread on all CPUs.
-Requests that arrive meanwhile wait. Worker threads take them in batches and run these in parallel, each on
-one CPU: such runs need no barrier after every operator, and answer up to half as many requests
-more.
+Requests that arrive meanwhile wait. Worker threads take them in batches and run these in parallel,
+each on one CPU: such runs need no barrier after every operator, and answer up to half as many
+requests more.
 
 Worker threads have a lower priority than the threads that read requests and write answers. Those
 are done in a moment, and a request that is read in it joins the next batch.
