@@ -141,7 +141,7 @@ class Guard:
     """The outermost layer: reads a body within limits, and ends a request whose caller has left.
 
     Args:
-        app: what it stands around.
+        app: the application that it wraps.
         settings: the limits.
         refuse: makes the answer to a refused request.
     """

@@ -32,7 +32,7 @@ _STOP_KEEP_S = 2.0
 """Seconds that a stopping server still takes a request on a kept connection."""
 
 _STOP_ARRIVE_S = 5.0
-"""Seconds that a request which has begun to arrive, or an answer on its way, gets at the end."""
+"""Seconds that a request which has begun to arrive, or an answer in transit, gets at the end."""
 
 
 @dataclasses.dataclass(frozen=True)

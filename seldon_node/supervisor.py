@@ -146,7 +146,7 @@ class Supervisor:
 def _child(target: Callable[[], None]) -> None:
     """What runs in a forked server process.
 
-    A Ctrl-C reaches the supervisor alone, which ends the servers in good order.
+    A Ctrl-C reaches the supervisor alone, which ends the servers cleanly.
     """
     os.setpgid(0, 0)
     end_with_parent()

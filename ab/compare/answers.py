@@ -28,7 +28,7 @@ def read_answers(path: Path) -> ModelAnswers:
     """Read the answers of a record in which one model answered everything.
 
     Raises:
-        RecordError: it is no record of one run.
+        RecordError: it is not a record of one run.
         AnalysisError: it holds no answer, or those of several models.
     """
     seen = observe(read_record(path))

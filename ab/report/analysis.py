@@ -123,7 +123,7 @@ def analyse(content: Content, plan: TestPlan, models: Sequence[Model] = ()) -> A
         models: to report, A first, with their shares; by default those of the record.
 
     Raises:
-        RecordError: it is no record of one run.
+        RecordError: it is not a record of one run.
         AnalysisError: it holds no answer, or not of these models.
     """
     seen = observe(content)

@@ -223,7 +223,7 @@ def close_open_feedback(events: Sequence[Event], time: str) -> Iterator[Event]:
 
 @contextlib.contextmanager
 def stopping(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM end the run in good order; a second one acts as usual."""
+    """Let the first Ctrl-C or SIGTERM end the run cleanly; a second one acts as usual."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

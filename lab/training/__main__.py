@@ -3,7 +3,7 @@
     weights -> data -> reviews -> tokenizer -> transfer -> teacher -> labels -> distil -> blend
     -> calibrate -> export
 
-Each stage is cached under the work folder; a run that was stopped goes on where it was.
+Each stage is cached under the work folder; a run that was stopped continues where it was.
 """
 
 from __future__ import annotations

@@ -265,7 +265,7 @@ class Scheduler:
         jobs = list(dict.fromkeys(job for *_, job in batch))
         try:
             logits = self._infer(batch, session)
-        except BaseException as error:  # a caller without an answer would wait for ever
+        except BaseException as error:  # a caller without an answer would wait forever
             if len(jobs) == 1:
                 self._deliver_failure(jobs[0], error)
                 return

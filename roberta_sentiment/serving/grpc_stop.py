@@ -1,6 +1,6 @@
 """How a gRPC server stops: calls that run are answered, all others may be tried elsewhere.
 
-`grpc.Server.stop` ends with CANCELLED what it has not begun and what is on its way to it, and no
+`grpc.Server.stop` ends with CANCELLED what it has not begun and what is in transit to it, and no
 client tries that again. So the server is never stopped: calls that have not begun are refused with
 UNAVAILABLE, each connection is closed when no call runs on it, and the process ends. A client of a
 closed connection sees UNAVAILABLE too, and connects elsewhere.
@@ -122,7 +122,7 @@ def _close_listeners() -> set[int]:
 def _close_connections(ports: set[int], busy: set[int], how: int = socket.SHUT_WR) -> int:
     """Close connections of these ports, but those whose client's port is busy; return their number.
 
-    Only the own direction is closed: an answer that is on its way arrives, then the client closes.
+    Only the own direction is closed: an answer in transit arrives, then the client closes.
     """
     closed = 0
     for opened in tcp_sockets():

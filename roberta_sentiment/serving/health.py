@@ -97,7 +97,7 @@ class ModelHealth:
                 self._model.classify([WARM_UP])
         except (OverloadedError, DroppedError):
             return False  # it has much to do, which says nothing about its health
-        except BaseException:  # whatever it is, health must not stay what it was for ever
+        except BaseException:  # whatever it is, health must not stay what it was forever
             self._set("failing", failure)
             return False
         with self._lock:

@@ -126,7 +126,7 @@ def convert(
     Raises:
         ArtifactError: a file is missing, torch is not installed, or the target exists or holds what
             is read.
-        GraphError: it is no checkpoint of that class.
+        GraphError: it is not a checkpoint of that class.
         ConversionError: the graph is not the same model; one subclass each for names, axes, shapes
             and values. Nothing is written then.
     """

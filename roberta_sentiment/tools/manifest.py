@@ -24,7 +24,7 @@ def write_manifest(
     origin: str,
     **facts: object,
 ) -> Path:
-    """Write `manifest.json`, whole or not at all.
+    """Write `manifest.json` atomically.
 
     Args:
         directory: a model directory; hidden files and its README are left out.

@@ -22,7 +22,7 @@ def require_directories(*files: Path | None) -> None:
 
 
 def write_file(path: Path, content: str) -> None:
-    """Write a file whole or not at all.
+    """Write a file atomically.
 
     Raises:
         DataError: it can't be written.
@@ -36,7 +36,7 @@ def write_file(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON for a program, whole or not at all.
+    """Write JSON for a program atomically.
 
     Raises:
         DataError: it can't be written.

@@ -1,4 +1,4 @@
-"""The directory that a tool writes: whole or not at all, and nothing of the user's is lost."""
+"""The directory that a tool writes: replaced atomically, and nothing of the user's is lost."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ def test_a_run_gives_up_on_a_dead_endpoint_and_resumes(reviews: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
 def test_an_interrupted_run_resumes(reviews: Path, number: signal.Signals) -> None:
-    """Stopped while a feedback is on its way, however: it is sent once, all others once as well."""
+    """Stopped while a feedback is in transit: it is sent once, all others once as well."""
     with FakeEndpoint({"review 6": Script(feedback=("held",))}) as endpoint:
         given = options(reviews, endpoint.url)
         command = [

@@ -52,7 +52,7 @@ def test_more_connections_than_allowed(target: Service, good: GoodClient) -> Non
 
 
 def test_sigterm_beside_all_of_them(hostile_toy_path: Path) -> None:
-    """The service ends in time and in good order, even while clients wait for it."""
+    """The service ends in time and cleanly, even while clients wait for it."""
     with (
         Service(MODEL_URI=str(hostile_toy_path)).start() as service,
         contextlib.ExitStack() as stack,

@@ -36,7 +36,7 @@ _CALL = b"\x83\x86" + b"".join(  # POST, http
 
 @dataclasses.dataclass
 class _Stream:
-    """A message on its way: bytes that the server lets the client send, and bytes to be sent."""
+    """A message in transit: bytes that the server lets the client send, and bytes to be sent."""
 
     window: int
     left: int

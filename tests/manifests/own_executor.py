@@ -90,7 +90,7 @@ def it_reads_the_annotations(document: Fields) -> Iterator[str]:
 
 
 def its_file_comes_from_an_annotation(document: Fields) -> Iterator[str]:
-    """Without its apiVersion in the reference the operator updates the Deployment for ever."""
+    """Without its apiVersion in the reference the operator updates the Deployment forever."""
     for _, pod, container in _own(document):
         for volume in pod["spec"].get("volumes") or []:
             for item in (volume.get("downwardAPI") or {}).get("items") or []:

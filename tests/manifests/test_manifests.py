@@ -151,7 +151,7 @@ def test_the_network_policy_opens_the_ports_that_are_there() -> None:
 
 @each_file
 def test_probes_are_answered_by_the_running_node(path: Path, service: Service) -> None:
-    """A probe that asks for what is not there restarts a healthy pod for ever."""
+    """A probe that asks for what is not there restarts a healthy pod forever."""
     for document in deployments(path):
         for predictor in predictors(document):
             for container in containers(predictor):

@@ -49,7 +49,7 @@ def test_no_modules_import_each_other() -> None:
 
 
 def test_every_rule_is_about_a_module_that_exists() -> None:
-    """A rule for what was renamed would hold for ever."""
+    """A rule for a renamed module would always hold."""
     named = {*FORBIDDEN, *(name for names in FORBIDDEN.values() for name in names)}
     assert set() == {name for name in named if not any(within(m, name) for m in GRAPH)}
 

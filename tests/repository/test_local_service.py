@@ -74,7 +74,7 @@ def test_a_server_that_never_answers_is_told_with_its_log() -> None:
 
 
 def test_a_server_that_ignores_sigterm_is_killed_and_told() -> None:
-    """It would live on for ever."""
+    """It would never end."""
     with server(SERVER, "deaf") as deaf:
         deaf.wait_until_ready()
         with pytest.raises(ServerError, match=r"still runs 0.1 s after SIGTERM"):

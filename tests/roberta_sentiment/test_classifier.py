@@ -207,7 +207,7 @@ def test_weights_that_are_shifted_are_logged(
 
 
 def test_a_closed_classifier_leaves_memory(toy_artifact: Artifact) -> None:
-    """A server that unloads one model to load the next must not hold both for ever."""
+    """A server that unloads one model to load the next must not hold both forever."""
     classifier = load_classifier(toy_artifact, Settings(threads=2))
     left = weakref.ref(classifier._scheduler)
     classifier.classify(["good"])

@@ -25,7 +25,7 @@ def report_and_wait(flags: FailureFlags, reported: Event, end: Event) -> None:
 
 
 def test_a_failure_ends_with_its_process() -> None:
-    """A worker that failed and was killed is replaced; its failure must not stay for ever."""
+    """A worker that failed and was killed is replaced; its failure must not stay forever."""
     context = multiprocessing.get_context("fork")
     flags, reported, end = FailureFlags(), context.Event(), context.Event()
     worker = context.Process(target=report_and_wait, args=(flags, reported, end))

@@ -76,7 +76,7 @@ def test_nothing_is_lost_with_a_process(end: Callable[[], None]) -> None:
 
 
 def test_the_regions_of_the_dead_are_inherited() -> None:
-    """A worker that is restarted for ever must not fill the memory or the page."""
+    """A worker that is restarted forever must not fill the memory or the page."""
     store = MetricsStore()
     for _ in range(30):
         in_a_process(lambda: store.update([counter()], "predict"))

@@ -189,7 +189,7 @@ class Model500:
 def test_health_recovers_whatever_is_raised_meanwhile(
     node: Model, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
-    """Recovery that ends before the model answers would leave health red for ever."""
+    """Recovery that ends before the model answers would leave health red forever."""
     model = Model500(node, monkeypatch)
     broken = InferenceError("broken")
     model.failures = [broken, broken, failure, failure, broken]

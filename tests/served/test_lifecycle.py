@@ -267,7 +267,7 @@ def test_ctrl_c_reaches_no_server(toy_service: Service) -> None:
     """A terminal sends it to a group of processes, of which a server must not be one.
 
     gunicorn's worker waits for a lock when it gets SIGINT; if it holds that lock, because it is
-    just handing a request to its threads, it waits for ever.
+    just handing a request to its threads, it waits forever.
     """
     ports = toy_service.http, toy_service.grpc, toy_service.metrics
     servers = {pid for port in ports for pid in listening_on(port)}

@@ -394,7 +394,7 @@ def test_feedback_on_text_in_every_kind(service: Service) -> None:
 
 
 def test_a_reward_of_zero_counts(service: Service) -> None:
-    """With 0/1 rewards the mean would be 1 for ever."""
+    """With 0/1 rewards the mean would be 1 forever."""
     names = ("sentiment_rewards_total", "seldon_api_model_feedback_total")
     before = [service.counter(name) for name in names]
     total = service.counter("sentiment_reward_sum_total", sign="positive")

@@ -75,7 +75,7 @@ class Fetched:
 
 
 def fetch(source: str, target: Path, options: Options, progress: Progress) -> Fetched:
-    """Write a model directory with a manifest, whole or not at all.
+    """Write a model directory with a manifest atomically.
 
     Args:
         source: "zoo", "hf:organisation/name[@revision]", an address of a file, or a local path.

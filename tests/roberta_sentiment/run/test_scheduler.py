@@ -386,7 +386,7 @@ def test_batches_yield_the_cpu_to_requests() -> None:
 
 
 def test_an_interrupted_caller_passes_the_model_on() -> None:
-    """An exception that is not the model's must not leave the others waiting for ever."""
+    """An exception that is not the model's must not leave the others waiting forever."""
 
     class Interrupted(Counting):
         def run(self, ids: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -160,7 +160,7 @@ def test_without_a_thread_the_next_failure_tries_again(
 
 
 def test_the_model_is_given_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that hangs would keep its health what it was for ever."""
+    """A model that hangs would keep its health what it was forever."""
     limits: list[float] = []
     monkeypatch.setattr(Caller, "limit_time", lambda _, seconds: limits.append(seconds))
     watched = ModelHealth()

@@ -1,4 +1,4 @@
-"""A limit that all threads share: never passed, and nobody waits for ever."""
+"""A limit that all threads share: never passed, and nobody waits forever."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ def test_scores_do_not_depend_on_how_rows_are_grouped(
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, toy_artifact: Artifact) -> None:
     """Eight times the rows need no more than one time."""
     peaks: list[int] = []
-    for rows in (500, 500, 4000):  # the first warms up what is kept for ever
+    for rows in (500, 500, 4000):  # the first warms up what is kept forever
         path = tmp_path / f"{len(peaks)}.csv"
         _write_reviews(path, rows)
         tracemalloc.start()
