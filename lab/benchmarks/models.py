@@ -86,7 +86,7 @@ def default() -> Path:
 def _optimize(model: Path) -> None:
     """Make the optimised file, unless there is one that fits this code and this machine."""
     from roberta_sentiment.model.derived import check, default_roots
-    from roberta_sentiment.tools.optimize import optimize
+    from roberta_sentiment.model.optimize import optimize
 
     artifact, found = check(model)
     if found is None:

@@ -1,36 +1,16 @@
-"""`optimize`: the fused graph, saved once, so that every worker maps the same pages."""
+"""`optimize`: the optimised file of a model, made before a server needs it."""
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import onnx
-import onnxruntime
 import typer
 from rich.console import Console
 
-from roberta_sentiment.errors import ArtifactError, GraphError, QualityError
-from roberta_sentiment.graph.fused import build
-from roberta_sentiment.graph.mask import add_mask
-from roberta_sentiment.graph.norms import split_skip_norms
-from roberta_sentiment.graph.saturation import exact_products, shifted
-from roberta_sentiment.graph.weights import from_onnx
-from roberta_sentiment.model.artifact import Artifact, open_artifact
-from roberta_sentiment.model.derived import FILE, Cache, default_roots, optimized_key
-from roberta_sentiment.run import batching
-from roberta_sentiment.run.session import CONFIGURATION, Session, open_session
-
-logger = logging.getLogger(__name__)
-
-TOLERANCE = 1e-4
-"""Largest difference of a logit to the graph as it came, as a part of the largest logit or of 1."""
-_SMALLEST_EXTERNAL = 1024
-_LENGTHS = (2, 7, 16, 33, 64)
+from roberta_sentiment.model.artifact import open_artifact
+from roberta_sentiment.model.derived import default_roots
+from roberta_sentiment.model.optimize import optimize
 
 
 def command(
@@ -46,87 +26,3 @@ def command(
     kept = optimize(artifact, roots)
     size = sum(path.stat().st_size for path in kept.iterdir())
     Console().print(f"{kept} holds {size / 1e6:.1f} MB", highlight=False, markup=False)
-
-
-def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:
-    """Save what ONNX Runtime makes of a model, weights packed and outside the graph.
-
-    Args:
-        artifact: the model.
-        roots: directories, of which the first that can be written is used.
-
-    Returns:
-        The directory with the new file. It is used only for this model, this version of ONNX
-        Runtime and CPUs with the same instructions.
-
-    Raises:
-        QualityError: the saved graph answers otherwise than the one it was made from.
-        ArtifactError: no directory can be written.
-    """
-    model = _best(artifact)
-    open_one = functools.partial(open_session, threads=1, first_position=artifact.first_position)
-    reference = open_one(artifact.onnx_path)
-
-    def write(directory: Path) -> None:
-        save_optimized(model, directory / FILE)
-        saved = open_one(directory / FILE, optimized=True)
-        if not _same(reference, saved, artifact):
-            raise QualityError(
-                f"the optimised graph of {artifact.onnx_path} answers otherwise than the graph "
-                "itself; nothing was kept"
-            )
-
-    kept = Cache(roots).store(optimized_key(artifact.digest), write)
-    if kept is None:
-        raise ArtifactError(f"none of {', '.join(map(str, roots))} can be written (--cache)")
-    return kept
-
-
-def save_optimized(model: onnx.ModelProto, path: Path) -> None:
-    """Let ONNX Runtime optimise a graph and save it beside a file of packed weights."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(path)
-    for key, value in {**CONFIGURATION, **exact_products()}.items():
-        options.add_session_config_entry(key, value)
-    prefix = "session.optimized_model_external_initializers"
-    options.add_session_config_entry(f"{prefix}_file_name", f"{path.stem}.data")
-    options.add_session_config_entry(f"{prefix}_min_size_in_bytes", str(_SMALLEST_EXTERNAL))
-    options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
-    source = shifted(model.SerializeToString())
-    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-def _best(artifact: Artifact) -> onnx.ModelProto:
-    """The leanest graph that answers as the artifact's: rebuilt, masked, or the original."""
-    model = onnx.load(str(artifact.onnx_path))
-    open_one = functools.partial(open_session, threads=1, first_position=artifact.first_position)
-    reference = open_one(artifact.onnx_path)
-    try:
-        fused = build(from_onnx(model, artifact.config))
-        if _same(reference, open_one(fused.SerializeToString()), artifact):
-            return fused
-        logger.warning("the rebuilt graph answers otherwise; the original is optimised")
-    except GraphError as error:
-        logger.info("the original graph is optimised: %s", error.message)
-    split_skip_norms(model)
-    if not reference.has_mask:
-        try:
-            return add_mask(model)
-        except GraphError as error:
-            logger.warning("%s", error.message)
-    return model
-
-
-def _same(reference: Session, other: Session, artifact: Artifact) -> bool:
-    """Whether two graphs agree on texts of several lengths, each of them run alone."""
-    draw = np.random.default_rng(0)
-    limit = artifact.position_limit
-    for length in sorted({min(length, limit) for length in (*_LENGTHS, limit)}):
-        sequence = draw.integers(artifact.pad_id + 1, artifact.vocab_size, length).tolist()
-        ids, lengths = batching.pad([sequence], artifact.pad_id)
-        expected = reference.run(ids, lengths)
-        allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
-        if np.abs(other.run(ids, lengths) - expected).max() > allowed:
-            return False
-    return True

@@ -16,7 +16,7 @@ from roberta_sentiment.container import CGROUP, available_memory, end_with_paren
 from roberta_sentiment.errors import ArtifactError, SentimentError
 from roberta_sentiment.model.artifact import Artifact, open_artifact
 from roberta_sentiment.model.derived import default_roots, find_optimized
-from roberta_sentiment.tools.optimize import optimize
+from roberta_sentiment.model.optimize import optimize
 
 logger = logging.getLogger(__name__)
 

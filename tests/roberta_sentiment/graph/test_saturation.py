@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from roberta_sentiment.graph import saturation
 from roberta_sentiment.model.artifact import DEFAULT_MODEL
+from roberta_sentiment.model.optimize import save_optimized
 from roberta_sentiment.run.session import open_session
-from roberta_sentiment.tools.optimize import save_optimized
 from tests import eight_bits
 from tests.eight_bits import EXACT, TOKENS
 

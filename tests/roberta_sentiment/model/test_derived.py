@@ -12,8 +12,8 @@ import pytest
 from roberta_sentiment.classifier import load_classifier
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.model.derived import INDEX, Cache, check, open_prepared
+from roberta_sentiment.model.optimize import optimize
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.tools.optimize import optimize
 from tests import toy, zoo
 
 KEY = {"kind": "masked", "model": "a" * 64, "format": "1"}

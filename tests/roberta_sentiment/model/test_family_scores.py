@@ -17,8 +17,8 @@ from roberta_sentiment.errors import ArtifactError, StartError
 from roberta_sentiment.model import families as rules
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.model.derived import default_roots
+from roberta_sentiment.model.optimize import optimize
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.tools.optimize import optimize
 from tests import families
 
 SMALL = Settings(threads=1, window_overlap=8)

@@ -18,8 +18,8 @@ from roberta_sentiment.model.derived import (
     open_prepared,
     optimized_key,
 )
+from roberta_sentiment.model.optimize import optimize
 from roberta_sentiment.run.batching import Padding
-from roberta_sentiment.tools.optimize import optimize
 from tests import toy, zoo
 
 
