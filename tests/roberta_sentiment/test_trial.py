@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +28,6 @@ from Model import Model
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.errors import StartError
 from roberta_sentiment.model.artifact import open_artifact
-from roberta_sentiment.model.child import run_in_child
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.fetch.run import Options, fetch
 from roberta_sentiment.tools.manifest import write_manifest
@@ -367,14 +364,3 @@ def test_the_server_says_it_in_one_line_before_it_forks(
         Model(model_uri=str(model), threads=1, window_overlap=8)
     assert "\n" not in str(caught.value)
     assert before == threading.active_count()
-
-
-def test_a_child_that_is_killed_is_reported() -> None:
-    """Over its memory limit the kernel kills it without a word."""
-    with pytest.raises(StartError, match="needs more memory"):
-        run_in_child(lambda: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(StartError, match="no number"):
-        run_in_child(lambda: (_ for _ in ()).throw(ValueError("no number")))
-    with pytest.raises(StartError, match=r"did not answer a trial within 0\.1 s"):
-        run_in_child(threading.Event().wait, longest_s=0.1)
-    run_in_child(lambda: None)

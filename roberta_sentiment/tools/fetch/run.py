@@ -189,10 +189,9 @@ class _Run:
 
     def _archived(self, listing: Listing) -> _Model:
         """It stays in the staging directory to the end, for a run that must be repeated."""
-        archive = self.path / f".{listing.file}"
         item = _expect(listing.items[listing.file], self.options.sha256, listing.file)
-        download(item, archive, self.progress)
-        with sources.unpack(archive, listing.origin) as content:
+        self._download({listing.file: item}, {f".{listing.file}": listing.file})
+        with sources.unpack(self.path / f".{listing.file}", listing.origin) as content:
             return self._chosen(content, self.options.file, sha256="")
 
     def _chosen(self, listing: Listing, file: str, sha256: str) -> _Model:

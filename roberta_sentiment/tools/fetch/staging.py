@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from roberta_sentiment.errors import ArtifactError, ChecksumError
+from roberta_sentiment.errors import ArtifactError, ChecksumError, first_line
 from roberta_sentiment.tools.target import put_in_place
 
 _SOURCE, _LOCK = ".source", ".lock"
@@ -65,12 +65,12 @@ def _one_sentence(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or path
         if error.errno in _FULL:
             raise ArtifactError(
                 f"no space left in {path}; make room and run the same command again to resume"
             ) from error
-        raise ArtifactError(f"{where} can't be read or written: {error.strerror}") from error
+        reason = error.strerror or first_line(error)
+        raise ArtifactError(f"{error.filename or path} can't be used: {reason}") from error
 
 
 def _drop_other_source(path: Path, source: str) -> None:

@@ -735,12 +735,13 @@ def test_a_checksum_that_is_none_is_refused(hub: Hub, tmp_path: Path) -> None:
         run(f"hf:{REPOSITORY}", tmp_path / "model", sha256="8b28f588889d")
 
 
-def test_an_answer_without_end_is_ended(hub: Hub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["model.onnx", "model.tar.gz"])
+def test_an_answer_without_end_is_ended(hub: Hub, tmp_path: Path, name: str) -> None:
     """It would fill the disk; the user may say that the file is that large."""
-    hub.plain["/model.onnx"] = b"x"
-    hub.endless.add("/model.onnx")
+    hub.plain[f"/{name}"] = b"x"
+    hub.endless.add(f"/{name}")
     with pytest.raises(ArtifactError, match=r"more than 300000 bytes; .*--max-bytes"):
-        run(f"{hub.url}/model.onnx", tmp_path / "model", tokenizer=str(tmp_path), max_bytes=300_000)
+        run(f"{hub.url}/{name}", tmp_path / "model", tokenizer=str(tmp_path), max_bytes=300_000)
     assert not list(tmp_path.glob("model*/*.part"))
 
 
