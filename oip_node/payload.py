@@ -132,7 +132,9 @@ def _asked(message: InferenceRequest, options: Options, head: Head) -> tuple[Req
     for name in names:
         if names.count(name) > 1:
             raise OptionError(f"the output {name} is asked for twice")
-    return asked if options.top_k is None or "label" in names else (*asked, RequestedOutput("label"))
+    return (
+        asked if options.top_k is None or "label" in names else (*asked, RequestedOutput("label"))
+    )
 
 
 def _named(output: RequestOutput) -> RequestedOutput:
