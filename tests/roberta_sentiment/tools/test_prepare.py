@@ -50,7 +50,7 @@ def test_a_full_disk_is_logged_and_stops_nothing(
     def full(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("roberta_sentiment.tools.optimize.save_optimized", full)
+    monkeypatch.setattr("roberta_sentiment.model.optimize.save_optimized", full)
     prepare_small(open_artifact(toy_path))
     assert "no optimised file was made" in caplog.text
     assert [] == [path for path in own_tmp.rglob("*") if path.is_file()]
