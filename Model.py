@@ -74,7 +74,7 @@ class Model(SentimentNode):
         self._optimized = self._optimized or find_optimized(self._artifact.digest)
         return checked
 
-    def _try(self, checked: Checked) -> None:
+    def _try(self, checked: CheckedModel) -> None:
         """Make the optimised file of a small model, then try what will be served."""
         if not self._optimized and is_wanted():
             from roberta_sentiment.tools.prepare import prepare_small

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ab.report.analysis import Analysis, Comparison, ModelFigures
-from ab.report.text import Rows, counts, bounds, needed, points
+from ab.report.text import Rows, bounds, counts, needed, points
 from ab.stats.interval import Interval
 from roberta_sentiment.tools.page.text import millis, number, p_value, percent
 
