@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from matplotlib.axes import Axes
 
 from ab.report.analysis import Analysis, Comparison, ModelFigures
-from ab.report.text import with_ends
+from ab.report.text import with_bounds
 from ab.stats.interval import Interval, ahead
 from roberta_sentiment.tools.page import plot
 from roberta_sentiment.tools.page.plot import LINE, MUTED, SERIES, Mark
@@ -85,5 +85,5 @@ def estimate(
     name: str, interval: Interval, show: Callable[[float | None], str], colour: str
 ) -> Mark:
     """A figure as a mark of a plot of intervals."""
-    figures = with_ends(interval, show)
+    figures = with_bounds(interval, show)
     return Mark(name, figures, interval.value, interval.low, interval.high, colour)
