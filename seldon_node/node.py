@@ -71,7 +71,7 @@ class SentimentNode:
     def __init__(self) -> None:
         self.recorder = Recorder()
         self.workers: WorkerHealth | None = None
-        self.health = ModelHealth(self._tell_workers)
+        self.health = ModelHealth(self._report_to_workers)
         self._classifier: TextClassifier | None = None
 
     def _start_serving(self, classifier: TextClassifier) -> None:
@@ -210,7 +210,7 @@ class SentimentNode:
             self.health.check_model(error.message)
             raise
 
-    def _tell_workers(self, failing: bool) -> None:
+    def _report_to_workers(self, failing: bool) -> None:
         """Say to the other workers whether this one's model fails."""
         if self.workers:
             self.workers.failures.report(failing=failing)

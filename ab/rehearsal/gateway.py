@@ -137,7 +137,7 @@ def read_predictor(engine_predictor: str, file: Path | None, name: str) -> dict[
     """The predictor to serve.
 
     Args:
-        engine_predictor: base64 of its JSON, as the operator hands it over; empty without one.
+        engine_predictor: base64 of its JSON, as the operator passes it; empty without one.
         file: a SeldonDeployment with endpoints, YAML or JSON; it wins.
         name: of the predictor in it.
 

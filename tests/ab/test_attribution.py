@@ -47,7 +47,7 @@ def test_each_sign_is_read(meta: dict[str, Any], model: str, by: str) -> None:
         ({"routing": {"ab": 0, "cd": 1}}, "nothing in the answer"),
     ],
 )
-def test_what_does_not_tell_is_no_model(meta: dict[str, Any], message: str) -> None:
+def test_an_answer_without_a_model_is_refused(meta: dict[str, Any], message: str) -> None:
     """An answer of an unknown model counts for none."""
     found = GRAPH.attribute(answer(**meta))
     assert found.model is None

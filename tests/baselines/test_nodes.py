@@ -105,7 +105,7 @@ def test_token_ids_are_refused(node: BaselineNode, message: dict[str, Any]) -> N
     ("name", "value"),
     [("model_uri", "/mnt/models"), ("max_tokens", "256"), ("threads", "2"), ("max_queue", "8")],
 )
-def test_a_setting_that_would_do_nothing_stops_the_start(
+def test_a_setting_without_effect_aborts_startup(
     kind: type[BaselineNode], name: str, value: str
 ) -> None:
     """Who limits the tokens of a lexicon believes in a limit that is not there."""

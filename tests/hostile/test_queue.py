@@ -94,7 +94,7 @@ def panicking(tmp_path: Path) -> Iterator[Service]:
 
 
 def test_a_panic_in_the_tokenizer_costs_its_request_alone(panicking: Service) -> None:
-    """A worker that ends with it takes the requests of all others along."""
+    """A worker that ends with it loses the requests of all others."""
     before = sorted(panicking.processes())
     with GoodClient(panicking) as client:
         for _ in range(3):

@@ -69,7 +69,7 @@ def test_it_comes_from_the_history(clone: Path) -> None:
 
 
 @pytest.mark.parametrize("clone", ["--depth=1"], indirect=True)
-def test_a_shallow_clone_is_told_what_to_do(clone: Path, tmp_path: Path) -> None:
+def test_a_shallow_clone_gets_a_way_out(clone: Path, tmp_path: Path) -> None:
     """Both ways of the sentence lead to the weights."""
     done = get(clone)
     assert 1 == done.returncode

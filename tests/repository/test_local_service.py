@@ -54,7 +54,7 @@ def test_a_server_is_ready_when_it_answers_and_leaves_no_process_behind() -> Non
     wait_for_the_end_of(child)
 
 
-def test_a_server_that_ends_early_is_told_with_its_log() -> None:
+def test_a_server_that_ends_early_is_reported_with_its_log() -> None:
     """Its caller must not wait for nothing."""
     code = "import sys; sys.exit('no room')"
     with (
@@ -64,7 +64,7 @@ def test_a_server_that_ends_early_is_told_with_its_log() -> None:
         ended.wait_until_ready()
 
 
-def test_a_server_that_never_answers_is_told_with_its_log() -> None:
+def test_a_server_that_never_answers_is_reported_with_its_log() -> None:
     """The limit is in the sentence."""
     code = "import signal; print('waiting', flush=True); signal.pause()"
     with server(code) as silent:
@@ -73,7 +73,7 @@ def test_a_server_that_never_answers_is_told_with_its_log() -> None:
             silent.wait_until_ready(0.1)
 
 
-def test_a_server_that_ignores_sigterm_is_killed_and_told() -> None:
+def test_a_server_that_ignores_sigterm_is_killed_and_reported() -> None:
     """It would never end."""
     with server(SERVER, "deaf") as deaf:
         deaf.wait_until_ready()

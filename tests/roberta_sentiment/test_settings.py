@@ -67,7 +67,7 @@ def test_model_uri_has_the_name_that_other_servers_use() -> None:
         ),
     ],
 )
-def test_nonsense_stops_the_start(
+def test_nonsense_aborts_startup(
     parameters: dict[str, object], environ: dict[str, str], words: str
 ) -> None:
     """A setting that is silently ignored or bent is found out in production only."""

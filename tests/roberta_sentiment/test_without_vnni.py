@@ -84,7 +84,7 @@ def found(asked: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def test_the_emulated_cpu_is_seen_as_it_is(found: dict[str, Any]) -> None:
+def test_the_emulated_cpu_is_recognised(found: dict[str, Any]) -> None:
     """Not as the kernel of this machine lists it: files optimised for one are not for the other."""
     assert {"x86_64", "avx", "avx2"} == set(found["features"])
     assert not found["has_exact_int8_dot"]

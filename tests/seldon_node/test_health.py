@@ -148,6 +148,6 @@ def test_who_answers(servicer: Counted | None, expected: bool) -> None:
         assert expected is answers(f"127.0.0.1:{port}")
 
 
-def test_nobody_does_not_answer() -> None:
+def test_without_workers_none_is_missing() -> None:
     """The address of a worker that has ended."""
     assert not answers(private(WorkerHealth(1, 0), 0))

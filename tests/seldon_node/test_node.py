@@ -118,7 +118,7 @@ def test_a_fault_of_our_own_leaks_nothing(node: Model, monkeypatch: pytest.Monke
 def test_a_fault_while_loading_stops_the_process(
     unloaded: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wrapper swallows AttributeError from load() and would serve without a model."""
+    """The wrapper ignores AttributeError from load() and would serve without a model."""
 
     def broken(*_: object) -> None:
         raise AttributeError("no such thing")

@@ -202,7 +202,7 @@ def test_the_log_ends_with_the_sentence(environ: dict[str, str], words: str) -> 
             [parameter("self", "STRING", "x")])}, "unknown parameter 'self'", id="self"),
     ],
 )  # fmt: skip
-def test_what_nobody_foresaw_gets_one_too(
+def test_an_unexpected_error_gets_one_too(
     interface: str, environ: dict[str, str], words: str
 ) -> None:
     """Whatever the wrapper raises before it starts the servers."""
@@ -220,7 +220,7 @@ def test_a_service_named_jaeger_agent_is_no_port(toy_path: Path) -> None:
         assert 200 == service.health()
 
 
-def test_distutils_is_there_for_whoever_needs_more_of_it() -> None:
+def test_distutils_is_there_for_other_uses() -> None:
     """The wrapper gets one function without the import; any other comes from the real module."""
     program = """
 import sys

@@ -132,7 +132,7 @@ def reasons(store: MetricsStore) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_kill_for_memory_is_told_from_others(cgroup: Path, version: int) -> None:
+def test_a_kill_for_memory_is_distinguished_from_others(cgroup: Path, version: int) -> None:
     """Both end with SIGKILL; the kernel's own count distinguishes them."""
     kill_for_memory(cgroup, version, 3)
     store = MetricsStore()

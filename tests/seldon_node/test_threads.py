@@ -43,7 +43,7 @@ def test_whatever_is_raised_comes_back(error: BaseException) -> None:
     assert f"{name} goes on" == asyncio.run(run())
 
 
-def test_what_nobody_waits_for_any_more() -> None:
+def test_an_abandoned_result_is_dropped() -> None:
     """A call that is over takes no result; the thread goes on."""
 
     async def run() -> str:

@@ -92,7 +92,7 @@ def test_the_truth_of_one_label_is_yes_or_no(given: Any, truth: str) -> None:
     assert [(truth, NONE)] == found.pairs
 
 
-def test_nothing_foretold_and_nothing_true_is_a_hit() -> None:
+def test_no_predicted_and_no_true_label_is_a_hit() -> None:
     """A text without any label is common, and right."""
     response = {"data": {"names": list(LABELS), "ndarray": [[0.1, 0.2, 0.4]]}}
     assert [(NONE, NONE)] == read(SEVERAL, {"jsonData": [[]]}, response).pairs

@@ -112,7 +112,7 @@ def test_a_damaged_model_aborts_startup(tmp_path: Path, damage: Callable[[Path],
         assert "Traceback" not in service.log()
 
 
-def test_a_graph_that_does_not_load_stops_the_start(tmp_path: Path) -> None:
+def test_a_graph_that_does_not_load_aborts_startup(tmp_path: Path) -> None:
     """Without a manifest the damage shows only when the file is read."""
     directory = toy.write(tmp_path / "toy")
     (directory / "model.onnx").write_bytes(b"\x08\x07nonsense")
@@ -123,7 +123,7 @@ def test_a_graph_that_does_not_load_stops_the_start(tmp_path: Path) -> None:
         assert "Traceback" not in service.log()
 
 
-def test_the_log_ends_with_a_sentence_whoever_fails(toy_service_path: Path) -> None:
+def test_the_log_ends_with_a_sentence_whichever_process_fails(toy_service_path: Path) -> None:
     """Kubernetes shows the end of the log as the reason of a failed start."""
     environment = {"MODEL_URI": str(toy_service_path)}
     with Service("tests.nodes.unloadable.Unloadable", **environment).launch() as service:
@@ -133,7 +133,7 @@ def test_the_log_ends_with_a_sentence_whoever_fails(toy_service_path: Path) -> N
         assert "Traceback" not in service.log()
 
 
-def test_an_unknown_parameter_stops_the_start() -> None:
+def test_an_unknown_parameter_aborts_startup() -> None:
     """A typo in the manifest must not serve with a default in its place."""
     parameters = '[{"name":"truncatoin","value":"end","type":"STRING"}]'
     with Service(PREDICTIVE_UNIT_PARAMETERS=parameters).launch() as service:
@@ -143,7 +143,7 @@ def test_an_unknown_parameter_stops_the_start() -> None:
 
 
 @pytest.mark.parametrize("server", PORTS)
-def test_a_port_in_use_stops_the_start(toy_service: Service, server: str) -> None:
+def test_a_port_in_use_aborts_startup(toy_service: Service, server: str) -> None:
     """A gRPC port could be shared, and callers would meet the one and the other in turns."""
     taken = {"REST": toy_service.http, "gRPC": toy_service.grpc, "metrics": toy_service.metrics}
     with Service(**{PORTS[server]: str(taken[server])}).launch() as second:
@@ -155,7 +155,7 @@ def test_a_port_in_use_stops_the_start(toy_service: Service, server: str) -> Non
         assert [] == second.processes()
 
 
-def test_one_port_for_two_servers_stops_the_start() -> None:
+def test_one_port_for_two_servers_aborts_startup() -> None:
     """It is not taken until the first of them has it."""
     (port,) = free_ports(1)
     with Service(**dict.fromkeys(PORTS.values(), str(port))).launch() as service:

@@ -380,7 +380,7 @@ def test_truth_is_counted_against_the_prediction(service: Service, truth: Any) -
 
 
 def test_feedback_on_text_in_every_kind(service: Service) -> None:
-    """The wrapper hands text feedback over as an empty array."""
+    """The wrapper passes text feedback as an empty array."""
     before = service.counter("sentiment_feedback_total")
     for kind, request in ALL.items():
         truth = {"jsonData": ["positive"] * (1 if kind in SINGLE else 2)}
@@ -405,7 +405,7 @@ def test_a_reward_of_zero_counts(service: Service) -> None:
     assert 1 == service.counter("sentiment_reward_sum_total", sign="positive") - total
 
 
-def test_foreign_feedback_is_not_counted(service: Service) -> None:
+def test_feedback_for_another_model_is_not_counted(service: Service) -> None:
     """Without routing, Seldon sends feedback to every model; only the one that answered counts."""
     response = service.post(GOOD_FIRST).json()
     response["meta"]["tags"]["model_version"] = "another"

@@ -31,7 +31,7 @@ def run(model: onnx.ModelProto, ids: np.ndarray, mask: np.ndarray) -> np.ndarray
     return np.asarray(session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0])
 
 
-def test_the_published_graph_built_anew_answers_as_pytorch() -> None:
+def test_the_rebuilt_published_graph_answers_as_pytorch() -> None:
     """Positions, mask, GELU, norms and head in one: 18 sequences in one padded batch."""
     logits = run(build(from_onnx(zoo.graph(), zoo.CONFIG)), *zoo.padded())
     np.testing.assert_allclose(zoo.LOGITS, logits, atol=1e-5)
@@ -104,7 +104,7 @@ def test_weights_survive_the_way_through_a_state_dict() -> None:
     assert build(weights).SerializeToString() == build(again).SerializeToString()
 
 
-def test_a_graph_built_anew_can_be_read_again() -> None:
+def test_a_rebuilt_graph_can_be_read_again() -> None:
     """`quantize` takes what `convert` wrote, where query, key and value are one layer."""
     built = build(from_onnx(zoo.graph(), zoo.CONFIG))
     again = build(from_onnx(built, zoo.CONFIG))
@@ -149,7 +149,7 @@ def test_another_architecture_is_refused(change: dict[str, str], reason: str) ->
         Architecture.read({**zoo.CONFIG, **change})
 
 
-def test_config_must_tell_the_heads() -> None:
+def test_config_must_state_the_heads() -> None:
     """No tensor tells the number of heads, and a wrong one changes every answer."""
     config = json.loads(json.dumps(zoo.CONFIG))
     del config["num_attention_heads"]

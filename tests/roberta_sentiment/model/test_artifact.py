@@ -110,7 +110,7 @@ def flip_a_bit(directory: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_spoilt_directory_is_refused(
+def test_a_damaged_directory_is_refused(
     directory: Path, damage: Damage, file: str, words: str
 ) -> None:
     """A damaged model must not serve, and the sentence must name the file and what is wrong."""
@@ -347,7 +347,7 @@ def test_the_configuration_of_the_root_wins(tmp_path: Path) -> None:
     assert directory == open_artifact(directory / "onnx/model.onnx").path
 
 
-def test_a_limit_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
+def test_an_unknown_limit_is_asked_for(tmp_path: Path) -> None:
     """A guess would fail on the first long text, or cut it for nothing."""
     directory = toy.write(tmp_path / "model")
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
@@ -461,7 +461,7 @@ def test_label2id_must_number_the_classes(tmp_path: Path, label2id: object) -> N
     ],
     ids=["pointer", "page"],
 )
-def test_a_placeholder_is_told(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+def test_a_placeholder_is_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:
     """Clones without git-lfs and logins of web servers leave them in place of any file."""
     directory = toy.write(tmp_path / "model")
     onnx.save(onnx.load(directory / "model.onnx"), directory / "model.onnx",

@@ -93,7 +93,7 @@ def test_an_entry_knows_whether_it_was_touched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"key": 1, "files": 2}'])
-def test_a_spoilt_entry_is_not_used(tmp_path: Path, content: str) -> None:
+def test_a_damaged_entry_is_not_used(tmp_path: Path, content: str) -> None:
     """Half a disk is no reason to stop."""
     stored = Cache([tmp_path]).store(KEY, fill)
     assert stored is not None
@@ -225,7 +225,7 @@ def test_a_mask_is_put_in_without_a_place_to_write(tmp_path: Path) -> None:
     assert ("masked", True) == (prepared.kind, prepared.session.has_mask)
 
 
-def test_a_graph_with_another_pattern_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_graph_with_another_pattern_is_unchanged(tmp_path: Path) -> None:
     """It is served in batches of equal length, which is exact."""
     artifact = open_artifact(toy.write(tmp_path / "model", mask=False))
     prepared = open_prepared(artifact, threads=1, roots=[tmp_path / "cache"])

@@ -76,7 +76,7 @@ def test_scores_are_those_of_transformers(models: Path, family: str, head: str) 
         pytest.param("mpnet/softmax2", {"pad_token_id": 0}, 40, id="mpnet knows its padding"),
     ],
 )
-def test_limits_that_config_does_not_tell(
+def test_limits_that_config_does_not_state(
     edited: Callable[..., Path], name: str, changes: dict[str, Any], limit: int
 ) -> None:
     """A token too few is lost without a word, one too many is an error at the first long text."""
@@ -87,7 +87,7 @@ def test_limits_that_config_does_not_tell(
     assert limit == classifier.classify(["good " * 100]).work.tokens
 
 
-def test_a_limit_that_nothing_tells_has_to_be_set(edited: Callable[..., Path]) -> None:
+def test_an_unknown_limit_has_to_be_set(edited: Callable[..., Path]) -> None:
     """Relative positions of an unknown family: only who trained it knows."""
     path = edited("deberta-v2/softmax2", model_type="new")
     with pytest.raises(ArtifactError, match="set the parameter max_tokens"):

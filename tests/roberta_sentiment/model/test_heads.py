@@ -242,7 +242,7 @@ def test_values_that_are_called_probabilities_abort(models: Path) -> None:
         load_classifier(open_artifact(models / "sigmoid"), settings)
 
 
-def test_logits_that_look_like_probabilities_are_told(
+def test_logits_that_look_like_probabilities_are_reported(
     models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody can decide it, so the log says how scores were taken."""
@@ -394,7 +394,7 @@ def test_an_output_that_the_model_has_not_is_refused(
         ("probabilities", "probabilities (softmax in the graph)", None),
     ],
 )
-def test_metadata_and_tags_tell_the_head(
+def test_metadata_and_tags_name_the_head(
     serve: Callable[[str], Model], head: str, description: str, tag: str | None
 ) -> None:
     """A client has to know whether scores sum to 1."""

@@ -88,7 +88,7 @@ def test_weights_lie_outside_the_graph(tmp_path: Path) -> None:
     assert (kept / FILE).stat().st_size < (kept / "model.data").stat().st_size / 10
 
 
-def test_a_graph_that_is_no_roberta_is_optimised_as_it_is(tmp_path: Path) -> None:
+def test_a_graph_that_is_not_a_roberta_is_optimised_unchanged(tmp_path: Path) -> None:
     """Whatever can be served can be optimised."""
     artifact = open_artifact(toy.write(tmp_path / "model"))
     optimize(artifact, [tmp_path / "cache"])

@@ -90,7 +90,7 @@ def test_one_caller_gets_every_answer_within_the_budget(
     assert sum(max(b) * len(b) - sum(b) for b in session.batches) == stats.padding
 
 
-def test_a_lone_sequence_runs_with_all_threads() -> None:
+def test_a_single_sequence_runs_with_all_threads() -> None:
     """Nothing else could use them."""
     whole, single = Counting(), Counting()
     shared = scheduler(whole, parallel_session=single, max_parallel_runs=2)
@@ -113,7 +113,7 @@ def test_a_large_request_runs_side_by_side_in_equal_shares() -> None:
     pool.shutdown()
 
 
-def test_what_waited_for_a_lone_run_goes_side_by_side() -> None:
+def test_what_waited_for_a_single_run_goes_in_parallel() -> None:
     """Two batches of three, and who comes later is in neither."""
     first_gate, gate = threading.Event(), threading.Event()
     whole, single = Counting(gate=first_gate), Counting(gate=gate)
@@ -237,7 +237,7 @@ def test_what_waits_together_runs_together() -> None:
     others.shutdown()
 
 
-def test_a_lone_caller_does_not_change_threads() -> None:
+def test_a_single_caller_does_not_change_threads() -> None:
     """A thread switch costs time that a single request must not pay."""
     seen: list[int] = []
 
@@ -440,7 +440,7 @@ FAILURES = [MemoryError(), KeyError("a bug"), SystemExit(1), KeyboardInterrupt()
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-def test_every_caller_of_a_failing_batch_is_told(failure: BaseException) -> None:
+def test_every_caller_of_a_failing_batch_gets_the_error(failure: BaseException) -> None:
     """Whatever is raised, also when the batch is run again for each caller; then it goes on."""
     gate = threading.Event()
     session = Counting(gate=gate)
@@ -462,7 +462,7 @@ def test_every_caller_of_a_failing_batch_is_told(failure: BaseException) -> None
         executor.shutdown()
 
 
-def test_logits_of_another_shape_are_a_failure_that_is_told() -> None:
+def test_logits_of_another_shape_are_a_reported_failure() -> None:
     """A graph that joins its rows would leave its callers without an answer."""
 
     class Joined(Counting):
@@ -515,7 +515,7 @@ def test_the_time_of_a_request_s_runs_is_added_up(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("slots", "runs"), [(1, 1), (2, 2)], ids=["one after another", "two"])
-def test_the_wait_is_told_from_the_measured_speed(
+def test_the_wait_is_estimated_from_the_measured_speed(
     monkeypatch: pytest.MonkeyPatch, slots: int, runs: int
 ) -> None:
     """20 tokens in 10 s for each run; a caller that comes back too early is refused again."""

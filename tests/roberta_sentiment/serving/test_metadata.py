@@ -47,7 +47,7 @@ def test_what_was_set_is_shown(toy_path: Path) -> None:
     )
 
 
-def test_cpus_that_are_not_exclusive_are_not_told_so(
+def test_cpus_that_are_not_exclusive_are_not_reported_so(
     toy_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The setting is ignored with a warning where others run on the same CPUs."""
@@ -55,7 +55,7 @@ def test_cpus_that_are_not_exclusive_are_not_told_so(
     assert "false" == custom(toy_path, exclusive_cpus=True)["exclusive_cpus"]
 
 
-def test_every_setting_is_told_but_where_the_files_are(toy_path: Path) -> None:
+def test_every_setting_is_shown_but_where_the_files_are(toy_path: Path) -> None:
     """A new setting shows by itself; a caller learns no path of the server."""
     shown = custom(toy_path)
     names = set(Settings.__dataclass_fields__) - {"model_uri", "model_name"}

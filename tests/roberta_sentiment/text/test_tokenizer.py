@@ -112,7 +112,7 @@ def test_max_tokens_cannot_exceed_the_model(toy_path: Path) -> None:
         load_tokenizer(open_artifact(toy_path), max_tokens=33, overlap=8)
 
 
-def test_a_foreign_tokenizer_is_refused(tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path) -> None:
     """More tokens than embedding rows: tokenizer and graph come from different models."""
     directory = toy.write(tmp_path / "model")
     config = (directory / "config.json").read_text()

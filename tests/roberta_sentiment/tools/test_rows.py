@@ -95,7 +95,7 @@ def test_a_bad_row_is_rejected_with_its_line_and_its_reason(
     assert ["good"] * bool(after) == [row.text for row in others if isinstance(row, Row)]
 
 
-def test_a_quote_that_is_never_closed_does_not_swallow_the_file(tmp_path: Path) -> None:
+def test_a_quote_that_is_never_closed_does_not_hide_the_rest(tmp_path: Path) -> None:
     """The reader gives up after a megabyte, in little memory, and finds the next row."""
     path = tmp_path / "a.csv"
     filler = "0,good film\n" * 2 * (MAX_ROW_BYTES // 12)

@@ -97,7 +97,7 @@ def test_a_failure_leaves_the_old_output(tmp_path: Path) -> None:
     assert "new" == (tmp_path / "a" / "model.onnx").read_text()
 
 
-def test_a_printed_command_works_as_it_is(tmp_path: Path) -> None:
+def test_a_printed_command_works_unchanged(tmp_path: Path) -> None:
     """Names with blanks and quotes too; the user pastes it into a shell."""
     printed = next_command("verify", tmp_path / "my 'model'")
     assert [str(tmp_path / "my 'model'")] == shlex.split(printed)[-1:]
