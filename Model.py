@@ -12,7 +12,7 @@ from roberta_sentiment.classifier import CheckedModel, check_model, load_classif
 from roberta_sentiment.container import keep_thread_on, serving_cpus
 from roberta_sentiment.errors import SentimentError, StartError, first_line
 from roberta_sentiment.model.artifact import locate
-from roberta_sentiment.model.beside import is_wanted
+from roberta_sentiment.model.background import is_wanted
 from roberta_sentiment.model.child import run_in_child
 from roberta_sentiment.model.derived import check, find_optimized
 from roberta_sentiment.serving import metadata
@@ -77,7 +77,7 @@ class Model(SentimentNode):
     def _try(self, checked: CheckedModel) -> None:
         """Make the optimised file of a small model, then try what will be served."""
         if not self._optimized and is_wanted():
-            from roberta_sentiment.tools.prepare import prepare_small
+            from roberta_sentiment.model.prepare import prepare_small
 
             prepare_small(self._artifact)
         try_model(self._artifact, checked, self._optimized)
@@ -97,7 +97,7 @@ class Model(SentimentNode):
             )
             self._artifact.recheck()
             self._start_serving(classifier)
-            classifier.prepare_beside()
+            classifier.prepare_in_background()
             if cpu is not None:
                 keep_thread_on(cpu)
         except SentimentError as error:

@@ -107,7 +107,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         self._artifact: Artifact = artifact
         self.health.start_serving(classifier, self._options.request_timeout)
         self._classifier = classifier
-        classifier.prepare_beside()
+        classifier.prepare_in_background()
         logger.info("settings in force: %s", in_use)
 
     def _locate(self) -> tuple[Path, str]:

@@ -17,7 +17,7 @@ from roberta_sentiment.caller import current
 from roberta_sentiment.errors import GraphError, StartError, TokenIdError
 from roberta_sentiment.graph.saturation import has_exact_int8_dot
 from roberta_sentiment.model.artifact import Artifact
-from roberta_sentiment.model.beside import make_beside
+from roberta_sentiment.model.background import make_in_background
 from roberta_sentiment.model.derived import OPTIMIZED, Entry, Prepared, open_prepared
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
@@ -89,16 +89,18 @@ class Classifier:
         """Names of the classes, in the order of the scores."""
         return self.artifact.labels
 
-    def prepare_beside(self) -> None:
+    def prepare_in_background(self) -> None:
         """Make the optimised file while requests are served, and serve from it when it is ready.
 
         The answers stay the same up to rounding. Where no file can be made, nothing changes.
         """
         if self.kind != OPTIMIZED:
-            threading.Thread(target=self._prepare_beside, name="prepare", daemon=True).start()
+            threading.Thread(
+                target=self._prepare_in_background, name="prepare", daemon=True
+            ).start()
 
-    def _prepare_beside(self) -> None:
-        found = make_beside(self.artifact)
+    def _prepare_in_background(self) -> None:
+        found = make_in_background(self.artifact)
         if found is None:
             return
         try:

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 
 from roberta_sentiment.errors import SentimentError
 from roberta_sentiment.model.artifact import Artifact, locate, open_artifact
+from roberta_sentiment.model.prepare import prepare
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.tools.prepare import prepare
 from seldon_node.preflight import parameters
 
 

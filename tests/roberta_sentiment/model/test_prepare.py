@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from roberta_sentiment.errors import ArtifactError
+from roberta_sentiment.model import prepare as module
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.model.derived import find_optimized
-from roberta_sentiment.tools import prepare as module
-from roberta_sentiment.tools.prepare import prepare, prepare_small
+from roberta_sentiment.model.prepare import prepare, prepare_small
 
 
 @pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
@@ -58,7 +58,7 @@ def test_a_full_disk_is_logged_and_stops_nothing(
 
 def command(model: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "roberta_sentiment.tools.prepare", str(model)],
+        [sys.executable, "-m", "roberta_sentiment.model.prepare", str(model)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """The optimised file of a model that is about to be served, or is served already.
 
-    python -m roberta_sentiment.tools.prepare MODEL
+    python -m roberta_sentiment.model.prepare MODEL
 
-does it beside a server: at the lowest priority, and ending with the process that started it.
+does it while a server runs: at the lowest priority, and ending with the process that started it.
 """
 
 from __future__ import annotations

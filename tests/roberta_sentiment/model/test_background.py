@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from roberta_sentiment.classifier import Classifier, load_classifier
-from roberta_sentiment.model import beside
+from roberta_sentiment.model import background
 from roberta_sentiment.model.artifact import DEFAULT_MODEL, Artifact, open_artifact
-from roberta_sentiment.model.beside import make_beside
+from roberta_sentiment.model.background import make_in_background
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.trial import Trial
 from tests import zoo
@@ -36,7 +36,7 @@ def test_the_same_answers_come_from_the_optimised_file(tmp_path: Path, model: st
     rows = [[0, *range(5, 5 + length), 2] for length in (1, 3, 9, 9, 30, 12)]
     before = classifier.classify_ids(rows).logits
     assert "optimized" != classifier.kind
-    classifier.prepare_beside()
+    classifier.prepare_in_background()
     answers = []
     while classifier.kind != "optimized" and threading.active_count() > 1:
         answers.append(classifier.classify_ids(rows).logits)
@@ -49,18 +49,18 @@ def test_the_same_answers_come_from_the_optimised_file(tmp_path: Path, model: st
     classifier.close()
 
 
-def test_what_is_optimised_already_stays_as_it_is(toy_path: Path) -> None:
+def test_an_optimised_model_is_left_unchanged(toy_path: Path) -> None:
     """A restarted server has nothing to do."""
-    assert make_beside(open_artifact(toy_path)) is not None
+    assert make_in_background(open_artifact(toy_path)) is not None
     classifier = load_classifier(open_artifact(toy_path), Settings(threads=1, window_overlap=8))
-    classifier.prepare_beside()
+    classifier.prepare_in_background()
     assert "prepare" not in [thread.name for thread in threading.enumerate()]
 
 
 def serving(path: Path) -> Classifier:
     """A classifier that has tried to get an optimised file."""
     classifier = load_classifier(open_artifact(path), Settings(threads=1, window_overlap=8))
-    classifier.prepare_beside()
+    classifier.prepare_in_background()
     wait_for_preparation()
     return classifier
 
@@ -69,7 +69,7 @@ def test_it_can_be_switched_off(
     own_tmp: Path, toy_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the variable that switches off the file of the start, too."""
-    monkeypatch.setenv(beside.SECONDS, "0")
+    monkeypatch.setenv(background.SECONDS, "0")
     assert "original" == serving(toy_path).kind
     assert [] == list(own_tmp.iterdir())
 
@@ -89,7 +89,7 @@ def test_a_command_that_fails_is_logged_with_its_reason(
     toy_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its sentence would be lost with the process."""
-    monkeypatch.setattr(beside, "_COMMAND", "roberta_sentiment.tools.nothing")
+    monkeypatch.setattr(background, "_COMMAND", "roberta_sentiment.model.nothing")
     assert "original" == serving(toy_path).kind
     assert "no optimised file was made" in caplog.text
 
@@ -97,8 +97,8 @@ def test_a_command_that_fails_is_logged_with_its_reason(
 def test_a_command_that_hangs_is_ended(
     toy_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It would hold the lock for ever."""
-    monkeypatch.setattr(beside, "_LONGEST_S", 0.01)
+    """It would hold the lock forever."""
+    monkeypatch.setattr(background, "_LONGEST_S", 0.01)
     assert "original" == serving(toy_path).kind
     assert "timed out" in caplog.text
 
@@ -111,7 +111,7 @@ def test_a_file_that_answers_otherwise_in_batches_is_not_used(
     monkeypatch.setattr(
         "roberta_sentiment.classifier.try_out", lambda *_: Trial(True, 1.0, False, False)
     )
-    classifier.prepare_beside()
+    classifier.prepare_in_background()
     wait_for_preparation()
     assert "original" == classifier.kind
     assert "is not used" in caplog.text
@@ -121,14 +121,14 @@ def test_processes_that_start_together_make_one_file(
     toy_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two at once would need the memory twice."""
-    made, make = [], beside._make
+    made, make = [], background._make
 
     def counted(artifact: Artifact) -> bool:
         made.append(artifact)
         return make(artifact)
 
-    monkeypatch.setattr(beside, "_make", counted)
+    monkeypatch.setattr(background, "_make", counted)
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(make_beside, [open_artifact(toy_path)] * 2))
+        found = list(pool.map(make_in_background, [open_artifact(toy_path)] * 2))
     assert all(found)
     assert 1 == len(made)

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 SECONDS = "PREPARE_SECONDS"
 """The variable that limits how long a start waits for the file; at 0 none is made."""
 _LONGEST_S = 900.0
-_COMMAND = "roberta_sentiment.tools.prepare"
+_COMMAND = "roberta_sentiment.model.prepare"
 
 
 def is_wanted() -> bool:
@@ -23,7 +23,7 @@ def is_wanted() -> bool:
     return os.environ.get(SECONDS, "").strip() != "0"
 
 
-def make_beside(artifact: Artifact) -> Entry | None:
+def make_in_background(artifact: Artifact) -> Entry | None:
     """Make the optimised file, or wait for the process of this user that makes one.
 
     Returns:
