@@ -1,5 +1,6 @@
 # The image for those without s2i: same code, variables and user. Build it with: make image
 # The image of the Open Inference Protocol: docker build --target oip -t roberta-sentiment-oip:0.1.0 .
+# The image for NVIDIA GPUs (docs/gpu.md): docker build --target gpu -t roberta-sentiment-gpu:0.1.0 .
 FROM python:3.12.13-slim-bookworm@sha256:d50fb7611f86d04a3b0471b46d7557818d88983fc3136726336b2a4c657aa30b AS base
 
 FROM base AS packages
@@ -12,6 +13,12 @@ RUN python -m venv --without-pip /opt/environment \
 
 FROM base AS oip-packages
 COPY requirements-oip.txt requirements.txt
+RUN python -m venv --without-pip /opt/environment \
+    && pip --python /opt/environment/bin/python install --no-cache-dir --no-compile --no-deps \
+       --require-hashes -r requirements.txt
+
+FROM base AS gpu-packages
+COPY requirements-gpu.txt requirements.txt
 RUN python -m venv --without-pip /opt/environment \
     && pip --python /opt/environment/bin/python install --no-cache-dir --no-compile --no-deps \
        --require-hashes -r requirements.txt
@@ -36,6 +43,13 @@ COPY --from=files /microservice .
 RUN python -c "import mlserver.cli, oip_node.runtime, seldon_node.prepare"
 USER 8888
 ENTRYPOINT ["tini", "--", "scripts/image_run.sh", "oip"]
+
+FROM init AS gpu
+COPY --from=gpu-packages /opt/environment /opt/environment
+COPY --from=files /microservice .
+RUN python -c "import seldon_core.microservice, Model, seldon_node.prepare, seldon_node.rest_worker, seldon_node.grpc_server"
+USER 8888
+ENTRYPOINT ["tini", "--", "scripts/image_run.sh"]
 
 FROM init
 COPY --from=packages /opt/environment /opt/environment

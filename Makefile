@@ -95,6 +95,8 @@ ab: $(VENV)/dev  ## rehearse the A/B test of deploy/ab-test.yaml
 
 # transformers is for models without tokenizer.json, and the hub's client for downloads.
 NOT_SERVING := transformers huggingface-hub
+# Its releases follow those of onnxruntime by some weeks.
+ONNXRUNTIME_GPU := onnxruntime-gpu[cuda,cudnn]==1.31.1
 
 requirements:  ## renew the pins from the .in files; needs uv
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
@@ -102,6 +104,9 @@ requirements:  ## renew the pins from the .in files; needs uv
 	uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
 		--excludes <(printf '%s\n' $(NOT_SERVING)) --constraints requirements.txt \
 		--python-version 3.12 requirements.in -o requirements-serving.txt
+	sed 's/^onnxruntime==.*/$(ONNXRUNTIME_GPU)/' requirements.in | uv pip compile --quiet --generate-hashes \
+		--no-header --no-emit-index-url --excludes <(printf '%s\n' $(NOT_SERVING)) --constraints requirements.txt \
+		--python-version 3.12 - -o requirements-gpu.txt
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements-dev.in -o requirements-dev.txt
 	for name in requirements-oip requirements-oip-dev; do uv pip compile --quiet --upgrade --generate-hashes \

@@ -5,6 +5,7 @@ Start and loading are here; `predict`, feedback, health and metrics are in `seld
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -15,6 +16,7 @@ from roberta_sentiment.model.artifact import locate
 from roberta_sentiment.model.background import is_wanted
 from roberta_sentiment.model.child import run_in_child
 from roberta_sentiment.model.derived import check, find_optimized
+from roberta_sentiment.run.device import CPU
 from roberta_sentiment.serving import metadata
 from roberta_sentiment.settings import Settings, warn_of_misspelt
 from seldon_node import repairs
@@ -48,6 +50,7 @@ class Model(SentimentNode):
             self.labels = self._artifact.labels
             self._checked = self._check()
             self.head = self._checked.head
+            self.device = str(self._checked.device)
             self._cpus = serving_cpus(exclusive=self.settings.exclusive_cpus)
         except StartError as error:
             raise SystemExit(f"cannot start: {error.message}") from None
@@ -70,17 +73,19 @@ class Model(SentimentNode):
     def _check(self) -> CheckedModel:
         """Check the model without a session, then let a child process try it with one."""
         checked = check_model(self._artifact, self.settings)
-        run_in_child(lambda: self._try(checked))
+        batch_tokens = run_in_child(lambda: self._try(checked))
         self._optimized = self._optimized or find_optimized(self._artifact.digest)
-        return checked
+        return dataclasses.replace(checked, batch_tokens=batch_tokens)
 
-    def _try(self, checked: CheckedModel) -> None:
-        """Make the optimised file of a small model, then try what will be served."""
-        if not self._optimized and is_wanted():
+    def _try(self, checked: CheckedModel) -> int:
+        """Make the optimised file of a small model, then try what will be served; most tokens in a
+        batch.
+        """
+        if not self._optimized and checked.device == CPU and is_wanted():
             from roberta_sentiment.model.prepare import prepare_small
 
             prepare_small(self._artifact)
-        try_model(self._artifact, checked, self._optimized)
+        return try_model(self._artifact, self.settings, checked, self._optimized)
 
     def load(self) -> None:
         """Open the session and pass one warm-up prediction.

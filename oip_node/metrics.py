@@ -27,15 +27,16 @@ class Recorder:
     Args:
         name: of the model in its server.
         labels: of the model; their series begin at 0.
+        device: where it runs.
     """
 
-    def __init__(self, name: str, labels: Sequence[str]) -> None:
+    def __init__(self, name: str, labels: Sequence[str], device: str) -> None:
         node = {label: os.environ.get(name, "") for label, name in _VARIABLES.items()}
         self._labels = {**node, "model_name": os.environ.get("PREDICTIVE_UNIT_ID") or name}
         for definition in metrics.DEFINITIONS:
             if definition.name not in _families:
                 _families[definition.name] = _family(definition, self._labels)
-        known = metrics.initial_metrics(labels)
+        known = metrics.initial_metrics(labels, device)
         for method in ("predict", "other"):
             for metric in known[method]:
                 self._series(metric, method)

@@ -97,10 +97,11 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         artifact, optimized = check(*self._locate())
         checked = check_model(artifact, self._options)
         classifier = load_classifier(artifact, self._options, optimized, checked=checked)
+        checked = classifier.checked
         in_use = metadata.effective_settings(self._options, artifact, checked, exclusive_cpus=False)
         self._facts = metadata.describe(artifact, in_use, checked)
         self._identity = metadata.identity(artifact, in_use, checked.head)
-        self._recorder = Recorder(self.name, artifact.labels)
+        self._recorder = Recorder(self.name, artifact.labels, str(checked.device))
         self._most = self._options.max_queue + _SPARE_THREADS
         self._pool = ThreadPoolExecutor(self._most, "predict")
         self._running = 0

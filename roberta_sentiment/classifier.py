@@ -19,10 +19,14 @@ from roberta_sentiment.graph.saturation import has_exact_int8_dot
 from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.model.background import make_in_background
 from roberta_sentiment.model.derived import OPTIMIZED, Entry, Prepared, open_prepared
+from roberta_sentiment.model.driver import find_device
 from roberta_sentiment.model.heads import Head
+from roberta_sentiment.model.on_gpu import open_on_gpu
 from roberta_sentiment.predictions import Predictions, Probabilities, Work, softmax
+from roberta_sentiment.run.device import CPU, Device
+from roberta_sentiment.run.gpu import largest_batch
 from roberta_sentiment.run.scheduler import Scheduler
-from roberta_sentiment.settings import Settings, Truncation
+from roberta_sentiment.settings import CPU_BATCH_TOKENS, Settings, Truncation
 from roberta_sentiment.text.tokenizer import RobertaTokenizer, TokenizedText, load_tokenizer
 from roberta_sentiment.trial import Trial, refuse_wrong_head, try_out
 
@@ -43,10 +47,9 @@ class Classifier:
 
     Args:
         artifact: where both come from.
-        tokenizer: from texts to ids.
         prepared: from ids to logits.
         settings: limits and policies.
-        head: how outputs become scores.
+        checked: tokenizer, head, device and most tokens in a batch.
         trial: what a trial of the session has shown.
         serving_cpu: CPU of the threads that serve requests, if they stay on one.
 
@@ -57,18 +60,18 @@ class Classifier:
     def __init__(
         self,
         artifact: Artifact,
-        tokenizer: RobertaTokenizer,
+        checked: CheckedModel,
         prepared: Prepared,
         settings: Settings,
         *,
-        head: Head,
         trial: Trial,
         serving_cpu: int | None = None,
     ) -> None:
         self.artifact = artifact
-        self.tokenizer = tokenizer
+        self.checked = checked
+        self.tokenizer = checked.tokenizer
         self.settings = settings
-        self.head = head
+        self.head = checked.head
         self.trial = trial
         self.kind = prepared.kind
         self._serving_cpu = serving_cpu
@@ -76,9 +79,10 @@ class Classifier:
             prepared.session,
             parallel_session=prepared.parallel_session,
             max_parallel_runs=available_threads(settings),
+            prepare_ahead=checked.device.gpu is not None,
             classes=len(artifact.labels),
             pad_id=artifact.pad_id,
-            budget=settings.batch_tokens,
+            budget=checked.batch_tokens,
             max_queue=settings.max_queue,
             max_queue_tokens=settings.max_queue_tokens,
             one_per_batch=trial.one_per_batch,
@@ -94,7 +98,7 @@ class Classifier:
 
         The answers stay the same up to rounding. Where no file can be made, nothing changes.
         """
-        if self.kind != OPTIMIZED:
+        if self.kind != OPTIMIZED and self.checked.device == CPU:
             threading.Thread(
                 target=self._prepare_in_background, name="prepare", daemon=True
             ).start()
@@ -201,6 +205,7 @@ class Classifier:
                 tokenize_s=tokenize_s,
                 queue_s=stats.queue_s,
                 infer_s=stats.infer_s,
+                device=str(self.checked.device),
             ),
             head=self.head,
         )
@@ -213,10 +218,16 @@ class CheckedModel:
     Attributes:
         tokenizer: with the model's limits.
         head: how outputs become scores.
+        device: where the model runs.
+        precision: how it computes there: "fp32", "fp16" or "int8".
+        batch_tokens: most tokens in a batch; 0 until a GPU was tried.
     """
 
     tokenizer: RobertaTokenizer
     head: Head
+    device: Device
+    precision: str
+    batch_tokens: int
 
 
 def check_model(artifact: Artifact, settings: Settings) -> CheckedModel:
@@ -239,17 +250,67 @@ def check_model(artifact: Artifact, settings: Settings) -> CheckedModel:
         overlap=settings.window_overlap,
         special_tokens=settings.special_tokens,
     )
-    return CheckedModel(tokenizer, head)
+    wants_half = settings.precision == "fp16"
+    device = find_device(settings.device, artifact.precision, needs_gpu=wants_half)
+    on_gpu = device.gpu is not None
+    return CheckedModel(
+        tokenizer,
+        head,
+        device,
+        precision="fp16" if wants_half else artifact.precision,
+        batch_tokens=settings.batch_tokens or (0 if on_gpu else CPU_BATCH_TOKENS),
+    )
 
 
-def try_model(artifact: Artifact, checked: CheckedModel, optimized: Entry | None = None) -> None:
+def try_model(
+    artifact: Artifact, settings: Settings, checked: CheckedModel, optimized: Entry | None = None
+) -> int:
     """Open the session for a moment and try it.
+
+    Returns:
+        Most tokens in a batch.
 
     Raises:
         StartError: the graph fails, or contradicts what its files say.
     """
-    prepared = open_prepared(artifact, threads=1, optimized=optimized)
-    refuse_wrong_head(checked.head, try_out(prepared.session, artifact, checked.tokenizer))
+    if checked.device.gpu is not None:
+        prepared = _open_on_gpu(artifact, settings, checked)
+    else:
+        prepared = open_prepared(artifact, threads=1, optimized=optimized)
+    _try_out(prepared, artifact, checked)
+    return _batch_tokens(prepared, artifact, settings, checked)
+
+
+def _open_on_gpu(artifact: Artifact, settings: Settings, checked: CheckedModel) -> Prepared:
+    session, kind = open_on_gpu(
+        artifact,
+        checked.device,
+        is_half=checked.precision == "fp16",
+        memory_limit=settings.device_memory,
+        threads=available_threads(settings),
+    )
+    return Prepared(session, kind)
+
+
+def _try_out(prepared: Prepared, artifact: Artifact, checked: CheckedModel) -> Trial:
+    trial = try_out(prepared.session, artifact, checked.tokenizer)
+    refuse_wrong_head(checked.head, trial)
+    return trial
+
+
+def _batch_tokens(
+    prepared: Prepared, artifact: Artifact, settings: Settings, checked: CheckedModel
+) -> int:
+    """Most tokens in a batch; on a GPU as many as run there, which warms it up."""
+    if checked.device.gpu is None:
+        return checked.batch_tokens
+    return largest_batch(
+        prepared.session,
+        first=checked.batch_tokens,
+        least=settings.batch_tokens,
+        longest=checked.tokenizer.limit,
+        pad_id=artifact.pad_id,
+    )
 
 
 def load_classifier(
@@ -277,23 +338,19 @@ def load_classifier(
             "this CPU has no VNNI: int8 weights run as uint8, which is slower and gives the same "
             "answers"
         )
-    prepared = open_prepared(
-        artifact,
-        threads=available_threads(settings),
-        optimized=optimized,
-        serving_cpu=serving_cpu,
-    )
-    trial = try_out(prepared.session, artifact, checked.tokenizer)
-    refuse_wrong_head(checked.head, trial)
-    return Classifier(
-        artifact,
-        checked.tokenizer,
-        prepared,
-        settings,
-        head=checked.head,
-        trial=trial,
-        serving_cpu=serving_cpu,
-    )
+    if checked.device.gpu is not None:
+        prepared = _open_on_gpu(artifact, settings, checked)
+    else:
+        prepared = open_prepared(
+            artifact,
+            threads=available_threads(settings),
+            optimized=optimized,
+            serving_cpu=serving_cpu,
+        )
+    trial = _try_out(prepared, artifact, checked)
+    batch_tokens = _batch_tokens(prepared, artifact, settings, checked)
+    checked = dataclasses.replace(checked, batch_tokens=batch_tokens)
+    return Classifier(artifact, checked, prepared, settings, trial=trial, serving_cpu=serving_cpu)
 
 
 def available_threads(settings: Settings) -> int:

@@ -5,7 +5,8 @@ SentimentError                      500 INTERNAL_ERROR
 │   ├── SettingsError               a parameter or variable is unknown, wrong or contradicts another
 │   ├── ArtifactError               a model directory or a file in it is missing, damaged or unfit
 │   │   └── ChecksumError           a file differs from what the manifest says
-│   └── GraphError                  the ONNX graph is not one that this project can serve
+│   ├── GraphError                  the ONNX graph is not one that this project can serve
+│   └── DeviceError                 the GPU that was asked for is not there, or can't run the model
 ├── DataError                       a file of texts can't be read (tools only)
 ├── QualityError                    a derived model is not good enough (tools only)
 │   └── ConversionError             a converted graph is not the model it was made from
@@ -127,6 +128,12 @@ class GraphError(StartError):
     """The ONNX graph can't be served, or a change to it can't be made safely."""
 
     reason = "BAD_GRAPH"
+
+
+class DeviceError(StartError):
+    """The device that was asked for is not there, or can't run the model."""
+
+    reason = "BAD_DEVICE"
 
 
 class DataError(SentimentError):

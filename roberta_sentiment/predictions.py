@@ -26,6 +26,7 @@ class Work:
         tokens: tokens the model saw, without padding.
         padding: tokens of padding in those runs.
         tokenize_s, queue_s, infer_s: seconds.
+        device: where the model ran.
     """
 
     batches: int
@@ -34,6 +35,7 @@ class Work:
     tokenize_s: float
     queue_s: float
     infer_s: float
+    device: str = "cpu"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,10 +16,16 @@ from roberta_sentiment.errors import SettingsError
 
 Truncation = Literal["end", "start", "middle", "error", "windows"]
 SpecialTokens = Literal["as_transformers", "as_text"]
+Precision = Literal["as_stored", "fp16"]
 HeadSetting = Literal["auto", "softmax", "sigmoid", "identity", "probabilities"]
 Output = Literal["probabilities", "logits", "label"]
 
 ENVIRONMENT_PREFIX = "SENTIMENT_"
+
+DEVICES = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+"""Values of the setting `device`."""
+
+CPU_BATCH_TOKENS = 512
 
 SERVICE_LINK = re.compile(
     r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
@@ -87,8 +93,9 @@ class Settings:
         16 * 2**20, "Bytes of a REST body or a gRPC message.", minimum=1024, maximum=2**31 - 1
     )
     batch_tokens: int = _setting(
-        512, "Tokens in one run of the model, padding included.", minimum=1, maximum=1_000_000
-    )
+        0, f"Tokens in one run of the model, padding included. 0: {CPU_BATCH_TOKENS} on CPUs, on "
+        "a GPU up to 16384, as its memory takes.", minimum=0, maximum=1_000_000,
+    )  # fmt: skip
     max_request_tokens: int = _setting(
         524_288, "Tokens that the model sees for one request, all texts and windows together.",
         minimum=1,
@@ -112,6 +119,17 @@ class Settings:
         0, "Threads that work on the model: all on one text, or one each on runs side by side. "
         "0: the CPUs this container may use.",
         minimum=0, maximum=1024,
+    )  # fmt: skip
+    device: str = _setting(
+        "auto", "Where the model runs: cpu, cuda or cuda:N (an NVIDIA GPU, or the start is "
+        "refused; docs/gpu.md), auto (a GPU where the image and the model can use one).",
+    )  # fmt: skip
+    device_memory: int = _setting(
+        0, "Bytes of the GPU's memory that a server process takes at most. 0: no limit.", minimum=0
+    )
+    precision: Precision = _setting(
+        "as_stored", "How a GPU computes: as the model is stored, or fp16, which is checked "
+        "against the model on the CPU at every start.",
     )  # fmt: skip
     exclusive_cpus: bool = _setting(
         False, "Whether the container has its CPUs to itself (docs/sizing.md): threads that serve "
@@ -138,6 +156,15 @@ class Settings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check_range(field, getattr(self, field.name))
+        if not DEVICES.fullmatch(self.device):
+            raise SettingsError(
+                f"device is {self.device[:60]!r}; allowed are cpu, cuda, cuda:0, cuda:1, ..., auto"
+            )
+        if self.device == "cpu" and self.precision == "fp16":
+            raise SettingsError(
+                "precision is fp16 but device is cpu, which computes faster in fp32 and int8; "
+                "set device to cuda, or precision to as_stored"
+            )
         if self.max_tokens and self.window_overlap >= self.max_tokens - 2:
             raise SettingsError(
                 f"window_overlap is {self.window_overlap} but max_tokens is {self.max_tokens}; "

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _LENGTHS = (3, 8)
 """Tokens of the two texts, special tokens included, where the model takes so many."""
-_FLOAT, _EIGHT_BITS = 1e-4, 2e-3
+_FLOAT, _HALF, _EIGHT_BITS = 1e-4, 5e-3, 2e-3
 """Largest difference of a logit alone and in a batch, as a part of the logit or of 1."""
 _STEP, _EIGHT_BIT_STEP = 5e-4, 1 / 256
 """Rounding of one probability."""
@@ -60,13 +60,15 @@ def try_out(session: Session, artifact: Artifact, tokenizer: RobertaTokenizer) -
     texts = _texts(artifact, tokenizer)
     answers = [_run_alone(session, artifact, ids) for ids in texts]
     difference = 0.0
-    one_per_batch = not artifact.batch_invariant or session.signature.one_per_batch
+    allowed = _EIGHT_BITS if artifact.precision == "int8" else _HALF if session.is_half else _FLOAT
+    is_invariant = artifact.batch_invariant or session.is_half
+    one_per_batch = session.signature.one_per_batch or not is_invariant
     if one_per_batch:
         reason = artifact.structure.mixes_texts or "its manifest or its axes ask for it"
         logger.info("each text runs by itself: %s", reason)
     else:
         difference = _difference(session, artifact, texts, answers)
-        one_per_batch = difference > (_EIGHT_BITS if artifact.precision == "int8" else _FLOAT)
+        one_per_batch = difference > allowed
         if one_per_batch:
             logger.warning("each text runs by itself: in a batch a logit is %.1e off", difference)
     _try_limit(session, artifact, tokenizer)

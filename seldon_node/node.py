@@ -60,13 +60,14 @@ class SentimentNode:
     """A Seldon MODEL node around a text classifier.
 
     A subclass gives `settings`, `identity`, `labels` and, if it is no softmax, `head` in its cheap
-    constructor, and `load`, which calls `_start_serving`.
+    constructor (and `device` where it is no CPU), and `load`, which calls `_start_serving`.
     """
 
     settings: Settings
     identity: dict[str, str]
     labels: tuple[str, ...]
     head: Head = Head()
+    device: str = "cpu"
 
     def __init__(self) -> None:
         self.recorder = Recorder()

@@ -23,6 +23,9 @@ def main() -> int:
     """Make the optimised file of the model to be served; the exit code is 1 if there is none."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
+        if Settings.read(parameters(os.environ), os.environ).device.startswith("cuda"):
+            sys.stderr.write("not prepared: the model runs on a GPU\n")
+            return 0
         sys.stderr.write(f"prepared: {prepare(model_to_serve(os.environ))}\n")
     except SentimentError as error:
         sys.stderr.write(f"not prepared: {error.message}\n")

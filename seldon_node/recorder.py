@@ -24,19 +24,20 @@ class Recorder:
     def __init__(self) -> None:
         self._store: Store | None = None
 
-    def connect(self, store: Store, labels: Sequence[str]) -> None:
+    def connect(self, store: Store, labels: Sequence[str], device: str = "cpu") -> None:
         """Count into a store from now on; every series whose labels are known begins at 0.
 
         Args:
             store: of this service.
             labels: of the model.
+            device: where it runs.
         """
         self._store = store
         # The wrapper counts the reward before the node has looked at the feedback.
         store.update_reward = lambda reward: None  # type: ignore[method-assign]
         begin = getattr(store, "begin", None)
         if begin is not None:
-            for method, series in initial_metrics(labels).items():
+            for method, series in initial_metrics(labels, device).items():
                 begin(series, method)
 
     def record(self, metrics: Iterable[Metric], method: Method) -> None:
@@ -68,4 +69,4 @@ def repair() -> None:
 def _connect(user_model: Any, store: Store) -> None:
     recorder = getattr(user_model, "recorder", None)
     if isinstance(recorder, Recorder):
-        recorder.connect(store, user_model.labels)
+        recorder.connect(store, user_model.labels, user_model.device)

@@ -15,8 +15,8 @@ LONGEST_S = 300.0
 _FORK = multiprocessing.get_context("fork")
 
 
-def run_in_child(function: Callable[[], object], longest_s: float = LONGEST_S) -> None:
-    """Run a function in a forked process and wait for its end; its result is dropped.
+def run_in_child[T](function: Callable[[], T], longest_s: float = LONGEST_S) -> T:
+    """Run a function in a forked process and wait for its result, which must be plain data.
 
     Args:
         function: what to run.
@@ -32,29 +32,31 @@ def run_in_child(function: Callable[[], object], longest_s: float = LONGEST_S) -
     try:
         if not received.poll(longest_s):
             raise StartError(f"the model did not answer a trial within {longest_s:g} s")
-        message: str = received.recv()
+        message, result = received.recv()
     except EOFError:
         process.join()
-        message = _why(process.exitcode)
+        message, result = _why(process.exitcode), None
     finally:
         process.kill()
         process.join()
         received.close()
     if message:
         raise StartError(message)
+    found: T = result
+    return found
 
 
 def _run(function: Callable[[], object], sent: Connection) -> None:
-    message = ""
+    message, result = "", None
     try:
-        function()
+        result = function()
     except SentimentError as error:
         message = error.message
     except MemoryError:
         message = "there is not enough memory to load the model"
     except Exception as error:  # the parent must get every error
         message = f"the model can't be loaded: {type(error).__name__}: {str(error)[:200]}"
-    sent.send(message)
+    sent.send((message, result))
 
 
 def _why(code: int | None) -> str:

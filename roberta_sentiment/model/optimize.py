@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
 
@@ -18,16 +17,15 @@ from roberta_sentiment.graph.norms import split_skip_norms
 from roberta_sentiment.graph.saturation import exact_products, shifted
 from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.model.artifact import Artifact
+from roberta_sentiment.model.compare import largest_difference
 from roberta_sentiment.model.derived import FILE, Cache, optimized_key
-from roberta_sentiment.run import batching
-from roberta_sentiment.run.session import CONFIGURATION, Session, open_session
+from roberta_sentiment.run.session import CONFIGURATION, open_session
 
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
 """Largest difference of a logit to the graph as it came, as a part of the largest logit or of 1."""
 _SMALLEST_EXTERNAL = 1024
-_LENGTHS = (2, 7, 16, 33, 64)
 
 
 def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:
@@ -52,7 +50,7 @@ def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:
     def write(directory: Path) -> None:
         save_optimized(model, directory / FILE)
         saved = open_one(directory / FILE, optimized=True)
-        if not _same(reference, saved, artifact):
+        if largest_difference(reference, saved, artifact) > TOLERANCE:
             raise QualityError(
                 f"the optimised graph of {artifact.onnx_path} answers otherwise than the graph "
                 "itself; nothing was kept"
@@ -86,7 +84,8 @@ def _best(artifact: Artifact) -> onnx.ModelProto:
     reference = open_one(artifact.onnx_path)
     try:
         fused = build(from_onnx(model, artifact.config))
-        if _same(reference, open_one(fused.SerializeToString()), artifact):
+        found = open_one(fused.SerializeToString())
+        if largest_difference(reference, found, artifact) <= TOLERANCE:
             return fused
         logger.warning("the rebuilt graph answers otherwise; the original is optimised")
     except GraphError as error:
@@ -98,17 +97,3 @@ def _best(artifact: Artifact) -> onnx.ModelProto:
         except GraphError as error:
             logger.warning("%s", error.message)
     return model
-
-
-def _same(reference: Session, other: Session, artifact: Artifact) -> bool:
-    """Whether two graphs agree on texts of several lengths, each of them run alone."""
-    draw = np.random.default_rng(0)
-    limit = artifact.position_limit
-    for length in sorted({min(length, limit) for length in (*_LENGTHS, limit)}):
-        sequence = draw.integers(artifact.pad_id + 1, artifact.vocab_size, length).tolist()
-        ids, lengths = batching.pad([sequence], artifact.pad_id)
-        expected = reference.run(ids, lengths)
-        allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
-        if np.abs(other.run(ids, lengths) - expected).max() > allowed:
-            return False
-    return True

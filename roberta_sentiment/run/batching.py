@@ -20,10 +20,19 @@ class Padding(enum.Enum):
     FORBIDDEN = "the graph has no mask, padding changes answers"
     EVERYWHERE = "every operator works on padding"
     ATTENTION = "only the attention works on padding"
+    NOWHERE = "no operator works on padding"
 
 
 def fits(
-    length: int, longest: int, rows: int, *, budget: int, padding: Padding, most: int | None
+    length: int,
+    longest: int,
+    rows: int,
+    *,
+    tokens: int,
+    budget: int,
+    padding: Padding,
+    most: int | None,
+    run_cost: int = 1,
 ) -> bool:
     """Whether a sequence may join a batch of longer ones.
 
@@ -31,17 +40,22 @@ def fits(
         length: tokens of the sequence, at most `longest`.
         longest: tokens of the batch's longest sequence.
         rows: sequences in the batch.
+        tokens: of these.
         budget: most tokens in a batch, padding included.
         padding: what it costs.
         most: most sequences in a batch.
+        run_cost: how many times as much a run costs as on a CPU, in tokens.
     """
-    if longest * (rows + 1) > budget or (most is not None and rows >= most):
+    size = tokens + length if padding is Padding.NOWHERE else longest * (rows + 1)
+    if size > budget or (most is not None and rows >= most):
         return False
+    if padding is Padding.NOWHERE:
+        return True
     if padding is Padding.FORBIDDEN:
         return length == longest
     if padding is Padding.EVERYWHERE:
-        return longest - length <= RUN_TOKENS
-    return longest**2 - length**2 <= ATTENTION_PAIRS
+        return longest - length <= RUN_TOKENS * run_cost
+    return longest**2 - length**2 <= ATTENTION_PAIRS * run_cost
 
 
 def pad(

@@ -62,6 +62,7 @@ class RequestQueue:
         budget: most tokens in a batch, padding included; a longer sequence runs alone.
         padding: what padding costs the model.
         max_batch: most sequences in a batch.
+        run_cost: see `batching.fits`.
         max_queue: most callers that may wait. The last quarter is kept for small callers, each
             with no more than its part of `max_queue_tokens`.
         max_queue_tokens: most tokens that may wait; one call may exceed it if nothing waits, and a
@@ -81,12 +82,14 @@ class RequestQueue:
         max_batch: int | None,
         max_queue: int,
         max_queue_tokens: int,
+        run_cost: int = 1,
     ) -> None:
         self.jobs: set[Job] = set()
         self.tokens = 0
         self._budget = budget
         self.padding = padding
         self._max_batch = max_batch
+        self._run_cost = run_cost
         self._max_queue = max_queue
         self._max_queue_tokens = max_queue_tokens
         self._small = max_queue_tokens // max_queue
@@ -98,6 +101,11 @@ class RequestQueue:
     def __len__(self) -> int:
         """Sequences that wait."""
         return len(self._items)
+
+    @property
+    def fills_a_batch(self) -> bool:
+        """Whether what waits is as much as a batch may hold."""
+        return self.tokens >= self._budget
 
     def refuse_callers(self, tokens: int) -> None:
         """Refuse one more caller if too many wait; a small one may still come.
@@ -173,10 +181,10 @@ class RequestQueue:
         size = self.tokens / parts
         bottom = top = bisect.bisect_left(self._items, job.queued[-1])
         tokens = self._items[top][0]
-        while self._may_join(top + 1, bottom, top, size - tokens):
+        while self._may_join(top + 1, bottom, top, tokens, size):
             top += 1
             tokens += self._items[top][0]
-        while self._may_join(bottom - 1, bottom, top, size - tokens):
+        while self._may_join(bottom - 1, bottom, top, tokens, size):
             bottom -= 1
             tokens += self._items[bottom][0]
         batch = self._items[bottom : top + 1][::-1]
@@ -189,17 +197,19 @@ class RequestQueue:
             self._rotation.append(job)
         return batch
 
-    def _may_join(self, at: int, bottom: int, top: int, left: float) -> bool:
-        """Whether sequence `at`, a neighbour, may join a batch that has so many tokens left."""
-        if not 0 <= at < len(self._items) or self._items[at][0] / 2 > left:
+    def _may_join(self, at: int, bottom: int, top: int, tokens: int, size: float) -> bool:
+        """Whether sequence `at`, a neighbour, may join a batch of so many tokens."""
+        if not 0 <= at < len(self._items) or self._items[at][0] / 2 > size - tokens:
             return False
         return batching.fits(
             self._items[min(at, bottom)][0],
             self._items[max(at, top)][0],
             top + 1 - bottom,
+            tokens=tokens,
             budget=self._budget,
             padding=self.padding,
             most=self._max_batch,
+            run_cost=self._run_cost,
         )
 
     def learn_speed(self, tokens_per_s: float) -> None:

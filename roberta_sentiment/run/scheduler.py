@@ -62,6 +62,8 @@ class Scheduler:
         session: the model, all threads for one run.
         parallel_session: the same, one thread a run; without it runs never go side by side.
         max_parallel_runs: runs of `parallel_session` side by side.
+        prepare_ahead: a second batch is made ready while one runs, once enough waits to fill it;
+            the session itself runs one at a time.
         classes: width of its output.
         pad_id: id of the padding token.
         budget: most tokens in a batch, padding included; a longer sequence runs alone.
@@ -78,6 +80,7 @@ class Scheduler:
         *,
         parallel_session: Session | None = None,
         max_parallel_runs: int = 1,
+        prepare_ahead: bool = False,
         classes: int,
         pad_id: int,
         budget: int,
@@ -88,13 +91,15 @@ class Scheduler:
         self._session = session
         self._parallel_session = parallel_session or session
         self._most_slots = max_parallel_runs
-        self._slots = max_parallel_runs if parallel_session else 1
+        self._prepare_ahead = prepare_ahead
+        self._slots = 2 if prepare_ahead else max_parallel_runs if parallel_session else 1
         self._free_slots = self._slots
         self._classes = classes
         self._pad_id = pad_id
         self._queue = RequestQueue(
             budget=budget,
             padding=session.padding,
+            run_cost=session.run_cost,
             max_batch=1 if one_per_batch else None,
             max_queue=max_queue,
             max_queue_tokens=max_queue_tokens,
@@ -104,7 +109,7 @@ class Scheduler:
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"roberta-run-{number}", daemon=True)
-            for number in range(max_parallel_runs)
+            for number in range(max(max_parallel_runs, self._slots))
         ]
         for thread in self._threads:
             thread.start()
@@ -186,8 +191,9 @@ class Scheduler:
             self._queue.refuse_callers(tokens)
             self._queue.refuse_tokens(tokens)
             if len(job.sequences) == 1 and not self._queue and self._free_slots == self._slots:
-                self._free_slots = 0
-                return self._slots
+                taken = self._whole()
+                self._free_slots -= taken
+                return taken
             self._queue.add(job)
             self._wake_workers()
             return 0
@@ -235,13 +241,17 @@ class Scheduler:
                 if self._closed:
                     return
                 whole = len(self._queue) == 1 and self._free_slots == self._slots
-                batch = self._queue.next_batch(self._free_slots)
-                taken = self._slots if whole else 1
+                batch = self._queue.next_batch(1 if self._prepare_ahead else self._free_slots)
+                taken = self._whole() if whole else 1
                 self._free_slots -= taken
             try:
                 self._run_batch(batch, self._session if whole else self._parallel_session)
             finally:
                 self._release_slots(taken)
+
+    def _whole(self) -> int:
+        """Slots of a run with all threads; beside it another batch may be made ready."""
+        return 1 if self._prepare_ahead else self._slots
 
     def _can_run(self) -> bool:
         """Drop the work of callers that have left; whether work waits and a slot is free."""
@@ -249,7 +259,8 @@ class Scheduler:
             problem = job.caller.problem(ask=False)
             if problem:
                 self._fail(job, problem)
-        return bool(self._queue and self._free_slots)
+        has_run = self._prepare_ahead and self._free_slots < self._slots
+        return bool(self._queue and self._free_slots) and (not has_run or self._queue.fills_a_batch)
 
     def _release_slots(self, slots: int) -> None:
         with self._lock:

@@ -14,7 +14,7 @@ import onnxruntime
 
 from roberta_sentiment.errors import GraphError, InferenceError, first_line
 from roberta_sentiment.graph.saturation import exact_products, shifted
-from roberta_sentiment.graph.signature import PACKED, read_signature
+from roberta_sentiment.graph.signature import PACKED, PACKED_ATTENTION, read_signature
 from roberta_sentiment.run.batching import Padding
 
 Logits = npt.NDArray[np.float32]
@@ -46,15 +46,23 @@ class Session:
         session: an ONNX Runtime session of a sequence-classification graph.
         first_position: of a text's first token, for a graph that asks for positions.
 
+    Attributes:
+        run_cost: see `batching.fits`.
+        is_half: whether it computes in 16 bits and nevertheless runs texts together, so that their
+            answers differ by rounding.
+
     Raises:
         GraphError: the graph's inputs or outputs are not those of such a graph.
     """
+
+    run_cost = 1
+    is_half = False
 
     def __init__(self, session: InferenceSession, first_position: int = 0) -> None:
         self._session = session
         self.signature = read_signature(session.get_inputs(), session.get_outputs())
         self._first_position = first_position
-        self._packed = PACKED in session.get_modelmeta().custom_metadata_map
+        self._packed = session.get_modelmeta().custom_metadata_map.get(PACKED)
 
     @property
     def has_mask(self) -> bool:
@@ -66,6 +74,8 @@ class Session:
         """What padding costs this graph."""
         if not self.has_mask:
             return Padding.FORBIDDEN
+        if self._packed == PACKED_ATTENTION:
+            return Padding.NOWHERE
         return Padding.ATTENTION if self._packed else Padding.EVERYWHERE
 
     def run(self, ids: Ids, lengths: npt.NDArray[np.int64]) -> Logits:
@@ -92,7 +102,7 @@ class Session:
             row = np.arange(ids.shape[1], dtype=names.dtypes[names.positions])
             feed[names.positions] = np.tile(row + self._first_position, (len(ids), 1))
         try:
-            logits = self._session.run([names.output], feed)[0]
+            logits = self._compute(feed)
         except Exception as error:  # ONNX Runtime has no common base class for its errors
             raise InferenceError(
                 f"the model failed on a batch of {ids.shape[0]} x {ids.shape[1]} tokens; "
@@ -102,6 +112,11 @@ class Session:
             raise InferenceError("the model answered with numbers that are not finite")
         scores = np.asarray(logits, dtype=np.float32)
         return scores[:, None] if scores.ndim == 1 else scores
+
+    def _compute(self, feed: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """The output for inputs by name, (batch, classes) or (batch,)."""
+        logits: npt.NDArray[Any] = self._session.run([self.signature.output], feed)[0]
+        return logits
 
 
 def open_session(

@@ -38,6 +38,9 @@ def effective_settings(
         "head": checked.head.description,
         "max_tokens": checked.tokenizer.limit,
         "threads": settings.threads or container.available_cpus(),
+        "batch_tokens": checked.batch_tokens,
+        "device": str(checked.device),
+        "precision": checked.precision,
         "exclusive_cpus": exclusive_cpus,
     }
 
@@ -53,7 +56,7 @@ def identity(artifact: Artifact, settings: EffectiveSettings, head: Head) -> dic
     return {
         "model_name": str(settings["model_name"]),
         "model_version": artifact.version,
-        "precision": artifact.precision,
+        "precision": str(settings["precision"]),
         **({} if head.activation == "softmax" else {"head": head.activation}),
     }
 
@@ -74,7 +77,7 @@ def describe(
     shown = {name: value for name, value in settings.items() if not name.startswith("model_")}
     custom = {
         "labels": ", ".join(artifact.labels),
-        "precision": artifact.precision,
+        **({"device_name": checked.device.name} if checked.device.name else {}),
         "batch_invariant": str(artifact.batch_invariant).lower(),
         "sha256": artifact.sha256,
         "source": artifact.source,

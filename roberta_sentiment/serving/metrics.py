@@ -56,7 +56,9 @@ DEFINITIONS = (
         "Tokens the model saw, special tokens included, each window counted.",
     ),
     Definition("sentiment_padding_tokens", "counter", (), "Tokens of padding beside them."),
-    Definition("sentiment_batches", "counter", (), "Runs of the model."),
+    Definition(
+        "sentiment_batches", "counter", ("device",), "Runs of the model, by where it runs."
+    ),
     Definition(
         "sentiment_truncated_texts", "counter", (), "Texts of which the model saw only a part."
     ),
@@ -130,7 +132,7 @@ def prediction_metrics(predictions: Predictions) -> list[Metric]:
         _counter("sentiment_answered_requests", 1),
         _counter("sentiment_tokens", work.tokens),
         _counter("sentiment_padding_tokens", work.padding),
-        _counter("sentiment_batches", work.batches),
+        _counter("sentiment_batches", work.batches, device=work.device),
         _timer("sentiment_tokenize_seconds", work.tokenize_s),
         _timer("sentiment_queue_seconds", work.queue_s),
         _timer("sentiment_infer_seconds", work.infer_s),
@@ -198,11 +200,17 @@ _MOST_LABELS = 12
 """With more labels the table of truths and predictions begins empty: most of it stays unused."""
 
 
-def initial_metrics(labels: Sequence[str]) -> dict[Method, list[Metric]]:
-    """Every series whose labels are known before the first event, by method."""
+def initial_metrics(labels: Sequence[str], device: str = "cpu") -> dict[Method, list[Metric]]:
+    """Every series whose labels are known before the first event, by method.
+
+    Args:
+        labels: of the model.
+        device: where it runs.
+    """
     few = labels if len(labels) <= _MOST_LABELS else ()
     predict = [*_plain("sentiment_answered_requests", "sentiment_tokens"), *_refusals()]
-    predict += _plain("sentiment_padding_tokens", "sentiment_batches", "sentiment_truncated_texts")
+    predict += _plain("sentiment_padding_tokens", "sentiment_truncated_texts")
+    predict.append(_counter("sentiment_batches", 0, device=device))
     predict += _plain("sentiment_dropped_requests", "sentiment_dropped_tokens")
     predict += [_counter("sentiment_texts", 0, label=label) for label in labels]
     predict += [_timer(d.name, 0) for d in DEFINITIONS if d.type == "histogram"]

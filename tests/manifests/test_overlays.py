@@ -76,3 +76,14 @@ def test_without_kubectl_one_sentence(
     monkeypatch.setenv("PATH", "")
     assert 1 == manifests.main()
     assert capsys.readouterr().err.startswith("kubectl is missing")
+
+
+def test_the_node_on_a_gpu_asks_for_one_and_for_nothing_less() -> None:
+    """Without the parameter it would compute on the CPU beside a GPU that is paid for."""
+    (document,) = documents((ROOT / "deploy" / "gpu.yaml").read_text(encoding="utf-8"))
+    (predictor,) = predictors(document)
+    (container,) = containers(predictor)
+    parameters = {each["name"]: each["value"] for each in predictor["graph"]["parameters"]}
+    assert ("cuda", "fp16") == (parameters["device"], parameters["precision"])
+    assert ["1", "1"] == [each["nvidia.com/gpu"] for each in container["resources"].values()]
+    assert "roberta-sentiment-gpu" == container["image"].partition(":")[0]

@@ -19,6 +19,7 @@ import requests
 from roberta_sentiment.container import available_cpus, serving_cpus
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.settings import Settings
+from scripts.local_service import ServerError
 from tests import toy
 from tests.manifests import schema
 from tests.manifests.document import Fields
@@ -45,6 +46,7 @@ VALUES = {
 """Values that can all be seen in one process."""
 
 LIMITS = {
+    "device_memory": "1000000000",
     "head": "sigmoid",
     "special_tokens": "as_text",
     "max_request_tokens": "60",
@@ -184,6 +186,30 @@ def sees_batch_tokens(service: Service, _: Path) -> None:
     """No two texts of ten tokens fit into 16; without the limit two runs side by side would do."""
     message = {"data": {"ndarray": [words(8)] * 3}}
     assert 3 == grown(service, "sentiment_batches_total", message)
+
+
+def sees_device(_: Service, toy_model: Path) -> None:
+    """A GPU that is not there ends the start, whatever is."""
+    with (
+        pytest.raises(ServerError, match=r"cannot start: (ONNX Runtime|no NVIDIA|device is)"),
+        started(manifest_with(model_uri=str(toy_model), device="cuda:99")),
+    ):
+        pass
+
+
+def sees_precision(_: Service, toy_model: Path) -> None:
+    """Only a GPU computes in another precision than the model is stored in."""
+    with (
+        pytest.raises(ServerError, match=r"cannot start: (ONNX Runtime|no NVIDIA)"),
+        started(manifest_with(model_uri=str(toy_model), precision="fp16")),
+    ):
+        pass
+
+
+def sees_device_memory(service: Service, _: Path) -> None:
+    """Nothing on a CPU takes it; tests/roberta_sentiment/run/test_gpu.py has what a GPU does."""
+    custom = requests.get(service.url("/metadata"), timeout=10).json()["custom"]
+    assert LIMITS["device_memory"] == custom["device_memory"]
 
 
 def sees_threads(service: Service, _: Path) -> None:

@@ -27,8 +27,9 @@ from tests.service import Service
 IMAGE = f"roberta-sentiment:{__version__}"
 STAGES = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").split("\nFROM ")
 OIP = [stage for stage in STAGES if re.match(r"\S+ AS oip", stage)]
-DOCKERFILE = "\nFROM ".join(stage for stage in STAGES if stage not in OIP)
-"""Of the image for the Seldon protocol; `OIP` are the stages of the other one alone."""
+GPU = [stage for stage in STAGES if re.match(r"\S+ AS gpu", stage)]
+DOCKERFILE = "\nFROM ".join(stage for stage in STAGES if stage not in (*OIP, *GPU))
+"""Of the image for the Seldon protocol; `OIP` and `GPU` are the stages of the others alone."""
 TOOLS = ("bash", "sed", "git", "dirname", "env")
 
 
@@ -91,7 +92,8 @@ def test_docker_gets_what_s2i_gets(tmp_path: Path) -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     from_docker = {line[1:].partition("/")[0] for line in lines if line.startswith("!")}
     assert "*" in lines
-    of_docker = {"scripts", "requirements-serving.txt", "requirements-oip.txt", "oip_node"}
+    requirements = {f"requirements-{name}.txt" for name in ("serving", "oip", "gpu")}
+    of_docker = {"scripts", "oip_node", *requirements}
     assert from_s2i == from_docker - of_docker
     assert {"default"} == {path.name for path in (tmp_path / "models").iterdir()}
 
@@ -247,3 +249,22 @@ def test_the_image_of_the_open_inference_protocol(entrypoint: Path) -> None:
     assert ["prepared", "start oip_node/sentiment"] == shown[:2]
     assert "PYTHONPATH=/microservice" in shown
     assert "start /mnt/models" == run(entrypoint, door, MLSERVER_MODELS_DIR="/mnt/models")[1]
+
+
+def test_the_image_for_gpus_differs_in_its_packages_alone() -> None:
+    """The same user, files and entry point; ONNX Runtime's build for CUDA, and its libraries."""
+    packages, image = GPU
+    assert {"--require-hashes", "--no-deps", "requirements-gpu.txt"} <= set(packages.split())
+    last = STAGES[-1].replace("--from=packages", "--from=gpu-packages").splitlines()[1:]
+    assert [line for line in last if not line.startswith(("#", "HEALTHCHECK"))] == [
+        line for line in image.splitlines()[1:] if line
+    ]
+    serving, gpu = (
+        {pin.name: pin for pin in read_requirements(ROOT / f"requirements-{name}.txt")}
+        for name in ("serving", "gpu")
+    )
+    del serving["onnxruntime"]
+    assert serving.items() <= gpu.items()
+    added = gpu.keys() - serving.keys()
+    assert {"onnxruntime-gpu", "nvidia-cudnn-cu13", "nvidia-cublas"} <= added
+    assert all(name == "onnxruntime-gpu" or name.startswith("nvidia-") for name in added)

@@ -31,6 +31,19 @@ def test_defaults_are_complete() -> None:
     assert Settings() == Settings.read({}, {})
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CUDA", "cuda:0,1", ""])
+def test_an_unknown_device_is_refused(device: str) -> None:
+    """It must not be taken for the CPU."""
+    with pytest.raises(SettingsError, match="allowed are cpu, cuda, cuda:0"):
+        Settings(device=device)
+
+
+def test_half_precision_is_for_gpus() -> None:
+    """On a CPU it would be slower, and the server would not do what the words say."""
+    with pytest.raises(SettingsError, match="precision is fp16 but device is cpu"):
+        Settings(device="cpu", precision="fp16")
+
+
 def test_parameter_wins_over_variable() -> None:
     """The graph is what an operator looks at, so its value must hold."""
     environ = {"SENTIMENT_MAX_TEXTS": "7"}

@@ -80,6 +80,13 @@ def test_service_links_stop_nothing(tmp_path: Path) -> None:
     assert done.stderr.startswith("prepared: ")
 
 
+def test_nothing_is_prepared_for_a_gpu(tmp_path: Path) -> None:
+    """The file is for CPUs, and would cost every start its time."""
+    done = run(tmp_path, SENTIMENT_DEVICE="cuda:1")
+    assert (0, []) == (done.returncode, entries(tmp_path))
+    assert "not prepared: the model runs on a GPU" in done.stderr
+
+
 def test_it_can_be_switched_off(tmp_path: Path) -> None:
     """Preparing takes memory and time, which a start may lack."""
     done = run(tmp_path, PREPARE_SECONDS="0")

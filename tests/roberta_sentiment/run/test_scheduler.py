@@ -41,6 +41,8 @@ class Counting:
         gate: each run waits for it.
     """
 
+    run_cost = 1
+
     def __init__(self, *, mask: bool = True, gate: threading.Event | None = None) -> None:
         self.padding = Padding.EVERYWHERE if mask else Padding.FORBIDDEN
         self.batches: list[list[int]] = []
@@ -235,6 +237,17 @@ def test_what_waits_together_runs_together() -> None:
     assert [1, 7] == [len(batch) for batch in session.batches]
     pool.shutdown()
     others.shutdown()
+
+
+def test_the_next_batch_is_made_ready_while_one_runs() -> None:
+    """As soon as it is full; until then whoever comes may still join it."""
+    with busy(prepare_ahead=True, budget=20) as (shared, call):
+        joining = call(rows([9]), queued=1)
+        until_equal(lambda: len(shared._queue), 1)
+        filling = call(rows([9, 9]), queued=2)
+        until_equal(lambda: len(shared._queue), 1)
+    for answered, expected in ((joining, 1), (filling, 2)):
+        assert [[9, 18]] * expected == answered.result()[0].tolist()
 
 
 def test_a_single_caller_does_not_change_threads() -> None:

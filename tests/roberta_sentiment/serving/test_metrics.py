@@ -55,7 +55,7 @@ def test_an_answer_adds_its_texts_tokens_and_times() -> None:
     answer = Predictions(("bad", "good"), logits, [9, 9, 12], [0, 2], work)
     expected = {
         "texts bad": 1, "texts good": 2, "answered_requests": 1, "tokens": 30, "padding_tokens": 4,
-        "batches": 2, "truncated_texts": 2, "tokenize_seconds": 500, "queue_seconds": 250,
+        "batches cpu": 2, "truncated_texts": 2, "tokenize_seconds": 500, "queue_seconds": 250,
         "infer_seconds": 2000,
     }  # fmt: skip
     assert expected == by_name(metrics.prediction_metrics(answer))
