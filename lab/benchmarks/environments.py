@@ -1,6 +1,7 @@
 """Make the environments: `.venv-bench-NAME` from `contenders/NAME.txt`, with Python 3.11.
 
 `server` is the image's: the packages of requirements.txt and nothing else, with Python 3.12.
+`openvino` is the same with OpenVINO, for a Seldon class around it.
 
     python -m lab.benchmarks.environments [NAME ...]
 
@@ -20,6 +21,8 @@ from pathlib import Path
 from lab.benchmarks.machine import RESULTS, ROOT, errors_in, write
 
 CONTENDERS = Path(__file__).resolve().parent / "contenders"
+ON_THE_SERVER = ("openvino",)
+"""Those that are also served by Seldon's wrapper, which needs the server's packages."""
 
 
 class MissingEnvironmentError(Exception):
@@ -46,7 +49,10 @@ def python_of(name: str) -> Path:
 def make(name: str, python: str) -> str:
     """Make a contender's environment; "made", or the last lines of what failed."""
     folder = ROOT / f".venv-bench-{name}"
-    subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
+    if name in ON_THE_SERVER:
+        make_server(name)
+    else:
+        subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
     done = subprocess.run(
         [*pip, "--quiet", "-r", str(CONTENDERS / f"{name}.txt")], capture_output=True, text=True
@@ -57,9 +63,10 @@ def make(name: str, python: str) -> str:
     return errors_in(done.stderr)
 
 
-def make_server() -> str:
+def make_server(name: str = "server") -> str:
     """Make the image's environment."""
-    command = [str(ROOT / "scripts" / "make_venv.sh"), ".venv-bench-server", "requirements.txt"]
+    script = str(ROOT / "scripts" / "make_venv.sh")
+    command = [script, f".venv-bench-{name}", "requirements.txt"]
     subprocess.run(command, cwd=ROOT, check=True)
     return "made"
 

@@ -19,7 +19,7 @@ from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.text.tokenizer import load_tokenizer
 
 SENTENCES, LONG, SHORT = 256, 64, 192
-GROUPS = ("torch", "optimum", "ort", "ours")
+GROUPS = ("torch", "bf16", "openvino", "optimum", "ort", "ours")
 
 
 def rows(
@@ -36,6 +36,21 @@ def rows(
     if "torch" in only:
         torch = Contender("torch_pipeline", base.checkpoint, "transformers")
         add("transformers pipeline, torch fp32", torch, [{"batch": 1}, {"batch": 32}])
+    if "bf16" in only:
+        bf16 = Contender("torch_batches", base.checkpoint, "transformers")
+        compiled = [{"batch": 8, "compiled": False}, {"batch": 8, "compiled": True}]
+        add("torch bf16, sorted", bf16, compiled)
+    if "openvino" in only:
+        openvino = Contender("openvino_batches", base.export, "openvino")
+        for precision in ("int8", "bf16", "f32"):
+            modes = (
+                (("THROUGHPUT", 8), ("LATENCY", 1)) if precision == "int8" else (("THROUGHPUT", 8),)
+            )
+            add(
+                f"OpenVINO {precision}, sorted",
+                openvino,
+                [{"precision": precision, "mode": mode, "batch": batch} for mode, batch in modes],
+            )
     if "optimum" in only:
         optimum = Contender("optimum_pipeline", base.export, "optimum")
         add("Optimum pipeline, ORT fp32", optimum, [{"batch": 1}, {"batch": 32}])
@@ -57,7 +72,10 @@ def _name(group: str, options: dict[str, Any]) -> str:
         return group
     order = {True: ", sorted", False: ", as they come"}.get(options.get("sort", ""), "")
     batch = options["batch"]
-    return f"{group}{order}, " + ("alone" if batch == 1 else f"batches of {batch}")
+    compiled = ", compiled" if options.get("compiled") else ""
+    mode = {"THROUGHPUT": ", throughput mode", "LATENCY": ", latency mode"}
+    which = mode.get(options.get("mode", ""), "") + compiled
+    return f"{group}{order}{which}, " + ("alone" if batch == 1 else f"batches of {batch}")
 
 
 def _long_beside_short(name: str, contender: Contender) -> list[Row]:
@@ -129,6 +147,10 @@ def _ratios(found: Sequence[Row]) -> dict[str, float]:
             (f"{precision} to the best plain row, sorted or not", best(plain)),
             (f"{precision} to Optimum's best", best("Optimum")),
             (f"{precision} to torch's best", torch),
+            (f"{precision} to torch's best in bf16", best("torch bf16")),
+            (f"{precision} to OpenVINO's best in int8", best("OpenVINO int8")),
+            (f"{precision} to OpenVINO's best in bf16", best("OpenVINO bf16")),
+            (f"{precision} to OpenVINO's best in f32", best("OpenVINO f32")),
         ):
             if other:
                 ratios[name] = round(mine.texts_per_second / other, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -11,6 +12,7 @@ import re
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ RESULTS = ROOT / "lab" / "benchmarks" / "results"
 _LINES_KEPT = 6
 _ERROR = re.compile(r"\bERROR\b|[eE]rror:")
 _CODE = (":/", ":(exclude)lab/benchmarks/results", ":(exclude)*.md", ":(exclude)docs")
-_PACKAGES = ("onnxruntime", "tokenizers", "numpy", "seldon-core", "grpcio", "gunicorn")
+_PACKAGES = (
+    "onnxruntime", "onnxruntime-gpu", "torch", "tokenizers", "numpy", "seldon-core", "grpcio",
+    "gunicorn",
+)  # fmt: skip
 
 
 def describe() -> dict[str, Any]:
@@ -33,8 +38,14 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "python_profile_guided": "--enable-optimizations"
         in str(sysconfig.get_config_var("CONFIG_ARGS")),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": dict(_versions()),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            yield name, importlib.metadata.version(name)
 
 
 def write(name: str, result: dict[str, Any]) -> Path:

@@ -49,6 +49,12 @@ def start_all(
             "plain class, fp32": lambda name: targets.plain(name, base.export),
             "ours, fp32": lambda name: targets.ours(name, fp32),
             "ours on MLServer, fp32": lambda name: targets.ours_oip(name, fp32),
+            "plain class, OpenVINO int8, 16 threads": lambda name: targets.openvino(
+                name, base.export, "THROUGHPUT", 16
+            ),
+            "plain class, OpenVINO int8, latency": lambda name: targets.openvino(
+                name, base.export, "LATENCY", 1
+            ),
             "infinity-emb, fp32": lambda name: targets.infinity(name, base.export),
             "MLServer, fp32": lambda name: targets.mlserver(name, base.export),
         }

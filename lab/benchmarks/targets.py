@@ -60,16 +60,17 @@ class Target:
         return Path(file.name)
 
 
-def seldon(name: str, interface: str, **environment: str) -> Target:
+def seldon(name: str, interface: str, packages: str = "server", **environment: str) -> Target:
     """A class under Seldon's wrapper.
 
     Args:
         name: in the results.
         interface: as in MODEL_NAME.
+        packages: name of the environment it runs in.
         environment: beside that of the image; GUNICORN_THREADS among it.
     """
     server = Microservice(
-        environment={"MODEL_NAME": interface, **environment}, python=python_of("server")
+        environment={"MODEL_NAME": interface, **environment}, python=python_of(packages)
     )
     return Target(
         name,
@@ -149,6 +150,26 @@ def plain(name: str, model: Path, threads: int = 1) -> Target:
         PLAIN_MODEL=str(model),
         GUNICORN_THREADS=str(threads),
         GRPC_THREADS="1",
+    )
+
+
+def openvino(name: str, export: Path, mode: str, threads: int) -> Target:
+    """A plain Seldon class around OpenVINO in int8, one run a request.
+
+    Args:
+        name: in the results.
+        export: the exported model.
+        mode: OpenVINO's performance hint.
+        threads: that take requests.
+    """
+    return seldon(
+        name,
+        "lab.benchmarks.contenders.openvino_seldon.OpenvinoModel",
+        "openvino",
+        PLAIN_MODEL=str(export),
+        OPENVINO_MODE=mode,
+        GUNICORN_THREADS=str(threads),
+        GRPC_WORKERS="0",
     )
 
 

@@ -17,12 +17,15 @@ from lab.benchmarks.contenders.plain_ort import PlainClassifier
 class PlainModel:
     """Texts in, probabilities out."""
 
+    loaded = False
+
     def __init__(self) -> None:
         self._classifier: PlainClassifier | None = None
 
     def load(self) -> None:
         """Open the session, after the wrapper has forked."""
         self._classifier = PlainClassifier(Path(os.environ["PLAIN_MODEL"]))
+        self.loaded = True
 
     def class_names(self) -> list[str]:
         """Names of the columns."""
@@ -30,14 +33,17 @@ class PlainModel:
 
     def predict(self, X: Any, names: Any = None, meta: Any = None) -> Any:  # noqa: N803
         """Probabilities, (n, 2)."""
-        assert self._classifier is not None
-        texts = [str(text) for text in np.asarray(X).ravel()]
-        logits = np.array(self._classifier.classify(texts, batch=len(texts)))
+        logits = np.array(self.run([str(text) for text in np.asarray(X).ravel()]))
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
+    def run(self, texts: list[str]) -> list[list[float]]:
+        """Logits, (n, 2)."""
+        assert self._classifier is not None
+        return self._classifier.classify(texts, batch=len(texts))
+
     def health_status(self) -> str:
         """Whether it is loaded."""
-        if self._classifier is None:
+        if not self.loaded:
             raise RuntimeError("loading")
         return "ready"
