@@ -108,7 +108,7 @@ def test_token_ids_are_refused(node: BaselineNode, message: dict[str, Any]) -> N
 def test_a_setting_without_effect_aborts_startup(
     kind: type[BaselineNode], name: str, value: str
 ) -> None:
-    """Who limits the tokens of a lexicon believes in a limit that is not there."""
+    """A token limit would have no effect on a lexicon."""
     with pytest.raises(SystemExit, match=f"{name} is .* remove it"):
         kind(**{name: value})
 

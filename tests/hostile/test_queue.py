@@ -1,4 +1,4 @@
-"""Who fills the queue, and what breaks in one request: a good client beside it is answered."""
+"""A full queue, and a request that breaks: a good client is still answered."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def probes_ask_for_the_truth(document: Fields) -> Iterator[str]:
 def a_restart_comes_last(document: Fields) -> Iterator[str]:
     """A start has its time, and a busy node loses traffic long before it is restarted."""
     for _, container, _ in _ours(document):
-        start, ready, live = (_patience(container.get(probe) or {}) for probe in PROBES)
+        start, ready, live = (_failure_delay_s(container.get(probe) or {}) for probe in PROBES)
         prepare = int({**image_environment(), **environment(container)}["PREPARE_SECONDS"])
         if start < prepare + LEAST_START_S or live < 4 * ready:
             yield f"{container['name']} gets {start} s to start, {ready} s and {live} s when red"
@@ -195,7 +195,7 @@ def _parameter(name: str, value: str) -> Fields:
     return {"name": name, "type": "STRING", "value": value}
 
 
-def _patience(probe: Fields) -> int:
+def _failure_delay_s(probe: Fields) -> int:
     """Seconds until a probe that fails has an effect."""
     return int(probe.get("periodSeconds", 0)) * int(probe.get("failureThreshold", 0))
 

@@ -29,15 +29,15 @@ RULES = SELDONS | OURS
 
 def broken(document: Fields) -> dict[str, list[str]]:
     """Complaints by the name of the rule that is broken; empty if all are kept."""
-    return complaints(RULES, document)
+    return violations(RULES, document)
 
 
 def refused(document: Fields) -> dict[str, list[str]]:
     """What the webhook says, by the name of Seldon's rule; empty if it accepts."""
-    return complaints(SELDONS, document)
+    return violations(SELDONS, document)
 
 
-def complaints(rules: Mapping[str, Rule], document: Fields) -> dict[str, list[str]]:
+def violations(rules: Mapping[str, Rule], document: Fields) -> dict[str, list[str]]:
     """Complaints by the name of the rule."""
     found = {name: list(rule(document)) for name, rule in rules.items()}
     return {name: said for name, said in found.items() if said}

@@ -16,7 +16,7 @@ PATH = ROOT.parent / "shared" / "crd" / "seldondeployment-v1.schema.json"
 _OPEN = "x-kubernetes-preserve-unknown-fields"
 
 
-def complaints(document: Any) -> list[str]:
+def violations(document: Any) -> list[str]:
     """What the schema refuses, each with its place; unknown fields are refused too.
 
     kubectl refuses them too, unless its validation is off: then a typo is dropped without a word.

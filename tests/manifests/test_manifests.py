@@ -31,7 +31,7 @@ from tests.manifests.document import (
 from tests.manifests.executor import ROUTING
 from tests.manifests.mistakes import CONTAINER, GRAPH, MISTAKES, PREDICTOR, Mistake, change
 from tests.manifests.node import PROBES
-from tests.manifests.rules import RULES, broken, complaints, refused
+from tests.manifests.rules import RULES, broken, violations, refused
 from tests.service import Service
 
 FILES = [ROOT / "deployment.yaml", *sorted((ROOT / "deploy").glob("*.yaml"))]
@@ -57,7 +57,7 @@ def test_every_manifest_keeps_the_rules(path: Path) -> None:
 def test_every_manifest_keeps_the_schema(path: Path) -> None:
     """A field that is not known is a typo; kubectl refuses it, a client without checks drops it."""
     for document in deployments(path):
-        assert [] == schema.complaints(document)
+        assert [] == schema.violations(document)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.title)
@@ -104,7 +104,7 @@ def test_the_schema_is_strict(path: str, value: Any, words: str) -> None:
     """The published schema lets typos pass; ours must not."""
     (document,) = deployments(ROOT / "deployment.yaml")
     change(document, path, value)
-    assert any(words in complaint for complaint in schema.complaints(document))
+    assert any(words in violation for violation in schema.violations(document))
 
 
 def test_every_manifest_has_a_line_in_the_readme() -> None:
@@ -219,7 +219,7 @@ def test_the_tried_executor_keeps_its_rules() -> None:
     (tried,) = deployments(ROOT / "tests" / "fixtures" / "operator" / "own-executor.yaml")
     rules = {rule.__name__: rule for rule in own_executor.RULES}
     # It was applied to a new cluster, so its Deployment could take the old name.
-    assert {"its_deployment_has_another_name"} == complaints(rules, tried).keys()
+    assert {"its_deployment_has_another_name"} == violations(rules, tried).keys()
 
 
 def test_the_docs_say_what_a_stopping_pod_grants() -> None:

@@ -181,9 +181,9 @@ def test_the_webhook_refuses(manifest: str, changes: dict[str, Any], rule: str) 
 def test_our_rules_find_what_the_webhook_lets_pass(manifest: str, changes: dict[str, Any]) -> None:
     """Accepted is not the same as meant."""
     (document,) = deployments(ROOT / "deploy" / f"{manifest}.yaml")
-    complaints = broken(Mistake("", manifest, changes, frozenset()).made_in(document))
-    assert complaints.keys()
-    assert complaints.keys() <= OURS.keys()
+    violations = broken(Mistake("", manifest, changes, frozenset()).made_in(document))
+    assert violations.keys()
+    assert violations.keys() <= OURS.keys()
 
 
 def test_each_rule_is_seldons_or_ours() -> None:

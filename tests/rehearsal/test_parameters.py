@@ -80,7 +80,7 @@ def manifest_with(**values: str) -> Fields:
     size = values.get("max_body_bytes", str(Settings().max_body_bytes))
     change(manifest, "spec.annotations.{seldon.io/grpc-max-message-size}", size)
     assert {} == broken(manifest)
-    assert not schema.PATH.is_file() or [] == schema.complaints(manifest)
+    assert not schema.PATH.is_file() or [] == schema.violations(manifest)
     return manifest
 
 

@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_words(toy_classifier: Classifier) -> None:
 def test_a_batch_answers_as_each_text_alone(
     tmp_path_factory: pytest.TempPathFactory, mask: bool, texts: list[str]
 ) -> None:
-    """Who else is in the request must not change an answer, whether the graph has a mask or not."""
+    """Other texts in the request must not change an answer, with or without a mask."""
     classifier = _cached(tmp_path_factory, mask)
     together = classifier.classify(texts)
     alone = [classifier.classify([text]).logits[0] for text in texts]
@@ -86,7 +86,7 @@ def test_windows_are_averaged(toy_classifier: Classifier) -> None:
 
 
 def test_truncated_texts_are_named(toy_classifier: Classifier) -> None:
-    """Who sends long texts must see which of them were cut."""
+    """A caller with long texts must see which of them were cut."""
     long = " ".join(["film"] * 40)
     assert [1] == toy_classifier.classify(["good", long, "bad"]).truncated
 

@@ -48,7 +48,7 @@ def own(path: Path) -> str:
 
 @pytest.mark.parametrize("path", MODULES, ids=own)
 def test_imports_lead_down(path: Path) -> None:
-    """Who reads a module has to know only what lies below it, and no door."""
+    """A reader of a module needs to know only the layers below it, and no door."""
     level = LEVELS[part_of(own(path))]
     for name in imports(path):
         first = name.partition(".")[0]

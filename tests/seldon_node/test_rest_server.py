@@ -65,7 +65,7 @@ def running(limits: Limits, application: Callable[..., Any] = echo) -> Iterator[
 
 
 def test_the_largest_body_makes_room() -> None:
-    """Who holds most of the room gets the 503, not who comes last with little."""
+    """The client that holds most of the buffer gets the 503, not the last one."""
     with running(Limits(buffered_bytes=4 * MIB)) as server, contextlib.ExitStack() as stack:
         large = stack.enter_context(server.connect())
         large.sendall(posting(b"a" * 3 * MIB, length=8 * MIB))

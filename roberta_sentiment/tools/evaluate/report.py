@@ -67,7 +67,7 @@ def _finding(model: Result) -> str:
 
 
 def _finding_of_two(comparison: Comparison, model: Result, other: Result) -> str:
-    """Told from the side of the model that is right more often."""
+    """From the side of the model that is right more often."""
     c = comparison
     sides = [(c.only_first, model.name), (c.only_second, other.name)]
     (fewer, behind), (more, ahead) = sorted(sides, key=lambda side: side[0])

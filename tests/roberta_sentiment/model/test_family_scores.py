@@ -48,7 +48,7 @@ def edited(models: Path, tmp_path: Path) -> Callable[..., Path]:
 @pytest.mark.parametrize("head", families.HEADS)
 @pytest.mark.parametrize("family", families.FAMILIES)
 def test_scores_are_those_of_transformers(models: Path, family: str, head: str) -> None:
-    """From three tokens to 8,000 words, alone and in a batch: who compares two models needs both
+    """From three tokens to 8,000 words, alone and in a batch: a comparison of two models needs both
     of them right.
     """
     reference = families.read_reference(models / family / head)

@@ -348,7 +348,7 @@ def test_a_full_queue_takes_what_fills_it_exactly() -> None:
 
 
 def test_a_small_caller_has_a_place_beside_a_huge_one() -> None:
-    """Who fills the queue is who is refused; a share of it is everybody's."""
+    """The caller that fills the queue is refused; each caller has a share of it."""
     with busy(max_queue=10, max_queue_tokens=1000) as (shared, call):
         huge = call(rows([512] * 50))
         with pytest.raises(OverloadedError, match="this request has 101, the limit is 1000"):

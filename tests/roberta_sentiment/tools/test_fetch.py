@@ -553,7 +553,7 @@ def test_half_an_archive_is_refused(hub: Hub, tmp_path: Path, kept: int) -> None
 
 
 def test_an_archive_is_fetched_once(hub: Hub, tmp_path: Path) -> None:
-    """Who forgot the tokenizer names it in the next run, and does not wait for the archive."""
+    """A tokenizer that was forgotten is added without fetching the archive again."""
     graph = {"model.onnx": hub.repositories[REPOSITORY]["model.onnx"]}
     hub.plain["/toy.tar.gz"] = archive(tmp_path / "toy.tar.gz", graph).read_bytes()
     with pytest.raises(ArtifactError, match="--tokenizer"):
