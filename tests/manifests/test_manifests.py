@@ -31,7 +31,7 @@ from tests.manifests.document import (
 from tests.manifests.executor import ROUTING
 from tests.manifests.mistakes import CONTAINER, GRAPH, MISTAKES, PREDICTOR, Mistake, change
 from tests.manifests.node import PROBES
-from tests.manifests.rules import RULES, broken, violations, refused
+from tests.manifests.rules import RULES, broken, refused, violations
 from tests.service import Service
 
 FILES = [ROOT / "deployment.yaml", *sorted((ROOT / "deploy").glob("*.yaml"))]
