@@ -52,7 +52,7 @@ def _pictures(analysis: Analysis) -> dict[str, Any]:
         "latency": picture.latency(analysis),
         "reliability": plot.reliability([(m.name, m.reliability, colour) for m, colour in models]),
         "confusion": [
-            plot.confusion(f"confusion {m.name}", m.name, analysis.labels, m.confusion)
+            (m.name, plot.confusion(f"confusion {m.name}", m.name, analysis.labels, m.confusion))
             for m, _ in models
         ],
     }

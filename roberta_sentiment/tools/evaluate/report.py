@@ -120,7 +120,7 @@ def _confused(model: Result) -> Rows:
     if len(model.labels) <= plot.NUMBERED:
         return []
     found = plot.confused(model.labels, model.quality.confusion)[:SHOWN_CONFUSIONS]
-    return [(true, [called, f"{n:,}", percent(share)]) for true, called, n, share in found]
+    return [(f"{true} as {called}", [f"{n:,}", percent(part)]) for true, called, n, part in found]
 
 
 def _mistake(mistake: Mistake) -> tuple[str, list[str]]:

@@ -35,7 +35,6 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 9,
-    "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -135,7 +134,7 @@ def intervals(name: str, title: str, marks: Sequence[Mark], kind: str = "share")
         if spread:
             _logarithmic(axes)
         elif unit > 1:
-            axes.set_xlim(left=0)
+            axes.set_xlim(0, 1.1 * axes.get_xlim()[1])
         else:
             show_percent(axes.xaxis)
         for y, mark in enumerate(marks):
@@ -218,7 +217,7 @@ def confusion(name: str, title: str, labels: Sequence[str], counts: Sequence[Seq
 
     Args:
         name: see `draw_svg`.
-        title: of the plot.
+        title: whose it is, for those who don't see it.
         labels: names of the k classes.
         counts: (k, k).
     """
@@ -242,7 +241,6 @@ def confusion(name: str, title: str, labels: Sequence[str], counts: Sequence[Seq
         axes.set_xticks(shown, [names[i] if few else str(i + 1) for i in shown])
         axes.set_yticks(range(k), names if few else numbered)
         axes.set(xlim=(-0.5, k - 0.5), ylim=(k - 0.5, -0.5), xlabel="predicted", ylabel="true")
-        axes.set_title(shortened(title, 50), loc="left")
 
     worst = confused(labels, counts)[:_NAMED]
     mistakes = [f"{n:,} {true} called {called}" for true, called, n, _ in worst]

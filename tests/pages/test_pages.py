@@ -1,0 +1,90 @@
+"""Pages as a reader sees them: wide and narrow, light and dark, in a browser and without."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts.screenshots import SHOWN, WINDOWS, open_page, photograph
+from tests import ROOT
+from tests.pages.samples import PAGES
+
+AXE = ROOT / "build" / "axe-core" / "package" / "axe.min.js"
+CHECKS = Path(__file__).with_name("legible.js")
+HEIGHT = 12_000
+"""In px; the checks look at what lies in the window."""
+
+needs_chromium = pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="chromium is not installed (Debian: chromium)"
+)
+needs_axe = pytest.mark.skipif(
+    not AXE.is_file(), reason="build/axe-core is missing (.ci/run unpacks npm's axe-core there)"
+)
+
+
+@pytest.fixture(params=PAGES)
+def page(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """One page after the other."""
+    return PAGES[request.param](tmp_path)
+
+
+def faults(page: str) -> list[tuple[int, bool, list[str]]]:
+    """Width of each window, whether it is dark, and what axe-core and `legible.js` find there."""
+    scripts = "".join(
+        f"<script>{path.read_text(encoding='utf-8')}</script>" for path in (AXE, CHECKS)
+    )
+    printed = open_page(page.replace("</body>", f"{scripts}</body>"), WINDOWS, HEIGHT, "--dump-dom")
+    found = re.search(r'<pre id="seen">(.+?)</pre>', printed, re.DOTALL)
+    assert found, printed[-500:]
+    seen = json.loads(html.unescape(found[1]))
+    return sorted((each["width"], each["dark"], each["faults"]) for each in seen)
+
+
+@needs_chromium
+@needs_axe
+def test_a_page_is_legible_on_a_screen_and_a_telephone_by_day_and_night(page: str) -> None:
+    """Nothing cut off, no label below 11 px, contrast of 4.5 at least, and nothing for axe-core."""
+    assert [(400, False, []), (400, True, []), (1280, False, []), (1280, True, [])] == faults(page)
+
+
+BAD = """<!DOCTYPE html><html lang="en"><head><title>Bad</title></head><body><main><h1>Bad</h1>
+<p id="twice">a</p><p id="twice" style="width: 2000px">too wide</p><p style="color: #aaa">pale</p>
+<p style="font-size: 10px">tiny</p>
+<svg width="300" height="80" role="img" aria-label="labels">
+<rect width="300" height="80" fill="#4292c6"/>
+<text x="10" y="20" fill="white">on blue</text><text x="12" y="22" font-size="12">on it</text>
+<text x="100" y="50" font-size="10">small</text><text x="280" y="70">out of it</text></svg>
+</main></body></html>"""
+
+
+@needs_chromium
+@needs_axe
+def test_what_is_not_legible_is_found() -> None:
+    """Or the test above would pass for any page."""
+    *_, (_, _, found) = faults(BAD)
+    for fault in (
+        "color-contrast", "twice is there twice", '"tiny" is too small', "too wide",
+        '"on blue" has a contrast of', '"on it" lies on "on blue"', '"small" is 10.0 px',
+        '"out of it" is cut off',
+    ):  # fmt: skip
+        assert any(fault in each for each in found), (fault, found)
+
+
+@needs_chromium
+def test_a_screenshot_shows_both_widths_and_is_small(tmp_path: Path) -> None:
+    """Those in docs/ are made so."""
+    target = tmp_path / "page.png"
+    photograph(PAGES["report"](tmp_path), target)
+    with Image.open(target) as picture:
+        assert (sum(width for width, _ in SHOWN), 1100) == picture.size
+        light, dark = (np.asarray(picture.convert("L"))[:, x : x + 300] for x in (0, 1300))
+    assert np.median(dark) < 40 < 240 < np.median(light)
+    assert light.min() < 100 < 200 < dark.max()
+    assert target.stat().st_size < 150_000
