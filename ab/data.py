@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ab.errors import DataError
@@ -48,7 +48,12 @@ class Truth:
 
 
 def read_reviews(
-    path: Path, labels: Sequence[str], *, text_column: str = "", label_column: str = ""
+    path: Path,
+    labels: Sequence[str],
+    *,
+    text_column: str = "",
+    label_column: str = "",
+    label_map: Mapping[str, str] | None = None,
 ) -> list[Review]:
     """Read reviews, as `roberta_sentiment evaluate` reads them; a label may be missing.
 
@@ -56,11 +61,12 @@ def read_reviews(
         path: ends in .tsv, .csv, .jsonl, .ndjson or .txt; a column `id` is kept.
         labels: names of the classes.
         text_column, label_column: by default found by their usual names.
+        label_map: what other names stand for.
 
     Raises:
         DataError: a row is malformed, or an id occurs twice.
     """
-    reader = LabelReader(labels, label_column)
+    reader = LabelReader(labels, label_column, label_map=label_map)
     with _own_errors():
         rows = list(read_rows(open_source(path, text_column)))
         reviews = [
@@ -73,7 +79,12 @@ def read_reviews(
 
 
 def read_truths(
-    path: Path, labels: Sequence[str], *, text_column: str = "", label_column: str = ""
+    path: Path,
+    labels: Sequence[str],
+    *,
+    text_column: str = "",
+    label_column: str = "",
+    label_map: Mapping[str, str] | None = None,
 ) -> list[Truth]:
     """Read truths that came later.
 
@@ -81,11 +92,12 @@ def read_truths(
         path: like a file of reviews, with a label and `id` or a text (or both).
         labels: names of the classes.
         text_column, label_column: by default found by their usual names.
+        label_map: what other names stand for.
 
     Raises:
         DataError: a row is malformed.
     """
-    reader = LabelReader(labels, label_column)
+    reader = LabelReader(labels, label_column, label_map=label_map)
     truths = []
     with _own_errors():
         for where, row in read_rows(open_source(path, text_column, needs_text=False)):

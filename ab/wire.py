@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from roberta_sentiment.label_names import label_named
+
 Message = dict[str, Any]
 
 _KEPT_TAGS = (
@@ -52,13 +54,19 @@ def build_request(text: str, puid: str) -> Message:
     return {"data": {"ndarray": [text]}, "meta": {"puid": puid}}
 
 
-def read_answer(message: Mapping[str, Any], labels: Sequence[str], puid: str = "") -> Answer:
+def read_answer(
+    message: Mapping[str, Any],
+    labels: Sequence[str],
+    puid: str = "",
+    label_map: Mapping[str, str] | None = None,
+) -> Answer:
     """Read the answer to one text.
 
     Args:
         message: a SeldonMessage in its JSON form.
         labels: that the answer has to name, in any order.
         puid: of the request; an answer that carries another one is not ours.
+        label_map: what other names stand for.
 
     Raises:
         BadAnswer: it is not one row of probabilities for these labels. Those of a multi-label
@@ -67,14 +75,20 @@ def read_answer(message: Mapping[str, Any], labels: Sequence[str], puid: str = "
     origin = read_origin(message, puid)
     data = _mapping(message.get("data"))
     names = data.get("names", list(labels) if "best" in data else None)
-    if not isinstance(names, list) or sorted(map(str, names)) != sorted(labels):
-        raise BadAnswer(f"data.names is {str(names)[:80]}, not {', '.join(labels)}")
+    meant = names if isinstance(names, list) else []
+    meant = [label_named(str(name), labels, label_map or {}) or "" for name in meant]
+    if sorted(meant) != sorted(labels):
+        raise BadAnswer(
+            f"data.names is {str(names)[:80]}, not {', '.join(labels)}; --label-map FROM=TO,... "
+            "says what other names mean"
+        )
     head = _mapping(_mapping(message.get("meta")).get("tags")).get("head")
     if head == "identity":
         raise BadAnswer("the model gives values and chooses no label")
-    scores = _scores(data, len(names), sum_to_one=head != "sigmoid")
-    answer = dataclasses.replace(origin, names=tuple(names), scores=scores)
-    if data.get("best") not in (None, answer.predicted):
+    scores = _scores(data, len(meant), sum_to_one=head != "sigmoid")
+    answer = dataclasses.replace(origin, names=tuple(meant), scores=scores)
+    best = label_named(str(data.get("best")), labels, label_map or {})
+    if data.get("best") is not None and best != answer.predicted:
         raise BadAnswer(
             f"the label is {data['best']!r}, but the highest score is that of "
             f"{answer.predicted!r}: --labels must be in the order of the model's outputs"

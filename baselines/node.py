@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 repairs.apply()
 
-SUPPORTED = ("model_name", "truncation", "max_texts", "max_characters", "max_body_bytes")
+SUPPORTED = (
+    *("model_name", "label_map", "truncation", "max_texts", "max_characters", "max_body_bytes"),
+)
 """The settings of the RoBERTa node that apply here."""
 
 
@@ -81,7 +83,7 @@ class BaselineNode(SentimentNode, abc.ABC):
 
     def init_metadata(self) -> dict[str, Any]:
         """Name, version, inputs, outputs and origin, for /metadata and gRPC ModelMetadata."""
-        limits = {name: str(getattr(self.settings, name)) for name in SUPPORTED[2:]}
+        limits = {name: str(getattr(self.settings, name)) for name in SUPPORTED[3:]}
         return {
             "name": self.identity["model_name"],
             "versions": [self.identity["model_version"]],

@@ -45,7 +45,7 @@ from roberta_sentiment.settings import Settings, warn_of_misspelt
 
 logger = logging.getLogger(__name__)
 
-_UNUSED = ("exclusive_cpus", "max_connections", "cors_origins")
+_UNUSED = ("exclusive_cpus", "max_connections", "cors_origins", "label_map")
 _SPARE_THREADS = 32
 """Threads beside those that wait for the model: requests that are read, refused or answered."""
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from roberta_sentiment.errors import SettingsError
+from roberta_sentiment.label_names import parse_label_map
 
 Truncation = Literal["end", "start", "middle", "error", "windows"]
 SpecialTokens = Literal["as_transformers", "as_text"]
@@ -69,6 +70,10 @@ class Settings:
         "auto", "How the graph's outputs become scores: softmax (one label a text), sigmoid (each "
         "label by itself), identity (regression), probabilities (they are scores already). "
         "auto: as config.json and the graph say.",
+    )  # fmt: skip
+    label_map: str = _setting(
+        "", "What other names in feedback stand for, such as LABEL_1=positive,bad=negative. Case "
+        "never matters.",
     )  # fmt: skip
     truncation: Truncation = _setting(
         "end", "What a text over max_tokens loses: its end, start or middle; error refuses it; "
@@ -165,6 +170,10 @@ class Settings:
                 "precision is fp16 but device is cpu, which computes faster in fp32 and int8; "
                 "set device to cuda, or precision to as_stored"
             )
+        try:
+            parse_label_map(self.label_map)
+        except ValueError as error:
+            raise SettingsError(f"label_map: {error}") from None
         if self.max_tokens and self.window_overlap >= self.max_tokens - 2:
             raise SettingsError(
                 f"window_overlap is {self.window_overlap} but max_tokens is {self.max_tokens}; "

@@ -10,6 +10,7 @@ from typing import Any
 from seldon_core.proto import prediction_pb2
 
 from roberta_sentiment.errors import FeedbackError, RequestError
+from roberta_sentiment.label_names import label_named, parse_label_map
 from roberta_sentiment.serving.wording import brief
 from roberta_sentiment.settings import Settings
 from seldon_node import payload
@@ -61,11 +62,14 @@ def parse(
     _check_reward(message.reward)
     reader = reader or OneLabel(labels)
     response = payload.to_python(message.response)
-    names = _names(message.response, "response")
+    label_map = parse_label_map(settings.label_map)
+    names = [_meant(name, labels, label_map) for name in _names(message.response, "response")]
     other_model = _other_version(response, version) or _other_labels(response, names, labels)
     if other_model:
         return Feedback([], message.reward, other_model)
-    truths = _truths(payload.to_python(message.truth), _names(message.truth, "truth"), reader)
+    columns = [_meant(name, labels, label_map) for name in _names(message.truth, "truth")]
+    meant = _meant(_values(payload.to_python(message.truth)), labels, label_map)
+    truths = _truths(meant, columns, reader)
     request = _request(message, settings)
     if truths is None:
         if request is None and not message.reward:
@@ -138,9 +142,16 @@ def _request(message: prediction_pb2.Feedback, settings: Settings) -> payload.Re
         raise FeedbackError(f"request: {error.message}") from None
 
 
-def _truths(message: Mapping[str, Any], names: Sequence[str], reader: Reader) -> list[Any] | None:
-    """The truths in `truth`, in any payload kind."""
-    values = _values(message)
+def _meant[Value](value: Value, labels: Sequence[str], label_map: Mapping[str, str]) -> Value:
+    """Names of labels as this model has them, in a list or lists too; other values as they are."""
+    if isinstance(value, list):
+        return [_meant(item, labels, label_map) for item in value]  # type: ignore[return-value]
+    known = label_named(value, labels, label_map) if isinstance(value, str) else None
+    return value if known is None else known  # type: ignore[return-value]
+
+
+def _truths(values: Any, names: Sequence[str], reader: Reader) -> list[Any] | None:
+    """The truths in the values of `truth`."""
     if values is None:
         return None
     items = values if isinstance(values, list) else [values]

@@ -74,7 +74,8 @@ class OneLabel:
             return names[index] if is_row_with_names else labels[index]
         raise FeedbackError(
             f"truth {position} is {str(item)[:60]!r}; one of {', '.join(labels)}, "
-            f"an index from 0 to {len(labels) - 1} or a one-hot row is needed"
+            f"an index from 0 to {len(labels) - 1} or a one-hot row is needed; the parameter "
+            "label_map names others"
         )
 
     def scored(self, row: Sequence[float], names: Sequence[str]) -> str:
@@ -120,7 +121,8 @@ class SeveralLabels:
             return frozenset(known)
         raise FeedbackError(
             f"truth {position} is {str(item)[:60]!r}; a list of labels ({', '.join(labels)[:100]}) "
-            f"or of their indices, or a row of {len(labels)} zeros and ones is needed"
+            f"or of their indices, or a row of {len(labels)} zeros and ones is needed; the "
+            "parameter label_map names others"
         )
 
     def scored(self, row: Sequence[float], names: Sequence[str]) -> frozenset[str]:

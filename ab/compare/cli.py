@@ -35,7 +35,12 @@ from ab.options import (
 from ab.run.runner import Pace
 from ab.run.session import Options
 from ab.stats.power import TestPlan
-from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
+from roberta_sentiment.tools.labelled import (
+    LabelColumnOption,
+    LabelMapOption,
+    TextColumnOption,
+    read_label_map,
+)
 from roberta_sentiment.tools.output import require_directories, write_file, write_json
 
 
@@ -54,6 +59,7 @@ def command(
     labels: Labels = LABELS,
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
+    label_map: LabelMapOption = "",
     limit: Limit = None,
     seed: Seed = 13,
     concurrency: Concurrency = 4,
@@ -67,7 +73,13 @@ def command(
     require_directories(json_file, html_file)
     names = parse_labels(labels)
     read = (
-        read_reviews(reviews, names, text_column=text_column, label_column=label_column)
+        read_reviews(
+            reviews,
+            names,
+            text_column=text_column,
+            label_column=label_column,
+            label_map=read_label_map(label_map),
+        )
         if reviews
         else []
     )
@@ -84,6 +96,7 @@ def command(
             headers=header or (),
             graph=Graph(()),
             labels=names,
+            label_map=read_label_map(label_map),
             pace=Pace(concurrency=concurrency),
             timeout_s=timeout,
             tries=tries,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ab.attribution import Graph
 from ab.clock import Clock
@@ -38,6 +38,7 @@ class PredictionSender:
         graph: behind the endpoint.
         run: name of the run, part of every puid.
         labels: that an answer must name.
+        label_map: what other names in an answer stand for.
         retries: how often to try.
         timeout_s: after which an answer is late.
         keep_texts: whether the line holds the text.
@@ -51,6 +52,7 @@ class PredictionSender:
     retries: Retries
     timeout_s: float
     keep_texts: bool
+    label_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def ask(self, review: Review, lag_s: float, rounds: int = 0) -> Request | None:
         """Send a review until it is answered or given up.
@@ -133,7 +135,7 @@ class PredictionSender:
         if reply.outcome is not Outcome.ANSWERED:
             return reply, None
         try:
-            return reply, read_answer(reply.message, self.labels, puid)
+            return reply, read_answer(reply.message, self.labels, puid, self.label_map)
         except BadAnswer as error:
             self.transport.disconnect()
             return dataclasses.replace(reply, outcome=Outcome.CUT, detail=str(error)), None

@@ -34,7 +34,12 @@ from ab.run.feedback import Reward
 from ab.run.runner import RETRIED, OnProgress, Pace
 from ab.run.session import Options, Result, Session
 from ab.transport.reply import Outcome
-from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
+from roberta_sentiment.tools.labelled import (
+    LabelColumnOption,
+    LabelMapOption,
+    TextColumnOption,
+    read_label_map,
+)
 
 STOPPED = 3
 """Exit code of a run that is not done; it can be resumed."""
@@ -67,6 +72,7 @@ def command(
     labels: Labels = LABELS,
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
+    label_map: LabelMapOption = "",
     rate: Annotated[
         float, typer.Option(help="Requests a second; 0: as fast as possible.")
     ] = Pace.rate,
@@ -101,6 +107,7 @@ def command(
         headers=header or (),
         graph=_graph(models or [], manifest, router),
         labels=parse_labels(labels),
+        label_map=read_label_map(label_map),
         pace=Pace(rate, concurrency, give_up_after),
         timeout_s=timeout,
         tries=tries,

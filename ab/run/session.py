@@ -8,7 +8,7 @@ import signal
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ab.attribution import Graph
@@ -41,6 +41,7 @@ class Options:
         headers: NAME=VALUE, sent with every request; they are not recorded.
         graph: behind it.
         labels: names of the classes.
+        label_map: what other names in reviews and answers stand for.
         pace: how fast to send.
         timeout_s: after which a try is given up.
         tries: of one message.
@@ -61,6 +62,7 @@ class Options:
     headers: Sequence[str] = ()
     graph: Graph
     labels: Sequence[str]
+    label_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pace: Pace = Pace()
     timeout_s: float = 10.0
     tries: int = 4
@@ -108,6 +110,7 @@ class Session:
             options.labels,
             text_column=options.text_column,
             label_column=options.label_column,
+            label_map=options.label_map,
         )
         self._reviews = shuffled(reviews, options.seed, options.limit)
         content = self._earlier()
@@ -147,6 +150,7 @@ class Session:
             graph=options.graph,
             run=self.run.run,
             labels=options.labels,
+            label_map=options.label_map,
             retries=retries,
             timeout_s=options.timeout_s,
             keep_texts=options.keep_texts,

@@ -22,7 +22,12 @@ from ab.run.retry import Retries
 from ab.run.session import close_open_feedback, stopping
 from ab.run.truth import deliver, match
 from ab.transport.connect import connect
-from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
+from roberta_sentiment.tools.labelled import (
+    LabelColumnOption,
+    LabelMapOption,
+    TextColumnOption,
+    read_label_map,
+)
 
 
 def command(
@@ -36,6 +41,7 @@ def command(
     header: Headers = None,
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
+    label_map: LabelMapOption = "",
     timeout: Timeout = 10.0,
     tries: Tries = 4,
     feedback: Annotated[bool, typer.Option(help="Send the truths back.")] = True,
@@ -52,7 +58,11 @@ def command(
         content = read_record(record)
         run = run_of(content)
         given = read_truths(
-            truths, run["labels"], text_column=text_column, label_column=label_column
+            truths,
+            run["labels"],
+            text_column=text_column,
+            label_column=label_column,
+            label_map=read_label_map(label_map),
         )
         matched, unmatched = match(given, content.events)
         for line in close_open_feedback(content.events, clock.now()):

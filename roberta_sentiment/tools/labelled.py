@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from roberta_sentiment.errors import DataError, TextError
+from roberta_sentiment.label_names import parse_label_map
 from roberta_sentiment.text.check import check_text
 from roberta_sentiment.tools.rows import (
     EMPTY,
@@ -34,6 +35,14 @@ LabelColumnOption = Annotated[
     str,
     typer.Option(
         "--label-column", help=f"Column of the labels; by default {', '.join(LABEL_COLUMNS)}."
+    ),
+]
+LabelMapOption = Annotated[
+    str,
+    typer.Option(
+        "--label-map",
+        help="What other names of labels stand for, such as LABEL_1=positive,bad=negative. Case "
+        "never matters.",
     ),
 ]
 
@@ -87,6 +96,7 @@ class LabelReader:
         column: name of the column; by default the first of `LABEL_COLUMNS` that a row has.
         numbered: names of the classes that the numbers 0, 1, ... of the file stand for. By default
             a number is that of a name, such as 5 of "5 stars", else an index.
+        label_map: what other names in the file stand for.
 
     Attributes:
         meanings: for each label of the file the class that it stands for.
@@ -96,13 +106,18 @@ class LabelReader:
     """
 
     def __init__(
-        self, labels: Sequence[str], column: str = "", numbered: Sequence[str] = ()
+        self,
+        labels: Sequence[str],
+        column: str = "",
+        numbered: Sequence[str] = (),
+        label_map: Mapping[str, str] | None = None,
     ) -> None:
         unknown = [name for name in numbered if name not in labels]
         if unknown:
             raise DataError(f"--labels names {unknown[0]!r}; labels are {', '.join(labels)}")
         self.meanings: dict[str, str] = {}
         self._labels, self._column, self._numbered = labels, column, numbered
+        self._label_map = label_map or {}
 
     def read(self, row: Row, where: str) -> str | None:
         """The class of a row, by name; None where its label is missing or empty.
@@ -118,7 +133,8 @@ class LabelReader:
         values = (row.columns.get(find_column(row.columns, [name]) or name) for name in names)
         word = next((str(value).strip() for value in values if value is not None), "")
         if word and word not in self.meanings:
-            self.meanings[word] = _meaning(word, self._labels, self._numbered, where)
+            meant = self._label_map.get(word, word)
+            self.meanings[word] = _meaning(meant, self._labels, self._numbered, where)
         return self.meanings.get(word)
 
     def require(self, row: Row, where: str) -> str:
@@ -137,6 +153,18 @@ class LabelReader:
         return label
 
 
+def read_label_map(text: str) -> dict[str, str]:
+    """The value of `--label-map`.
+
+    Raises:
+        DataError: it is no list of `FROM=TO`.
+    """
+    try:
+        return parse_label_map(text)
+    except ValueError as error:
+        raise DataError(f"--label-map: {error}") from None
+
+
 def read_labelled(
     path: Path,
     labels: Sequence[str],
@@ -145,6 +173,7 @@ def read_labelled(
     numbered: Sequence[str] = (),
     text_column: str = "",
     label_column: str = "",
+    label_map: Mapping[str, str] | None = None,
 ) -> Labelled:
     """Read a labelled file, as `open_source` reads a file of texts.
 
@@ -154,11 +183,12 @@ def read_labelled(
         limit: rows to read; 0 reads all.
         numbered: classes that the numbers of the file stand for; see `LabelReader`.
         text_column, label_column: by default found by their usual names.
+        label_map: what other names in the file stand for.
 
     Raises:
         DataError: the file can't be read, a column is missing, or a label is unknown.
     """
-    reader = LabelReader(labels, label_column, numbered)
+    reader = LabelReader(labels, label_column, numbered, label_map)
     texts: list[str] = []
     found: list[str] = []
     for where, row in read_rows(open_source(path, text_column), limit):
@@ -246,7 +276,7 @@ def _meaning(word: str, labels: Sequence[str], numbered: Sequence[str], where: s
     shown = ", ".join(labels[:_MOST_SHOWN])
     raise DataError(
         f"{where}: {word[:60]!r} is not a known label; labels are {shown} or "
-        f"{min(by_number)} to {max(by_number)}"
+        f"{min(by_number)} to {max(by_number)}, and --label-map FROM=TO adds names"
     )
 
 

@@ -170,7 +170,7 @@ def test_columns_may_be_named(tmp_path: Path) -> None:
     """For reviews and for truths, whose texts may be missing."""
     path = tmp_path / "a.csv"
     path.write_text("id,body,stars\n7,good,pos\n", encoding="utf-8")
-    named = {"text_column": "body", "label_column": "stars"}
+    named: dict[str, Any] = {"text_column": "body", "label_column": "stars"}
     assert [Review("7", "good", "positive")] == read_reviews(path, LABELS, **named)
     (found,) = read_truths(path, LABELS, label_column="stars")
     assert ("positive", "7", None) == (found.label, found.id, found.text)

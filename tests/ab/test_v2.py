@@ -333,3 +333,28 @@ def test_two_v2_endpoints_are_compared(tmp_path: Path) -> None:
     assert 0 == found.code, found.err
     document = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
     assert ("roberta", "lexicon", 12) == (document["a"], document["b"], document["pairs"]["both"])
+
+
+def test_other_names_of_labels_are_mapped_in_a_run(tmp_path: Path) -> None:
+    """In the file of reviews and in the answers alike, by one option."""
+
+    def rest(path: str, body: bytes) -> RestAnswer:
+        label = {**LABEL, "data": ["LABEL_1"]}
+        return RestAnswer(
+            body=json.dumps(answered(SCORES, label, id=json.loads(body)["id"])).encode()
+        )
+
+    reviews = tmp_path / "reviews.tsv"
+    reviews.write_text("text\tlabel\nfine film\tgood\n", encoding="utf-8")
+    record = tmp_path / "record.jsonl"
+    with serving("sentiment", Script(rest)) as node:
+        run = run_ab(
+            "run", reviews, "--endpoint", f"http://localhost:{node.http_port}/v2/models/sentiment",
+            "--record", record, "--models", "sentiment",
+            "--label-map", "LABEL_0=negative,LABEL_1=positive,good=positive",
+        )  # fmt: skip
+    assert 0 == run.code, run.err
+    (line,) = [e for e in read_record(record).events if e["event"] == "request"]
+    assert ("answered", "positive", "positive") == (
+        line["outcome"], line["truth"], line["predicted"],
+    )  # fmt: skip

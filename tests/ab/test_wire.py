@@ -64,3 +64,14 @@ def test_what_is_sent_fits_the_protocol() -> None:
     assert "p" == parsed.request.meta.puid == parsed.response.meta.puid
     without_text = build_feedback(answer, "negative", 0.5, None, {}, "p")
     assert {"meta": {"puid": "p"}} == without_text["request"]
+
+
+def test_names_of_labels_may_differ() -> None:
+    """In case without a word, in everything else by a map; the record has the names of the run."""
+    upper = message(data={"names": ["NEGATIVE", "POSITIVE"]})
+    assert LABELS == read_answer(upper, LABELS).names
+    other = message(data={"names": ["LABEL_0", "good"]})
+    with pytest.raises(BadAnswer, match="--label-map FROM=TO"):
+        read_answer(other, LABELS)
+    names = {"LABEL_0": "negative", "good": "positive"}
+    assert "positive" == read_answer(other, LABELS, label_map=names).predicted

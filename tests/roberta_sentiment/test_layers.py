@@ -12,7 +12,7 @@ from tests import ROOT
 
 PACKAGE = "roberta_sentiment"
 LAYERS = (
-    ("version", "errors", "container", "caller"),
+    ("version", "errors", "container", "caller", "label_names"),
     ("settings",),
     ("graph",),
     ("run",),

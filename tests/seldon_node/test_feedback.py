@@ -16,10 +16,11 @@ LABELS = ("negative", "positive")
 GOOD_FIRST = ["positive", "negative"]
 
 
-def parsed(**parts: Any) -> Feedback:
+def parsed(settings: Settings | None = None, **parts: Any) -> Feedback:
     """Feedback to a model that answers "negative" to everything."""
     message = json_format.ParseDict(parts, prediction_pb2.Feedback())
-    return parse(message, LABELS, "v1", Settings(), lambda request: ["negative"] * len(request))
+    settings = settings or Settings()
+    return parse(message, LABELS, "v1", settings, lambda request: ["negative"] * len(request))
 
 
 def rows(*values: Any, names: list[str] | None = None, kind: str = "ndarray") -> dict[str, Any]:
@@ -186,3 +187,18 @@ def test_a_truth_that_is_no_class_is_refused(truth: Any) -> None:
     """Anything else would be counted as some class."""
     with pytest.raises(FeedbackError, match="one-hot row is needed"):
         parsed(request={"strData": "good"}, truth={"jsonData": truth})
+
+
+@pytest.mark.parametrize("truth", ["POSITIVE", "LABEL_1", "good"])
+def test_other_names_of_labels_are_known(truth: str) -> None:
+    """In the truth and in the answer; case never matters, the rest is up to label_map."""
+    settings = Settings(label_map="LABEL_0=negative,LABEL_1=positive,good=positive")
+    response = rows([0.8, 0.2], names=["LABEL_1", "Negative"])
+    found = parsed(settings, response=response, truth=rows([truth]))
+    assert [("positive", "positive")] == found.pairs
+
+
+def test_a_name_that_nothing_explains_is_refused_with_the_way_out() -> None:
+    """The sentence names the parameter."""
+    with pytest.raises(FeedbackError, match="the parameter label_map names others"):
+        parsed(response=rows([0.8, 0.2]), truth={"strData": "good"})

@@ -16,7 +16,12 @@ from rich.text import Text
 from roberta_sentiment.model.artifact import locate, open_artifact
 from roberta_sentiment.text.check import printable
 from roberta_sentiment.tools.extras import need
-from roberta_sentiment.tools.labelled import LabelColumnOption, TextColumnOption
+from roberta_sentiment.tools.labelled import (
+    LabelColumnOption,
+    LabelMapOption,
+    TextColumnOption,
+    read_label_map,
+)
 from roberta_sentiment.tools.options import (
     HeadOption,
     MaxTokensOption,
@@ -63,6 +68,7 @@ def command(
     ] = "",
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
+    label_map: LabelMapOption = "",
     latency_texts: Annotated[
         int, typer.Option(help="Texts that are timed alone, spread over the file.", min=1)
     ] = 500,
@@ -84,6 +90,7 @@ def command(
         numbered=[name.strip() for name in labels.split(",")] if labels else [],
         text_column=text_column,
         label_column=label_column,
+        label_map=read_label_map(label_map),
         latency_texts=latency_texts,
         track=_track,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from roberta_sentiment import __version__, container
 from roberta_sentiment.classifier import Probabilities, load_classifier
 from roberta_sentiment.errors import DataError
+from roberta_sentiment.label_names import label_named
 from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.model.integrity import sha256_of
 from roberta_sentiment.settings import HeadSetting, Settings
@@ -153,6 +154,7 @@ def evaluate(
     numbered: Sequence[str] = (),
     text_column: str = "",
     label_column: str = "",
+    label_map: Mapping[str, str] | None = None,
     latency_texts: int = LATENCY_TEXTS,
     track: Track = lambda positions, name: positions,
 ) -> Evaluation:
@@ -167,6 +169,7 @@ def evaluate(
         other: a model to compare it with.
         limit: texts to read; 0 reads all.
         numbered, text_column, label_column: see `read_labelled`.
+        label_map: what names in the file and of the other model stand for.
         latency_texts: texts that are timed alone.
         track: shows the progress of a loop.
 
@@ -180,7 +183,7 @@ def evaluate(
         need(module)
     for judged in filter(None, (artifact, other)):
         refuse_values(judged, settings.head)
-    order = _order(artifact, other) if other else None
+    order = _order(artifact, other, label_map or {}) if other else None
     same_name = other is not None and other.name == artifact.name
     data = read_labelled(
         path,
@@ -189,6 +192,7 @@ def evaluate(
         numbered=numbered,
         text_column=text_column,
         label_column=label_column,
+        label_map=label_map,
     )
     measure = functools.partial(
         _measure, data=data, settings=settings, latency_texts=latency_texts, track=track
@@ -280,17 +284,14 @@ def refuse_values(artifact: Artifact, setting: HeadSetting = "auto") -> None:
         )
 
 
-def _order(artifact: Artifact, other: Artifact) -> list[int]:
+def _order(artifact: Artifact, other: Artifact, label_map: Mapping[str, str]) -> list[int]:
     """For each class of the model its index in the other."""
-    names = [label.lower() for label in other.labels]
-    try:
-        order = [names.index(label.lower()) for label in artifact.labels]
-    except ValueError:
-        order = []
-    if len(order) != len(names):
+    names = [label_named(label, artifact.labels, label_map) for label in other.labels]
+    order = [names.index(label) for label in artifact.labels if label in names]
+    if not len(order) == len(names) == len(artifact.labels):
         raise DataError(
             f"{artifact.name} has the labels {', '.join(artifact.labels)}, {other.name} has "
-            f"{', '.join(other.labels)}; name them alike in id2label of config.json"
+            f"{', '.join(other.labels)}; --label-map FROM=TO,... says what those of the latter mean"
         )
     return order
 

@@ -149,8 +149,19 @@ def test_models_with_other_labels_are_not_compared(tmp_path: Path, toy_artifact:
     """Nothing says which of them belong together."""
     other = variant(tmp_path / "other", lambda table: table, ("LABEL_0", "LABEL_1"))
     path = write_rows(tmp_path / "a.tsv")
-    with pytest.raises(DataError, match=r"LABEL_0, LABEL_1; name them alike in id2label"):
+    with pytest.raises(DataError, match=r"LABEL_0, LABEL_1; --label-map FROM=TO"):
         evaluate(path, toy_artifact, SETTINGS, other=other)
+
+
+def test_other_labels_are_compared_by_a_map(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """The same map reads the file, whose names may be a third kind."""
+    other = variant(tmp_path / "other", lambda table: table, ("LABEL_0", "LABEL_1"))
+    path = tmp_path / "a.tsv"
+    path.write_text("label\ttext\ngood\tgood film\nbad\tbad film\n", encoding="utf-8")
+    names = {"LABEL_0": "negative", "LABEL_1": "positive", "good": "positive", "bad": "negative"}
+    got = evaluate(path, toy_artifact, SETTINGS, other=other, label_map=names)
+    assert () == got.flips
+    assert 1.0 == got.model.quality.accuracy
 
 
 def test_a_text_that_can_not_be_scored_is_named(tmp_path: Path, toy_artifact: Artifact) -> None:
