@@ -140,6 +140,7 @@ def test_a_root_that_is_a_link_is_not_used(tmp_path: Path) -> None:
     assert Cache([tmp_path / "ours"]).find(KEY) is None
 
 
+@pytest.mark.usefixtures("own_tmp")
 def test_nothing_beside_a_model_is_taken_for_a_derived_file(tmp_path: Path) -> None:
     """It came from elsewhere with the model, and the manifest does not cover it."""
     artifact = open_artifact(toy.write(tmp_path / "model"))
