@@ -6,6 +6,7 @@ PYTHON ?= python3.12
 TORCH_PYTHON ?= python3.11
 VENV := .venv
 OIP := .venv-oip
+KSERVE := .venv-kserve
 TORCH := .venv-torch
 DATA ?= ../shared/data
 RUN := $(VENV)/bin/python
@@ -33,6 +34,11 @@ $(OIP)/server: requirements-oip.txt scripts/make_venv.sh
 
 $(OIP)/dev: $(OIP)/server requirements-oip-dev.txt
 	@umask 022; $(OIP)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-oip-dev.txt
+	@touch $@
+
+# KServe's client, which needs a later FastAPI than MLServer, for one of its tests.
+$(KSERVE)/ready: tests/oip_node/kserve.txt scripts/make_venv.sh
+	@PYTHON="$(PYTHON)" scripts/make_venv.sh $(KSERVE) tests/oip_node/kserve.txt
 	@touch $@
 
 serve-oip: $(OIP)/server  ## start the model server of the Open Inference Protocol
@@ -109,7 +115,7 @@ requirements:  ## renew the pins from the .in files; needs uv
 		--python-version 3.12 - -o requirements-gpu.txt
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements-dev.in -o requirements-dev.txt
-	for name in requirements-oip requirements-oip-dev; do uv pip compile --quiet --upgrade --generate-hashes \
+	for name in requirements-oip requirements-oip-dev tests/oip_node/kserve; do uv pip compile --quiet --upgrade --generate-hashes \
 		--no-header --no-emit-index-url --python-version 3.12 $$name.in -o $$name.txt; done
 	cd lab/training && uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 requirements.in -o requirements.txt
@@ -118,4 +124,4 @@ requirements:  ## renew the pins from the .in files; needs uv
 		--python-version 3.12 requirements.in -o requirements.txt); done
 
 clean:  ## remove what make has made
-	rm -rf $(VENV) $(OIP) $(TORCH) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OIP) $(KSERVE) $(TORCH) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -81,12 +81,14 @@ def install(
     for route in app.routes:
         if route.name == "infer":
             route.app = functools.partial(_infer, server._data_plane)
+        elif route.name in ("live", "ready", "model_ready"):
+            route.app = functools.partial(_probe, route.endpoint, route.name.split("_")[-1])
     app.middleware_stack = None  # rebuilt with the next request
     app.add_middleware(Guard, settings=settings, refuse=refuse)
 
 
 async def _infer(plane: Any, scope: Any, receive: Receive, send: Send) -> None:
-    """Answer a request to score as FastAPI would, which takes several times as long.
+    """Answer a request to score as FastAPI would, which reads and writes it several times over.
 
     It ends as soon as the caller has left; MLServer would go on.
 
@@ -116,6 +118,14 @@ async def _infer(plane: Any, scope: Any, receive: Receive, send: Send) -> None:
     headers = extract_headers(answer)
     response = Response(answer.model_dump_json(), 200, headers, "application/json")
     await response(scope, receive, send)
+
+
+async def _probe(
+    ask: Callable[..., Any], what: str, scope: Any, receive: Receive, send: Send
+) -> None:
+    """Answer a probe with the body that the protocol has, and MLServer leaves empty."""
+    status = (await ask(**scope["path_params"])).status_code
+    await JSONResponse({what: status == 200}, status)(scope, receive, send)
 
 
 def _answer(error: ServingError) -> JSONResponse:

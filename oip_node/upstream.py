@@ -11,6 +11,7 @@ import contextvars
 import functools
 import json
 import logging
+import re
 import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -19,10 +20,12 @@ from urllib.parse import quote
 import grpc
 import mlserver
 import pydantic
+from google.protobuf.message import DecodeError
 from mlserver.cloudevents import CloudEventsMiddleware
 from mlserver.errors import MLServerError
 from mlserver.grpc import converters
 from mlserver.grpc import utils as grpc_utils
+from mlserver.grpc.interceptors import PromServerInterceptor
 from mlserver.grpc.servicers import InferenceServicer
 from mlserver.handlers import dataplane
 from mlserver.rest import endpoints
@@ -43,7 +46,8 @@ _LOGGERS = ("mlserver", "mlserver.grpc", "mlserver.parallel", "mlserver.rest")
 _call: contextvars.ContextVar[Any] = contextvars.ContextVar("call")
 """Of gRPC, that this task answers."""
 
-_PRINTABLE = "".join(set(map(chr, range(33, 127))) - {"%"})
+_PLAIN = re.compile(r"[!-$&-~]{1,256}")
+"""An id that can stand in a header: printable ASCII but for spaces and %."""
 
 
 def wrap(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
@@ -79,6 +83,7 @@ def apply() -> None:
             f"{VERSION}; install that"
         )
     wrap(grpc_utils, "_grpc_status_code", _status_code)
+    wrap(PromServerInterceptor, "intercept_service", _decoding)
     wrap(converters.ModelInferRequestConverter, "to_types", _readable)
     wrap(dataplane, "ModelNotReady", _not_ready)
     wrap(dataplane.DataPlane, "_infer_contextmanager", _known_model)
@@ -103,6 +108,26 @@ def _status_code(original: Any, error: MLServerError) -> grpc.StatusCode:
     if error.retry_after is not None:
         _call.get().set_trailing_metadata(retry_metadata(error.retry_after))
     return error.code
+
+
+async def _decoding(original: Any, interceptor: Any, continuation: Any, details: Any) -> Any:
+    """A message that is no protobuf is the caller's fault, not UNKNOWN."""
+    handler = await original(interceptor, continuation, details)
+    if handler is None or handler.unary_unary is None:
+        return handler
+
+    def decode(message: bytes) -> Any:
+        try:
+            return handler.request_deserializer(message)
+        except (DecodeError, ValueError) as error:
+            return PayloadError(f"the message can't be read: {error}")
+
+    async def answer(message: Any, context: Any) -> Any:
+        if isinstance(message, PayloadError):
+            await context.abort(code_of(message.http_status), message.message)
+        return await handler.unary_unary(message, context)
+
+    return handler._replace(request_deserializer=decode, unary_unary=answer)
 
 
 def _readable(original: Any, message: Any) -> Any:
@@ -145,7 +170,9 @@ def _printable_headers(
     original: Any, middleware: Any, kind: Any, settings: Any, request_id: str | None
 ) -> Any:
     """A request's id goes into headers, which hold no line ends and no other alphabets."""
-    return original(middleware, kind, settings, request_id and quote(request_id[:256], _PRINTABLE))
+    if request_id and not _PLAIN.fullmatch(request_id):
+        request_id = quote(request_id[:256])
+    return original(middleware, kind, settings, request_id)
 
 
 async def _with_errors(original: Any, stream: Any) -> AsyncIterator[bytes]:

@@ -26,7 +26,7 @@ from lab.benchmarks.machine import ROOT
 PATH = "/api/v1.0/predictions"
 OIP_PATH = "/v2/models/sentiment/infer"
 _TIMEOUT_S = 60
-_STATUS_OF_GRPC = {"OK": 200, "UNAVAILABLE": 503}
+_STATUS_OF_GRPC = {"OK": 200, "UNAVAILABLE": 503, "RESOURCE_EXHAUSTED": 503}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,6 +83,19 @@ def default() -> Path:
     return DEFAULT_MODEL
 
 
+def default_checkpoint() -> Path:
+    """What the embedded model was made from, for PyTorch: float32, with its tokenizer."""
+    from roberta_sentiment.model.artifact import DEFAULT_MODEL
+
+    found = _FOLDER / "default-checkpoint"
+    if not found.exists():
+        subprocess.run([str(ROOT / "lab" / "checkpoint.sh")], cwd=ROOT, check=True)
+        no_graph = shutil.ignore_patterns("*.onnx", ".*", "config.json", "manifest.json")
+        shutil.copytree(DEFAULT_MODEL, found, ignore=no_graph)
+        shutil.copytree(ROOT / "lab" / "training" / "checkpoint", found, dirs_exist_ok=True)
+    return found
+
+
 def _optimize(model: Path) -> None:
     """Make the optimised file, unless there is one that fits this code and this machine."""
     from roberta_sentiment.model.derived import check, default_roots

@@ -2,9 +2,10 @@
 
     python -m lab.benchmarks.oip [--rounds 3] [--seconds 4]
 
-All serve the embedded model, one sentence a request. Beside the rates: the memory of each service
-after that, and how long its REST server takes for a liveness probe, which needs nothing but its
-event loop, when it is idle and while 16 callers wait for the model.
+All serve the embedded model, one sentence a request; the Hugging Face runtime serves the checkpoint
+that it was made from by PyTorch, as it does by default, and the int8 file by Optimum. Beside the
+rates: the memory of each service after that, and how long its REST server takes for a liveness
+probe, which needs nothing but its event loop, when it is idle and while 16 callers wait.
 """
 
 from __future__ import annotations
@@ -27,19 +28,21 @@ from lab.benchmarks.usage import memory_mb
 
 CONCURRENCY = (1, 16)
 OURS, THEIRS, SELDON = "ours on MLServer", "MLServer's Hugging Face runtime", "ours on Seldon"
+BATCHES: dict[str, Any] = {"max_batch_size": 16, "max_batch_time": 0.005}
 _PROBES_PER_S = 20
 _IDLE_S = 2.0
 
 
 def servers(model: Path) -> list[targets.Target]:
-    """What is compared, each on the same files."""
-    workers = 2
+    """What is compared: one network, in float32 for PyTorch, else in the same int8 file."""
+    checkpoint = models.default_checkpoint()
     return [
         targets.ours_oip(OURS, model),
-        targets.ours_oip(f"{OURS}, parallel_workers {workers}", model, parallel_workers=workers),
+        targets.ours_oip(f"{OURS}, parallel_workers 2", model, parallel_workers=2),
         targets.ours(SELDON, model),
-        targets.mlserver(THEIRS, model),
-        targets.mlserver(f"{THEIRS}, batches", model, max_batch_size=16, max_batch_time=0.005),
+        targets.mlserver(f"{THEIRS}, PyTorch", checkpoint, optimum=False),
+        targets.mlserver(f"{THEIRS}, our ONNX file", model),
+        targets.mlserver(f"{THEIRS}, our ONNX file, batches", model, **BATCHES),
     ]
 
 
@@ -125,7 +128,7 @@ def ratios(rows: Sequence[served.Measured]) -> dict[str, float]:
     return {
         f"to {name}, at {concurrency}": round(rate[OURS, concurrency] / value, 2)
         for (name, concurrency), value in rate.items()
-        if name != OURS
+        if name != OURS and value
     }
 
 

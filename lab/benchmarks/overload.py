@@ -1,6 +1,6 @@
 """More than the server can do: what is accepted stays quick, the rest is refused at once.
 
-    python -m lab.benchmarks.overload [--model base|default] [--factor 2] [--seconds 30]
+    python -m lab.benchmarks.overload [--model base|default] [--oip] [--factor 2] [--seconds 30]
 
 Every request has a number of its own (puid). Each must be answered exactly once, with its own
 number and the scores of its own text, or be refused; the server must have counted as many texts.
@@ -39,23 +39,27 @@ def counted_texts(port: int) -> int:
     )
 
 
-async def capacity(port: int, found: Sequence[str], concurrency: int, seconds: float) -> float:
+async def capacity(
+    transport: type[load.Rest], port: int, found: Sequence[str], concurrency: int, seconds: float
+) -> float:
     """Requests a second of a closed loop."""
-    encoded = [load.Rest.encode(text) for text in found]
+    encoded = [transport.encode(text) for text in found]
     start = time.perf_counter()
     answers = await load.closed_loop(
-        lambda: load.Rest(port), encoded, concurrency=concurrency, seconds=seconds
+        lambda: transport(port), encoded, concurrency=concurrency, seconds=seconds
     )
     return sum(a.status == 200 for a in answers) / (time.perf_counter() - start)
 
 
-async def flood(port: int, found: Sequence[str], rate: float, seconds: float) -> list[load.Answer]:
+async def flood(
+    transport: type[load.Rest], port: int, found: Sequence[str], rate: float, seconds: float
+) -> list[load.Answer]:
     """Open loop; request number i asks for text i modulo n and has the number i."""
     numbers = range(int(rate * seconds))
-    encoded = [load.Rest.encode(found[i % len(found)], f"request-{i}") for i in numbers]
+    encoded = [transport.encode(found[i % len(found)], f"request-{i}") for i in numbers]
     gc.disable()  # a collection here would be a stop of the client, and look like one of the server
     try:
-        async with load.Pool(lambda: load.Rest(port)) as pool:
+        async with load.Pool(lambda: transport(port)) as pool:
             return await load.open_loop(pool.send, encoded, rate=rate, seconds=seconds)
     finally:
         gc.enable()
@@ -68,23 +72,35 @@ def check(answers: Sequence[load.Answer], expected: Sequence[float]) -> dict[str
         wrong["lost"] += answer.status not in (200, 503)
         if answer.status == 200:
             body = json.loads(answer.body)
-            wrong["of_another_request"] += body["meta"]["puid"] != f"request-{number}"
-            off = body["data"]["ndarray"][0][1] - expected[number % len(expected)]
+            puid, score = _of_oip(body) if "outputs" in body else _of_seldon(body)
+            wrong["of_another_request"] += puid != f"request-{number}"
+            off = score - expected[number % len(expected)]
             wrong["wrong_scores"] += abs(off) > _TOLERANCE
         if answer.status == 503:
             wrong["no_retry_reason"] += b"try again in" not in answer.body
     return dict(wrong)
 
 
-def run(target: targets.Target, factor: float, seconds: float) -> dict[str, Any]:
+def _of_seldon(body: dict[str, Any]) -> tuple[str, float]:
+    """Number and score of an answer."""
+    return body["meta"]["puid"], body["data"]["ndarray"][0][1]
+
+
+def _of_oip(body: dict[str, Any]) -> tuple[str, float]:
+    return body["id"], body["outputs"][0]["data"][1]
+
+
+def run(
+    target: targets.Target, transport: type[load.Rest], factor: float, seconds: float
+) -> dict[str, Any]:
     """Measure the capacity, then flood the server."""
     found = texts.mixed(TEXTS)
     expected = [target.ask(text) for text in found]
     port = int(target.url.split(":")[2].split("/")[0])
     metrics_port = target.metrics_port or 0
-    able = asyncio.run(capacity(port, found, 16, 8))
+    able = asyncio.run(capacity(transport, port, found, 16, 8))
     before = counted_texts(metrics_port)
-    answers = asyncio.run(flood(port, found, able * factor, seconds))
+    answers = asyncio.run(flood(transport, port, found, able * factor, seconds))
     accepted = [a.seconds * 1000 for a in answers if a.status == 200]
     refused = [a.seconds * 1000 for a in answers if a.status == 503]
     late = [a.late_s * 1000 for a in answers]
@@ -118,15 +134,18 @@ def main() -> None:
     parser.add_argument("--factor", type=float, default=2)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE for the server")
+    parser.add_argument("--oip", action="store_true", help="the Open Inference Protocol")
     asked = parser.parse_args()
     model = models.base().int8 if asked.model == "base" else models.default()
     environment = dict(entry.split("=", 1) for entry in asked.set)
-    target = targets.ours("ours", model, **environment)
+    make = targets.ours_oip if asked.oip else targets.ours
+    target = make("ours", model, **environment)
     with target.server as server:
         server.wait_until_ready()
-        result = run(target, asked.factor, asked.seconds)
+        transport = load.OipRest if asked.oip else load.Rest
+        result = run(target, transport, asked.factor, asked.seconds)
     path = machine.write(
-        f"overload_{asked.model}",
+        f"overload_{'oip' if asked.oip else asked.model}",
         {"model": asked.model, "factor": asked.factor, "settings": environment, **result},
     )
     print(path.read_text(encoding="utf-8"))

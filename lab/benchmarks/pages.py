@@ -14,7 +14,7 @@ from typing import Any
 
 from lab.benchmarks.machine import RESULTS, ROOT
 
-PAGES = ("docs/performance.md", "docs/sizing.md")
+PAGES = ("docs/performance.md", "docs/sizing.md", "docs/oip.md")
 _BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- /table -->", re.DOTALL)
 _MISSING = "-"
 _SOAK_ROWS = 8
@@ -253,6 +253,35 @@ def _served_ablation() -> str:
     return _by_concurrency(result, None) + "\n" + origin(result)
 
 
+def _oip() -> str:
+    result = read("oip")
+    found = {(row["server"], row["concurrency"]): row for row in result["rows"]}
+    rows = [
+        (
+            name,
+            found[name, 1]["requests_per_s"],
+            found[name, 16]["requests_per_s"],
+            found[name, 1]["p50_ms"],
+            found[name, 16]["p50_ms"],
+            found[name, 16]["p99_ms"],
+            found[name, 16]["cpu_ms_a_request"],
+            memory["pss_mb"],
+            result["loop_lag"][name]["idle"]["p50_ms"],
+            result["loop_lag"][name]["loaded"]["p50_ms"],
+            result["loop_lag"][name]["loaded"]["p99_ms"],
+            result["labels_other_than_ours"][name],
+        )
+        for name, memory in result["memory"].items()
+    ]
+    header = (
+        "server", "1: req/s", "16: req/s", "1: p50 ms", "16: p50 ms", "16: p99 ms",
+        "16: CPU ms a request", "memory (PSS), MB", "probe idle, p50 ms", "probe at 16, p50 ms",
+        "probe at 16, p99 ms", "other labels",
+    )  # fmt: skip
+    alone = f"In process, one text after another: p50 {result['in_process_p50_ms']} ms."
+    return table(header, rows) + f"\n{alone}\n\n" + origin(result)
+
+
 def _overhead() -> str:
     result = read("overhead")
     inside = [
@@ -310,6 +339,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation_fp32": _ablation("ablation_sentences", "fp32"),
     "served_ablation_default": _served_ablation,
     "overhead": _overhead,
+    "oip": _oip,
     "soak": _soak,
 }
 

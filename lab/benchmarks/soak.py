@@ -1,6 +1,6 @@
 """Mixed-length traffic for a long time: does memory grow, does anything fail?
 
-    python -m lab.benchmarks.soak [--minutes 30] [--model default]
+    python -m lab.benchmarks.soak [--minutes 30] [--model default] [--oip]
 
 REST and gRPC callers in a closed loop, one text a request; the memory of every process, every ten
 seconds. The result holds the curve; docs/soak.svg shows it.
@@ -24,7 +24,9 @@ REST_CALLERS, GRPC_CALLERS = 6, 2
 Sample = dict[str, Any]
 
 
-async def soak(target: targets.Target, minutes: float) -> tuple[list[Sample], Counter[str]]:
+async def soak(
+    target: targets.Target, rest_kind: str, grpc_kind: str, minutes: float
+) -> tuple[list[Sample], Counter[str]]:
     """Send requests and sample memory; samples and the number of each outcome."""
     rest_port = int(target.url.split(":")[2].split("/")[0])
     samples: list[Sample] = []
@@ -37,10 +39,8 @@ async def soak(target: targets.Target, minutes: float) -> tuple[list[Sample], Co
         seed += 1
         seconds = min(EVERY_S, until - now)
         rest, grpc = await asyncio.gather(
-            _callers(lambda: load.Rest(rest_port), load.Rest, found, REST_CALLERS, seconds),
-            _callers(
-                lambda: load.Grpc(target.grpc_port or 0), load.Grpc, found, GRPC_CALLERS, seconds
-            ),
+            _callers(rest_kind, rest_port, found, REST_CALLERS, seconds),
+            _callers(grpc_kind, target.grpc_port or 0, found, GRPC_CALLERS, seconds),
         )
         outcomes.update(f"REST {a.status}" for a in rest)
         outcomes.update(f"gRPC {a.status}" for a in grpc)
@@ -50,10 +50,13 @@ async def soak(target: targets.Target, minutes: float) -> tuple[list[Sample], Co
 
 
 async def _callers(
-    make: Any, transport: Any, found: Sequence[str], concurrency: int, seconds: float
+    kind: str, port: int, found: Sequence[str], concurrency: int, seconds: float
 ) -> list[load.Answer]:
+    transport = load.TRANSPORTS[kind]
     encoded = [transport.encode(text) for text in found]
-    return await load.closed_loop(make, encoded, concurrency=concurrency, seconds=seconds)
+    return await load.closed_loop(
+        lambda: transport(port), encoded, concurrency=concurrency, seconds=seconds
+    )
 
 
 def _sample(
@@ -88,12 +91,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--model", choices=("base", "default"), default="default")
+    parser.add_argument("--oip", action="store_true", help="the Open Inference Protocol")
     asked = parser.parse_args()
     model = models.base().int8 if asked.model == "base" else models.default()
-    target = targets.ours("ours", model)
+    target = (targets.ours_oip if asked.oip else targets.ours)("ours", model)
+    kinds = ("oip-rest", "oip-grpc") if asked.oip else ("rest", "grpc")
     with target.server as server:
         server.wait_until_ready()
-        samples, outcomes = asyncio.run(soak(target, asked.minutes))
+        samples, outcomes = asyncio.run(soak(target, *kinds, asked.minutes))
     result = {
         "model": asked.model,
         "minutes": asked.minutes,
@@ -102,8 +107,9 @@ def main() -> None:
         "growth": growth(samples),
         "samples": samples,
     }
-    path = machine.write("soak", result)
-    picture.soak(result)
+    path = machine.write("soak_oip" if asked.oip else "soak", result)
+    if not asked.oip:
+        picture.soak(result)
     print({key: value for key, value in result.items() if key != "samples"}, path)
 
 

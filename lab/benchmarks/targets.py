@@ -205,12 +205,13 @@ class _Killed(LocalServer):
         return self.process.wait()
 
 
-def mlserver(name: str, export: Path, **model_settings: Any) -> Target:
-    """MLServer with its Hugging Face runtime on an ONNX file, by Optimum.
+def mlserver(name: str, model: Path, *, optimum: bool = True, **model_settings: Any) -> Target:
+    """MLServer with its Hugging Face runtime.
 
     Args:
         name: in the results.
-        export: directory of the model.
+        model: its directory, with an ONNX file or, for PyTorch, weights.
+        optimum: run the ONNX file, by Optimum.
         model_settings: beside those that say which model it is.
     """
     http, grpc, metrics = free_ports(3)
@@ -218,12 +219,12 @@ def mlserver(name: str, export: Path, **model_settings: Any) -> Target:
     folder = Path(tempfile.mkdtemp(prefix="mlserver-"))
     # Its transformers can't read tokenizer.json of today, and makes it from vocabulary and merges.
     files = shutil.ignore_patterns("tokenizer.json", ".*")
-    model = str(shutil.copytree(export, folder / "files", ignore=files))
+    copied = str(shutil.copytree(model, folder / "files", ignore=files))
     extra = {
         "task": "text-classification",
-        "pretrained_model": model,
-        "pretrained_tokenizer": model,
-        "optimum_model": True,
+        "pretrained_model": copied,
+        "pretrained_tokenizer": copied,
+        "optimum_model": optimum,
         "device": -1,
     }
     (folder / "model-settings.json").write_text(
@@ -249,7 +250,7 @@ def mlserver(name: str, export: Path, **model_settings: Any) -> Target:
         server,
         f"{base}/v2/models/base/infer",
         lambda text: {
-            "inputs": [{"name": "args", "shape": [1], "datatype": "BYTES", "data": [text]}]
+            "inputs": [{"name": "array_inputs", "shape": [1], "datatype": "BYTES", "data": [text]}]
         },
         lambda answer: _labelled([json.loads(answer["outputs"][0]["data"][0])]),
     )

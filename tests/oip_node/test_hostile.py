@@ -124,21 +124,32 @@ def random_message(chance: random.Random) -> pb.ModelInferRequest:
     return message
 
 
+def damaged(message: bytes, chance: random.Random) -> bytes:
+    """Every other message, with one byte changed."""
+    raw = bytearray(message)
+    if raw and chance.random() < 0.5:
+        raw[chance.randrange(len(raw))] = chance.randrange(256)
+    return bytes(raw)
+
+
 def test_nonsense_over_grpc(oip: Server) -> None:
     """Never INTERNAL or UNKNOWN; the sentences are as short."""
     chance = random.Random(2)
     codes = set()
     with grpc.insecure_channel(f"127.0.0.1:{oip.grpc}") as channel:
-        stub = GRPCInferenceServiceStub(channel)
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer", None, None)
         for _ in range(GRPC_REQUESTS):
-            message = random_message(chance)
+            message = damaged(random_message(chance).SerializeToString(), chance)
             try:
-                stub.ModelInfer(message, timeout=120)
+                infer(message, timeout=120)
             except grpc.RpcError as error:
                 codes.add(error.code().name)
                 known = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "NOT_FOUND")
                 assert error.code().name in known, (message, error.details())
                 assert 10 < len(str(error.details())) <= LONGEST_SENTENCE, error.details()
+        for message in (b"\xff", b"\x0a\x05abc", b"\x0a\x01\xff"):
+            with pytest.raises(grpc.RpcError, match="the message can't be read"):
+                infer(message, timeout=120)
     assert "INVALID_ARGUMENT" in codes
 
 

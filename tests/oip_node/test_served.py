@@ -102,6 +102,20 @@ def test_metadata(oip: Server, stub: GRPCInferenceServiceStub) -> None:
     assert body["parameters"] == {k: v.string_param for k, v in answer.parameters.items()}
 
 
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("/v2/health/live", "live"),
+        ("/v2/health/ready", "ready"),
+        (f"/v2/models/{NAME}/ready", "ready"),
+    ],
+)
+def test_probes(oip: Server, path: str, key: str) -> None:
+    """They have the protocol's body, which KServe's client reads."""
+    answer = requests.get(oip.url(path), timeout=10)
+    assert (200, {key: True}) == (answer.status_code, answer.json())
+
+
 @pytest.mark.parametrize("binary", [False, True], ids=["JSON", "default"])
 def test_tritonclient_http(oip: Server, binary: bool) -> None:
     """Triton's own client; its binary form, which is not read, is refused with the way out."""
@@ -127,6 +141,20 @@ def test_tritonclient_grpc(oip: Server) -> None:
     assert 0 == seen.returncode, seen.stderr
     expected = {"ready": [True] * 3, "name": NAME, "logits": ["float32", [2, 2]]}
     assert expected == json.loads(seen.stdout)
+
+
+KSERVE = ROOT / ".venv-kserve" / "bin" / "python"
+
+
+@pytest.mark.skipif(not KSERVE.exists(), reason="make .venv-kserve/ready installs KServe's client")
+def test_kserve_client(oip: Server) -> None:
+    """KServe's own client, over both."""
+    script = ROOT / "tests" / "oip_node" / "kserve_client.py"
+    command = [str(KSERVE), str(script), str(oip.http), str(oip.grpc), NAME]
+    seen = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert 0 == seen.returncode, seen.stderr
+    expected = {"REST": [True] * 3, "gRPC": [True, True, True, False], "labels": ["positive"] * 2}
+    assert expected == json.loads(seen.stdout.splitlines()[-1])
 
 
 BODY = json.dumps({"inputs": [GOOD]}).encode()
