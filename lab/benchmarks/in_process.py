@@ -1,6 +1,9 @@
 """Texts a second without a server: ours and what people use instead, same weights, same texts.
 
 python -m lab.benchmarks.in_process [--rounds 5] [--layers 12] [--only ours,ort]
+
+Newer peers alone, in five minutes: --only torch,bf16,openvino,ort,ours --name peers
+--rows "batches of (8|32)$|latency mode|^ours \\w+$"
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -154,11 +158,12 @@ def _ratios(found: Sequence[Row]) -> dict[str, float]:
         ):
             if other:
                 ratios[name] = round(mine.texts_per_second / other, 2)
-        apart = {r.name: r.median for r in found if r.name.startswith(f"ours {precision}:")}
-        together, long, short = apart.values()
-        ratios[f"{precision}: long beside short, time against apart"] = round(
-            together / (long + short), 3
-        )
+        apart = [r.median for r in found if r.name.startswith(f"ours {precision}:")]
+        if apart:
+            together, long, short = apart
+            ratios[f"{precision}: long beside short, time against apart"] = round(
+                together / (long + short), 3
+            )
     return ratios
 
 
@@ -169,11 +174,13 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=models.LAYERS)
     parser.add_argument("--sentences", type=int, default=SENTENCES)
     parser.add_argument("--only", default=",".join(GROUPS))
+    parser.add_argument("--rows", default="", help="regular expression of the rows to run")
     parser.add_argument("--name", default="in_process")
     asked = parser.parse_args()
     base = models.base(asked.layers)
     with contextlib.ExitStack() as stack:
         found = rows(stack, base, asked.only.split(","), texts.sentences(asked.sentences))
+        found = [row for row in found if re.search(asked.rows, row.name)]
         play(found, asked.rounds)
         versions: dict[str, Any] = {}
         for row in found:

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import onnx
@@ -23,6 +23,7 @@ from roberta_sentiment.errors import (
     ValuesDifferError,
 )
 from roberta_sentiment.graph.fused import IDS, LOGITS, MASK, build
+from roberta_sentiment.graph.half import to_half
 from roberta_sentiment.graph.weights import from_state_dict
 from roberta_sentiment.model.layout import TOKENIZER_FILES, has_tokenizer, is_plain_name
 from roberta_sentiment.tools.manifest import write_manifest
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 MADE_BY = "conversion"
 """Entry of the manifest by which an earlier output is known."""
-TOLERANCE = 1e-4
+Precision = Literal["fp32", "fp16"]
+TOLERANCES: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 5e-3}
+"""Largest difference of a logit that is accepted, by precision."""
 
 _STATE = ("model.safetensors", "pytorch_model.bin")
 _INDICES = tuple(f"{name}.index.json" for name in _STATE)
@@ -70,9 +73,17 @@ def command(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Directory of the tokenizer; by default the source.")
     ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="fp16 is for GPUs: half the bytes; on a CPU it is slower.")
+    ] = "fp32",
     tolerance: Annotated[
-        float, typer.Option(help="Largest difference of a logit that is accepted.", min=0)
-    ] = TOLERANCE,
+        float | None,
+        typer.Option(
+            help="Largest difference of a logit that is accepted; by default 0.0001, in fp16 "
+            "0.005.",
+            min=0,
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name; by default that of the target.")] = "",
     licence: Annotated[str, typer.Option(help="SPDX identifier.")] = "unknown",
     origin: Annotated[str, typer.Option(help="Where the weights came from.")] = "",
@@ -85,6 +96,7 @@ def command(
         source,
         target,
         tokenizer=tokenizer,
+        precision=precision,
         tolerance=tolerance,
         name=name,
         licence=licence,
@@ -106,7 +118,8 @@ def convert(
     target: Path,
     *,
     tokenizer: Path | None = None,
-    tolerance: float = TOLERANCE,
+    precision: Precision = "fp32",
+    tolerance: float | None = None,
     name: str = "",
     licence: str = "unknown",
     origin: str = "",
@@ -119,7 +132,8 @@ def convert(
             its numbers are read from the shapes of the tensors.
         target: model directory to write; an earlier output of `convert` is replaced.
         tokenizer: directory of the tokenizer's files.
-        tolerance: of a logit.
+        precision: of the graph.
+        tolerance: of a logit; by default that of the precision.
         name, licence, origin: for the manifest.
         replace: whether any other existing target is replaced.
 
@@ -136,16 +150,19 @@ def convert(
     config = _config(file.parent, state)
     weights = from_state_dict({k: v.float().numpy() for k, v in state.items()}, config)
     with new_directory(target, made_by=MADE_BY, sources=sources, replace=replace) as directory:
-        onnx.save(build(weights), str(directory / "model.onnx"))
+        graph = build(weights)
+        is_half = precision == "fp16"
+        onnx.save(to_half(graph) if is_half else graph, str(directory / "model.onnx"))
         _copy_tokenizer(tokenizer or file.parent, directory)
         (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-        done = compare(directory / "model.onnx", state, config, tolerance)
+        allowed = TOLERANCES[precision] if tolerance is None else tolerance
+        done = compare(directory / "model.onnx", state, config, allowed)
         write_manifest(
             directory,
             name=name or target.name,
             model="model.onnx",
-            precision="fp32",
-            batch_invariant=True,
+            precision=precision,
+            batch_invariant=not is_half,  # 16 bits round by the shape of the batch
             licence=licence,
             origin=origin or f"converted from {file.name}",
             conversion=dataclasses.asdict(done),

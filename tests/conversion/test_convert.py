@@ -23,10 +23,11 @@ from roberta_sentiment.errors import (
 )
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.settings import Settings
-from roberta_sentiment.tools.convert import TOLERANCE, compare, convert
+from roberta_sentiment.tools.convert import TOLERANCES, compare, convert
 from tests import toy
 from tests.conversion.checkpoint import classifier, export
 
+TOLERANCE = TOLERANCES["fp32"]
 TEXTS = ["so good", "it is not bad", "a film. " * 40, "bad"]
 
 
@@ -70,6 +71,24 @@ def test_answers_are_those_of_pytorch(tmp_path: Path, checkpoint: Path, model: A
         ids = torch.tensor([tokenizer.encode(text).ids])
         with torch.inference_mode():
             np.testing.assert_allclose(model(input_ids=ids).logits[0].numpy(), got, atol=TOLERANCE)
+
+
+def test_a_checkpoint_in_half_has_half_the_bytes(tmp_path: Path, checkpoint: Path) -> None:
+    """For a GPU; its manifest says that on a CPU each text runs by itself."""
+    convert(checkpoint, tmp_path / "full")
+    done = convert(checkpoint, tmp_path / "half", precision="fp16", tolerance=2e-2)
+    artifact = open_artifact(tmp_path / "half")
+    assert ("fp16", False) == (artifact.precision, artifact.batch_invariant)
+    assert TOLERANCE < done.largest_difference <= 2e-2
+    full, half = ((tmp_path / n / "model.onnx").stat().st_size for n in ("full", "half"))
+    assert half < 0.7 * full
+    np.testing.assert_allclose(logits(tmp_path / "full"), logits(tmp_path / "half"), atol=2e-2)
+
+
+def test_half_has_a_tolerance_of_its_own(tmp_path: Path, checkpoint: Path) -> None:
+    """Rounding to 16 bits is no fault of the conversion, up to a limit."""
+    with pytest.raises(ValuesDifferError, match="more than 1e-06"):
+        convert(checkpoint, tmp_path / "half", precision="fp16", tolerance=1e-6)
 
 
 @pytest.mark.parametrize("mask", [True, False], ids=["mask", "no mask"])
