@@ -42,8 +42,11 @@ def read(name: str) -> Result:
     return content
 
 
-def _in_process() -> str:
-    result = read("in_process")
+def _in_process(name: str) -> Callable[[], str]:
+    return lambda: _rates(read(name))
+
+
+def _rates(result: Result) -> str:
     rows = [
         (
             row["row"],
@@ -58,8 +61,11 @@ def _in_process() -> str:
     return table(header, rows) + "\n" + origin(result)
 
 
-def _ratios() -> str:
-    result = read("in_process")
+def _ratios(name: str) -> Callable[[], str]:
+    return lambda: _times(read(name))
+
+
+def _times(result: Result) -> str:
     reached = {row["row"]: row["of_gemm_limit"] for row in result["rows"]}
     rows = [
         (name, ratio, None if ":" in name else round(ratio / reached[f"ours {name.split()[0]}"], 2))
@@ -319,8 +325,11 @@ def _soak() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "in_process": _in_process,
-    "ratios": _ratios,
+    "in_process": _in_process("in_process"),
+    "ratios": _ratios("in_process"),
+    "peers": _in_process("peers"),
+    "peers_ratios": _ratios("peers"),
+    "served_openvino": _served("served_openvino"),
     "served_base_sentences": _served("served_base_sentences"),
     "served_base_mixed": _served("served_base_mixed"),
     "served_default_sentences": _served("served_default_sentences"),

@@ -13,6 +13,7 @@ import onnxruntime
 from roberta_sentiment.classifier import Classifier, load_classifier
 from roberta_sentiment.errors import DataError, InferenceError, RequestError
 from roberta_sentiment.model.artifact import Artifact
+from roberta_sentiment.model.driver import find_device
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.text.check import check_text
 from roberta_sentiment.tools.rows import BadRow, Row, Source, open_source
@@ -204,6 +205,7 @@ def _identity(
         "set of options": {
             **{name: getattr(settings, name) for name in _OPTIONS},
             "text_column": text_column,
+            "device": find_device(settings.device, artifact.precision).name or "cpu",
             "head": artifact.head(settings.head).description,
             "prefix": prefix,
             "chunk_rows": chunk_rows,

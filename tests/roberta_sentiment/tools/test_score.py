@@ -28,7 +28,7 @@ from roberta_sentiment.settings import Settings
 from roberta_sentiment.tools.score.cli import command
 from roberta_sentiment.tools.score.journal import State
 from roberta_sentiment.tools.score.run import score
-from tests import ROOT, toy
+from tests import ROOT, gpu, toy
 
 SETTINGS = Settings(threads=1, window_overlap=8)
 ADDED = "label,score,probability_negative,probability_positive,tokens,truncated"
@@ -333,6 +333,15 @@ def test_a_run_is_not_continued_with_something_else(
     run(path, output, toy_artifact, **{"chunk_rows": 4, **options}, restart=True)
     assert 30 <= len(output.read_text().splitlines())
     assert [""] == beside(output)
+
+
+def test_a_run_is_not_continued_on_another_device(
+    interrupted: tuple[Path, Path], toy_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In half precision the scores of one file would be of two kinds."""
+    monkeypatch.setattr("roberta_sentiment.tools.score.run.find_device", lambda *_: gpu.GPU)
+    with pytest.raises(DataError, match=r"another set of options \(device\);"):
+        run(*interrupted, toy_artifact, chunk_rows=4)
 
 
 def test_a_run_is_not_continued_with_another_model(
