@@ -329,7 +329,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "ratios": _ratios("in_process"),
     "peers": _in_process("peers"),
     "peers_ratios": _ratios("peers"),
-    "served_openvino": _served("served_openvino"),
     "served_base_sentences": _served("served_base_sentences"),
     "served_base_mixed": _served("served_base_mixed"),
     "served_default_sentences": _served("served_default_sentences"),
