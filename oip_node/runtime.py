@@ -152,10 +152,10 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         Raises:
             ServingError: the request is refused, or fails.
         """
-        if self._running >= self._most:
-            raise self._refusal(
-                OverloadedError(f"{self._running} requests are being worked on already", 1)
-            )
+        try:
+            self._refuse_overload()
+        except OverloadedError as error:
+            raise self._refusal(error) from None
         waiting = caller.Caller(_deadline(payload))
         waiting.limit_time(self._options.request_timeout)
         self._running += 1
@@ -175,6 +175,15 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         """Answer each request of a stream; MLServer's own method answers the first only."""
         async for message in payloads:
             yield await self.predict(message)
+
+    def _refuse_overload(self) -> None:
+        """Refuse a request that would have to wait for a thread or has no room in the queue."""
+        if self._running >= self._most:
+            raise OverloadedError(
+                f"{self._running} requests are being worked on already; try again in 1 s", 1
+            )
+        if self._classifier is not None:
+            self._classifier.refuse_overload()
 
     def _end(self, answer: asyncio.Future[InferenceResponse]) -> None:
         self._running -= 1

@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 VERSION = "1.7.1"
 _LOGGERS = ("mlserver", "mlserver.grpc", "mlserver.parallel", "mlserver.rest")
 
+_KEEP_ALIVE_S = 100
+"""Longer than clients do, as the Seldon door; uvicorn's 5 s close some as a request comes."""
+
 _call: contextvars.ContextVar[Any] = contextvars.ContextVar("call")
 """Of gRPC, that this task answers."""
 
@@ -185,11 +188,12 @@ async def _with_errors(original: Any, stream: Any) -> AsyncIterator[bytes]:
 
 
 async def _guarded(original: Any, server: Any, model: Any) -> Any:
-    """A model of ours brings the guard of REST along; no other hook sees MLServer's application."""
+    """A model of ours brings the guard of REST along; no other hook sees MLServer's server."""
     guard = getattr(model, "guard", None)
     if guard is not None:
         guard(server)
         stop.take_signals()
+        server._server.config.timeout_keep_alive = _KEEP_ALIVE_S
     return await original(server, model)
 
 

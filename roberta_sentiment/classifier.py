@@ -130,6 +130,14 @@ class Classifier:
         """Refuse whatever comes, end the threads, and let the model's memory go."""
         self._scheduler.close()
 
+    def refuse_overload(self) -> None:
+        """Refuse a caller for whom there is no room, before its request is read.
+
+        Raises:
+            OverloadedError: too many callers wait already.
+        """
+        self._scheduler.refuse_overload()
+
     def classify(self, texts: Sequence[str], truncation: Truncation | None = None) -> Predictions:
         """Score texts.
 

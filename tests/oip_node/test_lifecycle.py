@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
 import json
@@ -11,6 +12,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ import grpc
 from mlserver.grpc import dataplane_pb2 as pb
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 
+from oip_node import stop, upstream
 from tests.oip_node.server import GOOD, REPOSITORY, Server
 
 RETRY = json.dumps(
@@ -143,6 +146,20 @@ def test_a_killed_server() -> None:
             next_.http, next_.grpc = first.http, first.grpc
             next_.wait_for(lambda: next_.status("/v2/health/ready") == 200, "readiness")
             assert 200 == next_.infer({"inputs": [GOOD]}).status_code
+
+
+def test_idle_connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than the 90 s of Go's clients, so that none is closed as a request comes."""
+    monkeypatch.setattr(stop, "take_signals", lambda: None)
+    config = SimpleNamespace(timeout_keep_alive=5)
+    server = SimpleNamespace(_server=SimpleNamespace(config=config))
+
+    async def original(server: Any, model: Any) -> Any:
+        return model
+
+    model = SimpleNamespace(guard=lambda server: None)
+    assert model is asyncio.run(upstream._guarded(original, server, model))
+    assert 90 < config.timeout_keep_alive
 
 
 def test_health(tmp_path: Path) -> None:
