@@ -6,16 +6,19 @@ import multiprocessing
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
 from roberta_sentiment.errors import SentimentError, StartError
 
 LONGEST_S = 300.0
 """Seconds that the function may take: opening a model of gigabytes takes tens of them."""
 
+T = TypeVar("T")
+"""Not in brackets behind the function's name: PyTorch's environment has Python 3.11."""
 _FORK = multiprocessing.get_context("fork")
 
 
-def run_in_child[T](function: Callable[[], T], longest_s: float = LONGEST_S) -> T:
+def run_in_child(function: Callable[[], T], longest_s: float = LONGEST_S) -> T:  # noqa: UP047
     """Run a function in a forked process and wait for its result, which must be plain data.
 
     Args:
