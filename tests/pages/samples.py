@@ -27,6 +27,7 @@ LINK = f"https://example.org/{'path/' * 40}"
 
 def report_of(events: Sequence[Event], folder: Path) -> str:
     """The page of `ab report`."""
+    folder.mkdir(exist_ok=True)
     path = records.write(folder / "record.jsonl", events)
     analysis = analyse(read_record(path), TestPlan())
     return report_page.render(analysis, {"name": path.name, "sha256": "0" * 64})

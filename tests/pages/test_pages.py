@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
+from roberta_sentiment.tools.page.plot import Mark, intervals
 from scripts.screenshots import SHOWN, WINDOWS, open_page, photograph
 from tests import ROOT
 from tests.pages.samples import PAGES
@@ -52,6 +54,69 @@ def faults(page: str) -> list[tuple[int, bool, list[str]]]:
 def test_a_page_is_legible_on_a_screen_and_a_telephone_by_day_and_night(page: str) -> None:
     """Nothing cut off, no label below 11 px, contrast of 4.5 at least, and nothing for axe-core."""
     assert [(400, False, []), (400, True, []), (1280, False, []), (1280, True, [])] == faults(page)
+
+
+def test_a_page_is_one_file_whose_pictures_say_their_figures(page: str) -> None:
+    """A reader without eyes hears numbers, and no id is there twice."""
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert sorted(set(ids)) == sorted(ids)
+    says = re.findall(r'<svg role="img" aria-label="([^"]+)"', page)
+    assert page.count("<svg") == len(says) == len(set(says))
+    assert all(re.search(r"\d", each) for each in says)
+    assert not re.search(r"src=|href=\"[^#]|url\((?!#)|<script|<link", page)
+
+
+def test_text_has_a_contrast_of_four_and_a_half_by_day_and_night() -> None:
+    """Also where no browser is: letters on each ground, and marks with 3 as WCAG asks."""
+    style = (ROOT / "roberta_sentiment/tools/page/style.css.jinja").read_text(encoding="utf-8")
+    day, night = (
+        dict(re.findall(r"--([\w-]+): (#\w+)", part)) for part in style.split("@media")[:2]
+    )
+    assert day.keys() == night.keys()
+    for colours in (day, night):
+        for ground in ("page", "shade", "caution"):
+            assert 4.5 <= min(contrast(colours[ink], colours[ground]) for ink in ("ink", "muted"))
+        marks = [colours[f"series-{i}"] for i in range(1, 5)]
+        assert 3 <= min(contrast(mark, colours["page"]) for mark in marks)
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two colours, as WCAG 2.1 defines it."""
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """0 (black) to 1 (white)."""
+    return sum(
+        part * (value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4)
+        for part, value in zip((0.2126, 0.7152, 0.0722), to_rgb(colour), strict=True)
+    )
+
+
+def test_nothing_is_decided_without_a_verdict(tmp_path: Path) -> None:
+    """Neither a line in the picture nor a row of the table, however clear the lead looks."""
+    page = PAGES["report-without-verdict"](tmp_path)
+    assert "No verdict on roberta and lexicon." in page
+    assert "decided" not in page
+    assert "decided" in PAGES["report"](tmp_path / "other")
+
+
+def test_an_interval_without_an_end_is_an_arrow_to_the_edge() -> None:
+    """A closed one ends in a cap where its end is."""
+    marks = [Mark("a", "2, 1 to 3", 0.2, 0.1, 0.3), Mark("b", "2, above 1", 0.2, 0.1, None)]
+    closed, opened = (intervals("x", "x", [mark]) for mark in marks)
+    assert right_edge(closed, SPINE) > right_edge(closed, SERIES_1) + 5
+    assert right_edge(opened, SPINE) == pytest.approx(right_edge(opened, SERIES_1), abs=3)
+
+
+SPINE, SERIES_1 = r"stroke: var\(--muted\)", r"stroke: var\(--series-1\)"
+
+
+def right_edge(picture: str, stroke: str) -> float:
+    """The largest x of the paths with a stroke."""
+    paths = re.findall(rf'<path d="([^"]+)"[^>]*style="[^"]*{stroke}', picture)
+    return max(float(x) for path in paths for x in re.findall(r"[ML] ([\d.]+) ", path))
 
 
 BAD = """<!DOCTYPE html><html lang="en"><head><title>Bad</title></head><body><main><h1>Bad</h1>

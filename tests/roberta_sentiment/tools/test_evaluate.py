@@ -87,6 +87,10 @@ def test_a_model_is_judged(tmp_path: Path, toy_artifact: Artifact, name: str, na
     assert 0 < model.latency.p50 <= model.latency.p90 <= model.latency.p99
     assert model.texts_per_second > 0
     assert got.other is None
+    assert [(6, "positive", "negative"), (5, "negative", "positive")] == [
+        (mistake.number, mistake.label, mistake.truth) for mistake in got.mistakes
+    ]
+    assert [E30, E1] == pytest.approx([mistake.score for mistake in got.mistakes])
 
 
 def test_columns_of_any_name_are_read(
