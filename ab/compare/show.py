@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ab.compare.analysis import Disagreement, PairedComparison
 from ab.report.text import bounds, needed, points
-from ab.stats.interval import Interval
+from ab.stats.interval import Interval, ahead
 from roberta_sentiment.tools.page.text import millis, p_value, percent
 
 FORMAT = 1
@@ -38,25 +38,26 @@ def _finding(comparison: PairedComparison) -> str:
             f"No truth is known: {c.b} and {c.a} disagree on {len(c.disagreements):,} of "
             f"{c.texts:,} texts."
         )
+    leader, other, sign = ahead(c.a, c.b, c.difference)
+    difference = c.difference.seen_from(sign)
     if c.p_value < c.alpha:
-        winner, loser = (c.b, c.a) if value > 0 else (c.a, c.b)
-        low, high = c.difference.low or 0.0, c.difference.high or 0.0
-        least, most = (low, high) if value > 0 else (-high, -low)
+        low, high = (100 * max(0.0, end or 0.0) for end in (difference.low, difference.high))
         return (
-            f"{winner} beats {loser} on these texts, by {100 * max(0.0, least):.1f} to "
-            f"{100 * most:.1f} percentage points (McNemar's exact test, p = {c.p_value:.2g})."
+            f"{leader} beats {other} on these texts, by {low:.1f} to {high:.1f} percentage points."
         )
     return (
-        f"No difference between {c.b} and {c.a} is shown (McNemar's exact test, p = "
-        f"{c.p_value:.2g}); it lies between {bounds(c.difference, points)}."
+        f"No difference between {leader} and {other} is shown: {leader} minus {other} is "
+        f"{bounds(difference, points)}."
     )
 
 
 def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
     """The figures."""
     c = comparison
-    test, sure = c.sequential, f"{100 * (1 - c.alpha):.3g} %"
-    at_any_look = Interval(None, test.now.low, test.now.high)
+    test, sure = c.sequential, f"{100 * (1 - c.alpha):.3g}%"
+    leader, other, sign = ahead(c.a, c.b, c.difference)
+    difference = c.difference.seen_from(sign)
+    at_any_look = Interval(None, test.now.low, test.now.high).seen_from(sign)
     return [
         ("texts that both answered", f"{c.texts:,}"),
         ("of them with a truth", f"{c.pairs.n:,}"),
@@ -66,12 +67,12 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
         (f"only {c.a} right", f"{c.pairs.only_a:,}"),
         (f"only {c.b} right", f"{c.pairs.only_b:,}"),
         ("neither right", f"{c.pairs.neither:,}"),
-        (f"{c.b} minus {c.a}", points(c.difference.value)),
-        (f"{sure} interval (Newcombe, paired)", bounds(c.difference, points)),
+        (f"{leader} minus {other}", points(difference.value)),
+        (f"{sure} interval (Newcombe, paired)", bounds(difference, points)),
         ("McNemar's exact test, p", p_value(c.p_value)),
         (f"{sure} interval at any look (sequential)", bounds(at_any_look, points)),
         ("p-value at any look (sequential)", p_value(test.p_value)),
-        ("further texts a verdict at any look needs", needed(c.needed)),
+        ("further texts a verdict at any look needs", needed(c.needed) if c.pairs.n else "-"),
         *(
             (f"latency p{p} of {name}, ms", f"{millis(found.value)}, {bounds(found, millis)}")
             for name, times in ((c.a, c.latency_a), (c.b, c.latency_b))

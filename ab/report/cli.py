@@ -85,7 +85,8 @@ def show(analysis: Analysis, console: Console) -> None:
         table.add_row(name, *values)
     console.print(table)
     for comparison in analysis.comparisons:
-        show_rows(console, rows.comparison_rows(comparison, analysis.plan.margin))
+        verdict = judge(analysis, comparison)
+        show_rows(console, rows.comparison_rows(comparison, analysis.plan.margin, verdict))
     show_rows(console, rows.split_rows(analysis))
     show_rows(console, totals_rows(analysis))
     for warning in warnings(analysis):

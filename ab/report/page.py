@@ -10,6 +10,7 @@ from ab.report import picture, rows
 from ab.report.analysis import Analysis
 from ab.report.totals import totals_rows, warnings
 from ab.report.verdict import judge
+from ab.stats.interval import ahead
 from roberta_sentiment.tools.page import plot
 from roberta_sentiment.tools.page.render import render_page
 
@@ -32,9 +33,10 @@ def render(analysis: Analysis, record: Mapping[str, str]) -> str:
         warnings=warnings(analysis),
         comparisons=[
             (
-                each,
+                verdict,
+                ahead(each.a, each.b, each.difference),
                 picture.sequence(each, margin, verdict.decided),
-                rows.comparison_rows(each, margin),
+                rows.comparison_rows(each, margin, verdict),
             )
             for each, verdict in zip(analysis.comparisons, verdicts, strict=True)
         ],

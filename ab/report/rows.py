@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from ab.report.analysis import Analysis, Comparison, ModelFigures
 from ab.report.text import Rows, bounds, counts, needed, points
-from ab.stats.interval import Interval
+from ab.report.verdict import Finding, Verdict
+from ab.stats.interval import Interval, ahead
 from roberta_sentiment.tools.page.text import millis, number, p_value, percent
 
 
@@ -21,7 +22,7 @@ def model_rows(analysis: Analysis) -> list[tuple[str, list[str]]]:
         row("answers", lambda m: f"{m.answers:,}"),
         row("of them with a truth", lambda m: f"{m.judged:,}"),
         row("accuracy", lambda m: percent(m.accuracy.value)),
-        row("95 % interval (Wilson)", lambda m: bounds(m.accuracy, percent)),
+        row("95% interval (Wilson)", lambda m: bounds(m.accuracy, percent)),
         row("Matthews correlation", lambda m: number(m.mcc)),
         row("F1, mean of the classes", lambda m: number(m.macro_f1)),
         row("expected calibration error", lambda m: number(m.calibration_error)),
@@ -30,7 +31,7 @@ def model_rows(analysis: Analysis) -> list[tuple[str, list[str]]]:
     for p in analysis.models[0].latency_s:
         times = [model.latency_s[p] for model in analysis.models]
         rows.append((f"latency p{p}, ms", [millis(time.value) for time in times]))
-        rows.append(("95 % interval", [bounds(time, millis) for time in times]))
+        rows.append(("95% interval", [bounds(time, millis) for time in times]))
     return [
         *rows,
         row("answers after the time limit", lambda m: f"{m.late:,}"),
@@ -38,23 +39,28 @@ def model_rows(analysis: Analysis) -> list[tuple[str, list[str]]]:
     ]
 
 
-def comparison_rows(comparison: Comparison, margin: float) -> Rows:
-    """The difference and what is known about it."""
+def comparison_rows(comparison: Comparison, margin: float, verdict: Verdict) -> Rows:
+    """The difference from the leading model's side, and what is known about it."""
     c, test = comparison, comparison.sequential
-    sure = f"{100 * (1 - test.alpha):.3g} %"
-    at_any_look = Interval(None, test.now.low, test.now.high)
+    sure = f"{100 * (1 - test.alpha):.3g}%"
+    leader, other, sign = ahead(c.a, c.b, c.difference)
+    difference = c.difference.seen_from(sign)
+    at_any_look = Interval(None, test.now.low, test.now.high).seen_from(sign)
+    progress = [
+        ("decided after answers", f"{test.decided_at:,}" if verdict.decided else "not yet"),
+        ("further answers a verdict needs", needed(c.needed)),
+    ]
     return [
-        (f"accuracy of {c.b} minus {c.a}", points(c.difference.value)),
-        (f"{sure} interval for one look (Newcombe)", bounds(c.difference, points)),
+        (f"accuracy of {leader} minus {other}", points(difference.value)),
+        (f"{sure} interval for one look (Newcombe)", bounds(difference, points)),
         ("p-value for one look", p_value(c.p_value)),
         (f"{sure} interval at any look (sequential)", bounds(at_any_look, points)),
         ("p-value at any look (sequential)", p_value(test.p_value)),
-        ("decided after answers", f"{test.decided_at:,}" if test.decided_at else "not yet"),
         *(
             (f"probability that {name} leads by more than {100 * margin:.1f} points", percent(p))
-            for name, p in ((c.b, c.b_better), (c.a, c.a_better))
+            for name, p in ((c.b, c.b_better), (c.a, c.a_better))[::sign]
         ),
-        ("further answers a verdict needs", needed(c.needed)),
+        *(progress if verdict.finding is not Finding.INVALID else ()),
     ]
 
 

@@ -39,5 +39,5 @@ def counts(numbers: Mapping[str, int]) -> str:
 def needed(answers: int | None) -> str:
     """Further answers until a verdict."""
     if answers == 0:
-        return "decided"
+        return "none"
     return "over 200 times as many" if answers is None else f"about {answers:,}"

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 
 from ab.report.analysis import Analysis, Comparison
+from ab.stats.interval import ahead
 from ab.stats.power import TestPlan
 from ab.stats.split import ALARM, check_split
 
@@ -74,7 +75,7 @@ def judge(analysis: Analysis, comparison: Comparison) -> Verdict:
     elif finding is Finding.OPEN:
         headline = f"Not decided yet whether {c.b} or {c.a} is better. {_needed(c)}"
     else:
-        headline = _lead(finding, c, plan)
+        headline = _lead(c, plan)
     return Verdict(finding, headline, _reasons(finding, c), c.sequential.now.low > -plan.margin)
 
 
@@ -89,8 +90,8 @@ def _flaw(analysis: Analysis, comparison: Comparison) -> str | None:
             )
         )
         return (
-            f"The first tries are not split as declared ({tries}; p = {split.p_value:.1g}, alarm "
-            f"below {ALARM}).{_explained(analysis)} Requests fail or are routed otherwise for one "
+            f"The first tries are not split as declared ({tries}; p below {ALARM})."
+            f"{_explained(analysis)} Requests fail or are routed otherwise for one "
             "of the models, so that they did not get the same kind of texts. Fix this and restart, "
             "or state the true shares with --models."
         )
@@ -134,12 +135,11 @@ def _finding(comparison: Comparison, plan: TestPlan) -> Finding:
     return Finding.OPEN
 
 
-def _lead(finding: Finding, comparison: Comparison, plan: TestPlan) -> str:
+def _lead(comparison: Comparison, plan: TestPlan) -> str:
     """Who wins, and the smallest and largest lead that fit the data."""
-    look, winner, loser = comparison.sequential.now, comparison.b, comparison.a
-    least, most = max(0.0, look.low), look.high
-    if finding is Finding.A_WINS:
-        winner, loser, least, most = loser, winner, max(0.0, -look.high), -look.low
+    c, look = comparison, comparison.sequential.now
+    winner, loser, sign = ahead(c.a, c.b, c.difference)
+    least, most = sorted(max(0.0, sign * end) for end in (look.low, look.high))
     enough = "perhaps by less than"
     if least > plan.margin:
         enough = "more than"
@@ -158,15 +158,14 @@ def _needed(comparison: Comparison) -> str:
 
 
 def _reasons(finding: Finding, comparison: Comparison) -> tuple[str, ...]:
-    c, test, value = comparison, comparison.sequential, comparison.difference.value or 0.0
-    low, high = (f"{100 * end:+.1f}" for end in (test.now.low, test.now.high))
-    so_far = (
-        f"So far {c.b} is right {_points(abs(value))} {'more' if value >= 0 else 'less'} often "
-        f"than {c.a}."
-    )
+    c, test = comparison, comparison.sequential
+    leader, other, sign = ahead(c.a, c.b, c.difference)
+    low, high = sorted((100 * sign * test.now.low, 100 * sign * test.now.high))
+    lead = _points(abs(c.difference.value or 0.0))
+    so_far = f"So far {leader} is right {lead} more often than {other}."
     bounds = (
-        f"With {100 * (1 - test.alpha):.3g} % confidence, however often one looks, the accuracy of "
-        f"{c.b} minus that of {c.a} lies between {low} and {high} percentage points."
+        f"With {100 * (1 - test.alpha):.3g}% confidence, however often one looks, the accuracy of "
+        f"{leader} minus that of {other} lies between {low:+.1f} and {high:+.1f} percentage points."
     )
     if finding in (Finding.A_WINS, Finding.B_WINS):
         return so_far, bounds, f"The test was decided after {test.decided_at:,} answers."

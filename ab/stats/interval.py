@@ -24,10 +24,12 @@ class Interval:
         above = self.low is None or self.low <= truth
         return above and (self.high is None or truth <= self.high)
 
-    def __neg__(self) -> Interval:
-        """A difference seen from the other side."""
+    def seen_from(self, sign: int) -> Interval:
+        """A difference B minus A as it is, or A minus B if the sign is -1."""
+        if sign > 0:
+            return self
         value, low, high = (
-            None if end is None else -end for end in (self.value, self.low, self.high)
+            end if end is None else -end for end in (self.value, self.low, self.high)
         )
         return Interval(value, high, low)
 

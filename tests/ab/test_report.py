@@ -255,8 +255,8 @@ def test_the_control_may_win(analysed: Callable[..., Analysis]) -> None:
     verdict = judge(analysis, analysis.comparisons[0])
     assert Finding.A_WINS == verdict.finding
     assert verdict.headline.startswith("old beats new, by ")
-    assert "right" in verdict.reasons[0]
-    assert "less often than old" in verdict.reasons[0]
+    assert "more often than new" in verdict.reasons[0]
+    assert "of old minus that of new lies between +" in verdict.reasons[1]
 
 
 def test_too_few_answers_leave_it_open_and_say_how_many_more(

@@ -16,7 +16,7 @@ from PIL import Image
 from roberta_sentiment.tools.page.plot import Mark, intervals
 from scripts.screenshots import SHOWN, WINDOWS, open_page, photograph
 from tests import ROOT
-from tests.pages.samples import PAGES
+from tests.pages.samples import LONG, PAGES
 
 AXE = ROOT / "build" / "axe-core" / "package" / "axe.min.js"
 CHECKS = Path(__file__).with_name("legible.js")
@@ -100,6 +100,23 @@ def test_nothing_is_decided_without_a_verdict(tmp_path: Path) -> None:
     assert "No verdict on roberta and lexicon." in page
     assert "decided" not in page
     assert "decided" in PAGES["report"](tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["report", "compare"])
+def test_a_difference_is_told_from_the_side_of_the_winner(tmp_path: Path, name: str) -> None:
+    """A, the first model, has won: nobody has to turn signs in his head."""
+    page = PAGES[name](tmp_path)
+    winner, loser = ("old", "new") if name == "report" else ("lexicon", LONG)
+    assert f"{winner} beats {loser}" in page
+    assert f"{winner} minus {loser}</th><td>+" in page
+    assert f"{loser} minus {winner}" not in page
+
+
+@pytest.mark.parametrize("name", ["compare", "evaluate"])
+def test_a_p_value_is_there_once(tmp_path: Path, name: str) -> None:
+    """Twice, it is rounded in two ways and taken for two."""
+    page = PAGES[name](tmp_path)
+    assert 1 == page.count("p = ") + page.count("exact test, p<")
 
 
 def test_an_interval_without_an_end_is_an_arrow_to_the_edge() -> None:

@@ -175,7 +175,13 @@ def _open(axes: Any, y: int, mark: Mark, unit: float) -> None:
                 (unit * mark.value, y),
                 xycoords=axes.get_yaxis_transform(),
                 textcoords="data",
-                arrowprops={"arrowstyle": "->", "color": mark.colour, "linewidth": 1.5},
+                arrowprops={
+                    "arrowstyle": "->",
+                    "color": mark.colour,
+                    "linewidth": 1.5,
+                    "shrinkA": 0,
+                    "shrinkB": 0,
+                },
             )
 
 
