@@ -110,6 +110,9 @@ def open_prepared(
 
     def opened(source: Path | bytes, kind: str, session: Session | None = None) -> Prepared:
         whole = session or open_whole(source, optimized=kind == OPTIMIZED)
+        if whole.has_mask and artifact.signature.mask is None:
+            place = source.parent if isinstance(source, Path) else "memory"
+            logger.info("an attention mask was put into the graph; kept in %s", place)
         if threads == 1 or not (kind == OPTIMIZED or _fits_again(artifact)):
             return Prepared(whole, kind)
         return Prepared(whole, kind, open_one(source, threads=1, optimized=kind == OPTIMIZED))
@@ -118,7 +121,6 @@ def open_prepared(
         return opened(found.path / FILE, OPTIMIZED)
     found = cache.find(_masked_key(artifact.digest))
     if found:
-        logger.info("an attention mask was put into the graph; kept in %s", found.path)
         return opened(found.path / FILE, MASKED)
     session = open_whole(artifact.onnx_path)
     source = None if session.has_mask else _masked(artifact, cache)
@@ -171,7 +173,6 @@ def _masked(artifact: Artifact, cache: Cache) -> Path | bytes | None:
     except Exception as error:  # ONNX Runtime could load it, so it can be served unedited
         logger.warning("%s can't be edited (%s)", artifact.onnx_path, type(error).__name__)
         return None
-    logger.info("an attention mask was put into the graph; kept in %s", kept or "memory")
     return source
 
 
