@@ -17,7 +17,7 @@ from PIL import Image
 WINDOWS = ((1280, "light"), (400, "dark"), (400, "light"), (1280, "dark"))
 """Width in px and what the reader prefers."""
 SHOWN = WINDOWS[:2]
-COLOURS = 64
+COLOURS = 256
 
 Windows = Sequence[tuple[int, str]]
 

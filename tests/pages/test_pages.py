@@ -159,6 +159,13 @@ def test_what_is_not_legible_is_found() -> None:
         assert any(fault in each for each in found), (fault, found)
 
 
+def test_the_pictures_of_the_pages_in_the_docs_are_small() -> None:
+    """A clone pays for them."""
+    pictures = {path.name: path.stat().st_size for path in (ROOT / "docs").glob("*.png")}
+    assert {"ab-report.png", "ab-compare.png", "evaluate.png"} <= pictures.keys()
+    assert max(pictures.values()) < 150_000
+
+
 @needs_chromium
 def test_a_screenshot_shows_both_widths_and_is_small(tmp_path: Path) -> None:
     """Those in docs/ are made so."""
