@@ -32,14 +32,17 @@ class Contender:
         module: in `lab.benchmarks.contenders`.
         model: directory it loads.
         environment: name of its environment; by default this one.
+        folder: checkout that it runs from.
     """
 
-    def __init__(self, module: str, model: Path, environment: str | None = None) -> None:
+    def __init__(
+        self, module: str, model: Path, environment: str | None = None, folder: Path = ROOT
+    ) -> None:
         python = str(python_of(environment)) if environment else sys.executable
         self._process = subprocess.Popen(
             [python, "-m", f"lab.benchmarks.contenders.{module}", str(model)],
-            cwd=ROOT,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            cwd=folder,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(folder)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
