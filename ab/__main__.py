@@ -14,6 +14,9 @@ from roberta_sentiment.tools.command_line import new_app, one_sentence
 
 COMMANDS = {
     "run": "ab.run.cli",
+    "plan": "ab.plan",
+    "import": "ab.imported.cli",
+    "label": "ab.label",
     "truth": "ab.run.truth_cli",
     "report": "ab.report.cli",
     "compare": "ab.compare.cli",

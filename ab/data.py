@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import random
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -39,12 +40,14 @@ class Truth:
         id: of the review; None when it is found by its text.
         sha256: of the text; None when the file has no texts.
         text: the review; None when the file has no texts.
+        rate: probability with which it was chosen to be judged; None when the file does not say.
     """
 
     label: str
     id: str | None
     sha256: str | None
     text: str | None
+    rate: float | None = None
 
 
 def read_reviews(
@@ -86,26 +89,58 @@ def read_truths(
     label_column: str = "",
     label_map: Mapping[str, str] | None = None,
 ) -> list[Truth]:
-    """Read truths that came later.
+    """Read truths that came later; rows without a label are left out.
 
     Args:
-        path: like a file of reviews, with a label and `id` or a text (or both).
+        path: like a file of reviews, with a label and `id` or a text (or both), and perhaps `rate`,
+            as `ab label` writes it.
         labels: names of the classes.
         text_column, label_column: by default found by their usual names.
         label_map: what other names stand for.
 
     Raises:
-        DataError: a row is malformed.
+        DataError: a row is malformed, or none has a label.
     """
     reader = LabelReader(labels, label_column, label_map=label_map)
     truths = []
     with _own_errors():
         for where, row in read_rows(open_source(path, text_column, needs_text=False)):
             label, identity, text = reader.read(row, where), _id(row), row.text or None
-            if label is None or (identity is None and text is None):
+            if identity is None and text is None:
                 raise DataError(f"{where}: `label` and `id` or `text` are needed")
-            truths.append(Truth(label, identity, fingerprint(text) if text else None, text))
+            if label is not None:
+                sha256 = fingerprint(text) if text else None
+                truths.append(Truth(label, identity, sha256, text, _rate(row, where)))
+    if not truths:
+        raise DataError(f"{path}: no row has a label; `label` and `id` or `text` are needed")
     return truths
+
+
+def _rate(row: Row, where: str) -> float | None:
+    value = row.columns.get(find_column(row.columns, ["rate"]))
+    if value in (None, ""):
+        return None
+    try:
+        rate = float(str(value))
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1:
+        raise DataError(f"{where}: rate is {value!r}; it is a probability above 0")
+    return rate
+
+
+def features(text: str) -> dict[str, float]:
+    """What any language has, kept where the text is not: characters, words, and 1 or 0 for digits,
+    question or exclamation marks, symbols such as emoji, and mostly capital letters."""
+    letters = [c for c in text if c.isalpha()]
+    return {
+        "characters": len(text),
+        "words": len(text.split()),
+        "digits": int(any(c.isdigit() for c in text)),
+        "marks": int(any(c in "!?\uff01\uff1f\u00a1\u00bf\u061f" for c in text)),
+        "symbols": int(any(unicodedata.category(c) == "So" for c in text)),
+        "capitals": int(2 * sum(c.isupper() for c in letters) > len(letters)),
+    }
 
 
 def fingerprint(text: str) -> str:

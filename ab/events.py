@@ -54,7 +54,7 @@ class Run:
 
     Attributes:
         run: unique name of the run; part of every puid.
-        endpoint: where requests went.
+        endpoint: where requests went; empty when others sent them.
         data: `name` and `sha256` of the file of reviews, and `reviews`, how many will be sent.
         labels: names of the classes.
         models: `name` and `share` of each model, in the order of the graph's children.
@@ -66,6 +66,8 @@ class Run:
         tries: of one prediction, at most.
         feedback: whether truths are sent back.
         keep_texts: whether request lines hold the text.
+        sampled: part of the requests that a log holds, by model; empty where it holds all. The
+            shares of the models are those in the log.
     """
 
     run: str
@@ -75,13 +77,14 @@ class Run:
     labels: Sequence[str]
     models: Sequence[Mapping[str, object]]
     router: str | None
-    seed: int
-    rate: float
-    concurrency: int
-    timeout_s: float
-    tries: int
-    feedback: bool
+    seed: int = 0
+    rate: float = 0.0
+    concurrency: int = 0
+    timeout_s: float = 0.0
+    tries: int = 1
+    feedback: bool = False
     keep_texts: bool
+    sampled: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def event(self) -> Event:
         """The line."""
@@ -117,6 +120,9 @@ class Request:
         routing: `meta.routing` of the answer.
         path: `meta.requestPath` of the answer.
         tags: model name, version and precision of the answer.
+        truncated: whether the model saw only a part of the text; None where it does not say.
+        features: of the text, see `ab.data.features`.
+        request_tags: `meta.tags` of the request, such as a user's key.
     """
 
     time: str
@@ -124,14 +130,14 @@ class Request:
     puid: str
     sha256: str
     text: str | None
-    truth: str | None
+    truth: str | None = None
     outcome: str
-    status: str
-    detail: str
-    tries: int
-    repeated: int
-    late: bool
-    lag_s: float
+    status: str = ""
+    detail: str = ""
+    tries: int = 1
+    repeated: int = 0
+    late: bool = False
+    lag_s: float = 0.0
     latency_s: float | None
     waited_s: float
     model: str | None = None
@@ -141,6 +147,9 @@ class Request:
     routing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     path: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    truncated: bool | None = None
+    features: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    request_tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
     failed: Sequence[FailedTry] = ()
 
     def event(self) -> Event:
@@ -181,9 +190,10 @@ class Feedback:
         return {"event": "feedback", **dataclasses.asdict(self), "state": str(self.state)}
 
 
-def truth(time: str, identity: str, label: str) -> Event:
-    """A truth that came after the answer."""
-    return {"event": "truth", "time": time, "id": identity, "label": label}
+def truth(time: str, identity: str, label: str, rate: float | None = None) -> Event:
+    """A truth that came after the answer; `rate` is the probability with which it was sought."""
+    line = {"event": "truth", "time": time, "id": identity, "label": label}
+    return line if rate is None else {**line, "rate": rate}
 
 
 def mark(kind: str, time: str, **fields: str) -> Event:

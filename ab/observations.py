@@ -1,94 +1,32 @@
-"""From the lines of a record to one observation a review, each counted once."""
+"""From the lines of a record to a table with one answer a review."""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ab.errors import RecordError
-from ab.events import INTERRUPTED, FeedbackState
+from ab.events import INTERRUPTED, FeedbackState, Request
 from ab.record import Content, Event
 from ab.transport.reply import Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Confusion = Counter[tuple[str, str]]
 """How often by truth and prediction."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Observation:
-    """The answer to a review that counts: that of the model drawn first.
-
-    Attributes:
-        id: of the review.
-        model: that answered; None when nothing says it.
-        truth: label; None while it is not known.
-        predicted: label.
-        scores: probability by label.
-        latency_s: of the try that was answered, s.
-        late: it came later than the run's timeout after the first try.
-        line: the request's fields as recorded.
-    """
-
-    id: str
-    model: str | None
-    truth: str | None
-    predicted: str
-    scores: Mapping[str, float]
-    latency_s: float
-    late: bool
-    line: Mapping[str, Any]
-
-    @property
-    def score(self) -> float:
-        """Of the predicted label, 0..1."""
-        return self.scores[self.predicted]
-
-    @property
-    def is_right(self) -> bool:
-        """Whether the truth is known and was predicted."""
-        return self.truth == self.predicted
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """A review whose first draw brought no answer.
-
-    Attributes:
-        id: of the review.
-        model: that was drawn; None when nothing says it.
-        outcome: how the try ended.
-    """
-
-    id: str
-    model: str | None
-    outcome: str
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RequestTotals:
-    """What became of every request; ids are those of the reviews.
+    """What became of every request: counts, outcomes, and ids of reviews.
 
-    Attributes:
-        requests: reviews that were sent, each once: answered + retried + lost.
-        answered: with an answer that counts, once: that to the first try.
-        retried: ids that were answered only after a failed try, perhaps by another model; left out.
-        interrupted: ids whose request was running when the run was killed; left out.
-        lost: ids without any answer.
-        errors: how the lost ones ended, by outcome.
-        unknown_errors: first tries that failed at a model that nothing names, by outcome.
-        late: ids whose answer came after the time limit; it counts, once.
-        duplicated: ids with more than one recorded answer; the first one counts.
-        repeated: ids that the endpoint may have answered more often than is recorded, because a
-            try without an answer was repeated.
-        unattributed: ids with an answer of which no model is known; it counts for none.
-        other_models: ids answered by a model that is not part of the report.
-        contradicted: ids with two different truths; they count as without a truth.
-        without_truth: answers that wait for a truth.
-        uncertain_feedback: ids whose feedback a model may or may not have counted.
-        unsent: reviews of the plan that were never sent.
-        unreadable: lines of the record that are cut short or damaged.
+    What the ids mean for the figures says `ab.report.totals`. `requests` are answered, retried or
+    lost; `errors` tells how the lost ones ended, `unknown_errors` how first tries failed at a model
+    that nothing names; `unsent` are reviews of the plan, `unreadable` lines of the record.
     """
 
     requests: int
@@ -111,6 +49,23 @@ class RequestTotals:
 
 
 @dataclasses.dataclass(frozen=True)
+class Failure:
+    """A review whose first draw brought no answer.
+
+    Attributes:
+        id: of the review.
+        model: that was drawn; None when nothing says it.
+        outcome: how the try ended.
+        sent: when it left, s since 1970.
+    """
+
+    id: str
+    model: str | None
+    outcome: str
+    sent: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Observations:
     """What a record says, each review counted once.
 
@@ -120,19 +75,19 @@ class Observations:
 
     Attributes:
         run: fields of the first line.
-        answered: one observation for each review whose first draw was answered, as they arrived.
+        answered: see `table`; the reviews whose first draw was answered, as they arrived.
         failures: the reviews whose first draw brought no answer, answered later or not.
         totals: what became of every request.
     """
 
     run: Mapping[str, Any]
-    answered: tuple[Observation, ...]
+    answered: pd.DataFrame
     failures: tuple[Failure, ...]
     totals: RequestTotals
 
 
 def observe(content: Content) -> Observations:
-    """Reduce a record to one observation a review.
+    """Reduce a record to one answer a review.
 
     Raises:
         RecordError: the record has no `run` line, or lines of more than one run.
@@ -143,20 +98,21 @@ def observe(content: Content) -> Observations:
     if len(run["models"]) == 1:
         counted = _first_answers(requests)
     truths, contradicted = truths_of(content.events)
-    states = feedback_states(content.events)
-    answered = tuple(
-        observation(line, None if i in contradicted else truths.get(i))
-        for i, line in counted.items()
+    answered = table(
+        counted.values(),
+        {i: label for i, label in truths.items() if i not in contradicted},
+        {e["id"]: e["rate"] for e in content.events if e["event"] == "truth" and "rate" in e},
     )
+    states = feedback_states(content.events)
     of_requests = _totals_of_requests(requests, counted)
     totals = RequestTotals(
         **of_requests,
         interrupted=tuple(f.id for f in failures.values() if f.outcome == INTERRUPTED),
         unknown_errors=errors_of(None, failures.values()),
-        late=tuple(o.id for o in answered if o.late),
-        unattributed=tuple(o.id for o in answered if o.model is None),
+        late=tuple(answered.id[answered.late.astype(bool)]),
+        unattributed=tuple(answered.id[answered.model.isna()]),
         contradicted=tuple(sorted(contradicted)),
-        without_truth=sum(o.truth is None for o in answered),
+        without_truth=int(answered.truth.isna().sum()),
         uncertain_feedback=tuple(i for i, state in states.items() if state in _UNCERTAIN),
         unsent=max(0, int(run["data"]["reviews"]) - of_requests["requests"]),
         unreadable=content.torn + len(content.damaged),
@@ -164,11 +120,43 @@ def observe(content: Content) -> Observations:
     return Observations(run, answered, tuple(failures.values()), totals)
 
 
+def table(
+    lines: Iterable[Event], truths: Mapping[str, str], rates: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Answers as rows.
+
+    Args:
+        lines: `request` lines with an answer.
+        truths: label by id.
+        rates: probability with which a truth was sought, by id; 1 where it is missing.
+
+    Returns:
+        The fields of `ab.events.Request`, indexed by id, and `right` (the truth was predicted;
+        False without one), `score` of the predicted label, `rate`, `sent` (s since 1970, when the
+        first try left) and `unit`: the request, which answers all its texts by one model.
+    """
+    import pandas as pd  # takes as long as the rest of `ab run`, which needs no table
+
+    fields = [field.name for field in dataclasses.fields(Request)]
+    answers = pd.DataFrame(list(lines), columns=fields, dtype=object)
+    answers = (
+        answers.where(answers.notna(), None).set_index("id", drop=False).rename_axis(index=None)
+    )
+    answers["truth"] = pd.Series({i: truths.get(i) for i in answers.id}, dtype=object)
+    answers["right"] = [t == p for t, p in zip(answers.truth, answers.predicted, strict=True)]
+    pairs = zip(answers.scores, answers.predicted, strict=True)
+    answers["score"] = [float(scores[label]) for scores, label in pairs]
+    answers["rate"] = [(rates or {}).get(i, 1.0) for i in answers.id]
+    answers["unit"] = [i.partition("#")[0] for i in answers.id]
+    # In the order of sending: the faster model's answers come first, which would bend the split.
+    ended = pd.to_datetime(answers.time, format="ISO8601", utc=True).dt.as_unit("ms")
+    answers["sent"] = ended.astype("int64") / 1000 - answers.waited_s.astype(float)
+    return answers
+
+
 def _totals_of_requests(requests: Sequence[Event], counted: Collection[str]) -> dict[str, Any]:
     answers = Counter(e["id"] for e in requests if e["outcome"] == Outcome.ANSWERED)
-    outcomes, repeats = {e["id"]: e["outcome"] for e in requests}, Counter[str]()
-    for event in requests:
-        repeats[event["id"]] += event["repeated"]
+    outcomes = {e["id"]: e["outcome"] for e in requests}
     lost = tuple(i for i in outcomes if i not in answers)
     return {
         "requests": len(outcomes),
@@ -177,7 +165,7 @@ def _totals_of_requests(requests: Sequence[Event], counted: Collection[str]) -> 
         "lost": lost,
         "errors": dict(Counter(outcomes[i] for i in lost)),
         "duplicated": tuple(i for i, count in answers.items() if count > 1),
-        "repeated": tuple(i for i, count in repeats.items() if count),
+        "repeated": tuple(dict.fromkeys(e["id"] for e in requests if e["repeated"])),
     }
 
 
@@ -196,8 +184,8 @@ def confusion_of_feedback(events: Iterable[Event]) -> dict[str, Confusion]:
             continue
         if event["id"] not in counted and event["model"] is not None:
             counted.add(event["id"])
-            table = tables.setdefault(event["model"], Counter())
-            table[event["truth"], event["predicted"]] += 1
+            confusion = tables.setdefault(event["model"], Counter())
+            confusion[event["truth"], event["predicted"]] += 1
     return tables
 
 
@@ -245,23 +233,14 @@ def _first_draws(events: Iterable[Event]) -> tuple[dict[str, Event], dict[str, F
         elif kind in ("withdrawn", "request"):
             running.discard(i)
         if kind == "request":
-            first = next(iter(_failed_tries(event)), None)
+            first = next(iter(event["failed"]), None)
             if first is not None:
-                failures[i] = Failure(i, first["model"], first["outcome"])
+                sent = datetime.datetime.fromisoformat(event["time"]).timestamp()
+                sent -= event["waited_s"]
+                failures[i] = Failure(i, first["model"], first["outcome"], sent)
             elif event["outcome"] == Outcome.ANSWERED:
                 answered[i] = event
     return answered, failures
-
-
-def _failed_tries(line: Event) -> Sequence[Mapping[str, Any]]:
-    """The failed tries that reached the endpoint; lines of format 1 hold only how many failed."""
-    if "failed" in line:
-        return list(line["failed"])
-    if line["outcome"] == Outcome.UNREACHABLE:
-        return []
-    answered = line["outcome"] == Outcome.ANSWERED
-    outcome = str(Outcome.FAILED) if answered else line["outcome"]
-    return [{"outcome": outcome, "model": None}] * (line["tries"] - answered)
 
 
 def truths_of(events: Iterable[Event]) -> tuple[dict[str, str], set[str]]:
@@ -273,22 +252,3 @@ def truths_of(events: Iterable[Event]) -> tuple[dict[str, str], set[str]]:
         if label is not None and truths.setdefault(event["id"], label) != label:
             contradicted.add(event["id"])
     return truths, contradicted
-
-
-def observation(line: Event, truth: str | None) -> Observation:
-    """The observation in a `request` line with an answer.
-
-    Args:
-        line: of the record.
-        truth: label; None while it is not known.
-    """
-    return Observation(
-        id=line["id"],
-        model=line["model"],
-        truth=truth,
-        predicted=line["predicted"],
-        scores=line["scores"],
-        latency_s=line["latency_s"],
-        late=line["late"],
-        line=line,
-    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import fcntl
 import json
 import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +17,8 @@ from ab.errors import RecordError
 Event = dict[str, Any]
 
 FORMAT = 2
+
+_NEVER = "9999-01-01T00:00:00+00:00"
 
 
 class Journal:
@@ -121,6 +125,29 @@ def read_record(path: Path) -> Content:
     if newest > FORMAT:
         raise RecordError(f"{path.name} has format {newest}; this program reads {FORMAT}")
     return Content(tuple(events), torn, tuple(damaged))
+
+
+def drop_texts(path: Path, before: float) -> None:
+    """Delete the texts of older requests from a record; their checksums stay.
+
+    Args:
+        path: of the record.
+        before: s since 1970.
+
+    Raises:
+        RecordError: another process writes to it.
+    """
+    with Journal(path), tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        for line in path.read_bytes().splitlines(keepends=True):
+            event = _parse(line) or {}
+            ended = datetime.datetime.fromisoformat(event.get("time", _NEVER)).timestamp()
+            if event.get("text") is not None and ended < before:
+                text = json.dumps({**event, "text": None}, ensure_ascii=False) + "\n"
+                line = text.encode("utf-8", "surrogatepass")
+            file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+        Path(file.name).replace(path)
 
 
 def _parse(line: bytes) -> Event | None:

@@ -32,6 +32,7 @@ class Answer:
         routing: router name to child index, `meta.routing`.
         tags: model name, version and precision, where the model gives them; and in V2 the name and
             version that the server knows the model by, and the header `x-seldon-route`.
+        truncated: whether the model saw only a part of the text; None where it does not say.
     """
 
     names: tuple[str, ...]
@@ -39,11 +40,21 @@ class Answer:
     path: Mapping[str, str]
     routing: Mapping[str, int]
     tags: Mapping[str, str]
+    truncated: bool | None = None
 
     @property
     def predicted(self) -> str:
         """Label with the highest score, the first of equals."""
         return self.names[max(range(len(self.scores)), key=self.scores.__getitem__)]
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """Its fields in a line of a record, see `ab.events.Request`."""
+        return {
+            "predicted": self.predicted,
+            "scores": dict(zip(self.names, self.scores, strict=True)),
+            **{name: getattr(self, name) for name in ("routing", "path", "tags", "truncated")},
+        }
 
 
 def build_request(text: str, puid: str) -> Message:
@@ -86,7 +97,9 @@ def read_answer(
     if head == "identity":
         raise BadAnswer("the model gives values and chooses no label")
     scores = _scores(data, len(meant), sum_to_one=head != "sigmoid")
-    answer = dataclasses.replace(origin, names=tuple(meant), scores=scores)
+    truncated = _mapping(_mapping(message.get("meta")).get("tags")).get("truncated")
+    cut = bool(truncated) if isinstance(truncated, list) else None
+    answer = dataclasses.replace(origin, names=tuple(meant), scores=scores, truncated=cut)
     best = label_named(str(data.get("best")), labels, label_map or {})
     if data.get("best") is not None and best != answer.predicted:
         raise BadAnswer(

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from ab.compare.answers import ModelAnswers
 from ab.errors import AnalysisError
 from ab.stats import latency, power, proportions, sequential
-from ab.stats.interval import Interval
+from ab.stats.interval import NOTHING, Interval
 from ab.stats.paired import Pairs, exact_p_value, paired_difference
-
-
-@dataclasses.dataclass(frozen=True)
-class Disagreement:
-    """A text that the models label differently.
-
-    Attributes:
-        id: of the review.
-        text: the review; None when no record holds it.
-        truth: label; None when it is not known.
-        a, b: labels.
-        score_a, score_b: their scores, 0..1.
-    """
-
-    id: str
-    text: str | None
-    truth: str | None
-    a: str
-    score_a: float
-    b: str
-    score_b: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +22,19 @@ class PairedComparison:
 
     Attributes:
         a, b: names.
-        texts: that both models answered.
+        texts: that both models answered; all figures are about these.
         pairs: those with a truth, by which model was right.
-        accuracy_a, accuracy_b: on those, with Wilson's interval.
-        difference: accuracy of B minus that of A, with Newcombe's interval for pairs.
+        judged_disagreements: texts with a truth that the models label differently.
+        accuracy_a, accuracy_b: weighted by the part of the texts with a truth among those that the
+            models label alike and among the others; empty where one of both has none.
+        difference: accuracy of B minus that of A.
         p_value: McNemar's exact test, for one look.
         sequential: the test that may be looked at again and again.
         needed: further texts until the sequential test is likely to decide; None when too many.
         latency_a, latency_b: percentile to seconds.
-        disagreements: texts that the models label differently, truth known or not.
+        disagreements: texts that the models label differently, truth known or not: `id`, `text`,
+            `truth`, labels `a` and `b`, `score_a`, `score_b`.
+        warnings: what limits the figures, one sentence each.
         only_one: ids that only one model answered; they count for nothing.
         missing_a, missing_b: of them, how many the model did not answer.
         alpha, margin: as given to `compare`.
@@ -57,6 +44,7 @@ class PairedComparison:
     b: str
     texts: int
     pairs: Pairs
+    judged_disagreements: int
     accuracy_a: Interval
     accuracy_b: Interval
     difference: Interval
@@ -65,7 +53,8 @@ class PairedComparison:
     needed: int | None
     latency_a: dict[int, Interval]
     latency_b: dict[int, Interval]
-    disagreements: tuple[Disagreement, ...]
+    disagreements: tuple[dict[str, Any], ...]
+    warnings: tuple[str, ...]
     only_one: tuple[str, ...]
     missing_a: int
     missing_b: int
@@ -87,81 +76,111 @@ def compare(
     Raises:
         AnalysisError: they share no text, or one id means two texts or has two truths.
     """
-    shared = [identity for identity in a.answers if identity in b.answers]
-    if not shared:
-        raise AnalysisError(f"no text was answered by both {a.name} and {b.name}")
-    _check_same(a, b, shared)
-    truths = {
-        identity: a.answers[identity].truth or b.answers[identity].truth for identity in shared
-    }
-    judged = [identity for identity in shared if truths[identity] is not None]
-    right_a = [a.answers[identity].predicted == truths[identity] for identity in judged]
-    right_b = [b.answers[identity].predicted == truths[identity] for identity in judged]
-    pairs = count(right_a, right_b)
-    only_a = [x and not y for x, y in zip(right_a, right_b, strict=True)]
-    only_b = [y and not x for x, y in zip(right_a, right_b, strict=True)]
+    shared = share_texts(a, b, texts)
+    differs, known = shared.a != shared.b, shared.truth.notna()
+    right_a, right_b = shared.a == shared.truth, shared.b == shared.truth
+    only_a, only_b = right_a & ~right_b, right_b & ~right_a
+    judged = int((known & differs).sum())
+    pairs = Pairs(
+        both=int((right_a & right_b).sum()),
+        only_a=int(only_a.sum()),
+        only_b=int(only_b.sum()),
+        neither=int((known & ~right_a & ~right_b).sum()),
+    )
+    outcomes = _drawn_alike(differs, known)
+    sides = only_a[outcomes].tolist(), only_b[outcomes].tolist()
     return PairedComparison(
         a=a.name,
         b=b.name,
         texts=len(shared),
         pairs=pairs,
-        accuracy_a=proportions.wilson(pairs.both + pairs.only_a, pairs.n),
-        accuracy_b=proportions.wilson(pairs.both + pairs.only_b, pairs.n),
-        difference=paired_difference(pairs, 1 - alpha),
-        p_value=exact_p_value(pairs),
-        sequential=sequential.paired(only_a, only_b, alpha),
-        needed=power.remaining_paired(only_a, only_b, power.TestPlan(margin, alpha)),
+        judged_disagreements=judged,
+        accuracy_a=_accuracy(right_a, differs, known),
+        accuracy_b=_accuracy(right_b, differs, known),
+        difference=paired_difference(
+            pairs.only_a, pairs.only_b, judged, int(differs.sum()), len(shared), 1 - alpha
+        )
+        if pairs.n
+        else NOTHING,
+        p_value=exact_p_value(pairs.only_a, pairs.only_b),
+        sequential=sequential.paired(*sides, alpha),
+        needed=power.remaining_paired(*sides, power.TestPlan(margin, alpha)),
         latency_a=_latencies(a, shared),
         latency_b=_latencies(b, shared),
-        disagreements=_disagreements(a, b, truths, texts),
-        only_one=tuple(sorted(a.answers.keys() ^ b.answers.keys())),
-        missing_a=len(b.answers.keys() - a.answers.keys()),
-        missing_b=len(a.answers.keys() - b.answers.keys()),
+        disagreements=tuple(shared[differs].drop(columns="rate").to_dict("records")),
+        warnings=_warnings(shared, differs, known),
+        only_one=tuple(sorted({*a.answers.index} ^ {*b.answers.index})),
+        missing_a=len(b.answers.index.difference(a.answers.index)),
+        missing_b=len(a.answers.index.difference(b.answers.index)),
         alpha=alpha,
         margin=margin,
     )
 
 
-def count(right_a: Sequence[bool], right_b: Sequence[bool]) -> Pairs:
-    """Texts by which model was right."""
-    table = [[0, 0], [0, 0]]
-    for a, b in zip(right_a, right_b, strict=True):
-        table[a][b] += 1
-    return Pairs(both=table[1][1], only_a=table[1][0], only_b=table[0][1], neither=table[0][0])
+def share_texts(a: ModelAnswers, b: ModelAnswers, texts: Mapping[str, str]) -> pd.DataFrame:
+    """The texts that both models answered, in A's order.
 
+    Returns:
+        By id: `id`, `text`, `truth`, labels `a` and `b`, `score_a`, `score_b`, and `rate`, with
+        which the truth was sought.
 
-def _check_same(a: ModelAnswers, b: ModelAnswers, shared: Sequence[str]) -> None:
-    for identity in shared:
-        one, other = a.answers[identity], b.answers[identity]
-        if one.line["sha256"] != other.line["sha256"]:
-            raise AnalysisError(f"review {identity} is another text for {a.name} than for {b.name}")
-        if one.truth and other.truth and one.truth != other.truth:
-            raise AnalysisError(
-                f"review {identity} has the truth {one.truth} for {a.name}, {other.truth} for "
-                f"{b.name}"
-            )
-
-
-def _latencies(model: ModelAnswers, shared: Sequence[str]) -> dict[int, Interval]:
-    seconds = [model.answers[identity].latency_s for identity in shared]
-    return {p: latency.percentile(seconds, p) for p in latency.PERCENTILES}
-
-
-def _disagreements(
-    a: ModelAnswers, b: ModelAnswers, truths: Mapping[str, str | None], texts: Mapping[str, str]
-) -> tuple[Disagreement, ...]:
-    return tuple(
-        Disagreement(
-            id=identity,
-            text=a.answers[identity].line.get("text")
-            or b.answers[identity].line.get("text")
-            or texts.get(identity),
-            truth=truth,
-            a=a.answers[identity].predicted,
-            score_a=a.answers[identity].score,
-            b=b.answers[identity].predicted,
-            score_b=b.answers[identity].score,
+    Raises:
+        AnalysisError: they share no text, or one id means two texts or has two truths.
+    """
+    one = a.answers[a.answers.index.isin(b.answers.index)]
+    if one.empty:
+        raise AnalysisError(f"no text was answered by both {a.name} and {b.name}")
+    other = b.answers.loc[one.index]
+    for i in one.id[one.sha256 != other.sha256]:
+        raise AnalysisError(f"review {i} is another text for {a.name} than for {b.name}")
+    for i in one.id[one.truth.notna() & other.truth.notna() & (one.truth != other.truth)]:
+        raise AnalysisError(
+            f"review {i} has the truth {one.truth[i]} for {a.name}, {other.truth[i]} for {b.name}"
         )
-        for identity, truth in truths.items()
-        if a.answers[identity].predicted != b.answers[identity].predicted
-    )
+    given = pd.Series(texts, dtype=object).reindex(one.index)
+    shared = {
+        "id": one.id,
+        "text": one.text.combine_first(other.text).combine_first(given),
+        "truth": one.truth.combine_first(other.truth),
+        "a": one.predicted,
+        "score_a": one.score,
+        "b": other.predicted,
+        "score_b": other.score,
+        "rate": np.minimum(one.rate, other.rate),
+    }
+    frame = pd.DataFrame(shared)
+    return frame.astype({"text": object, "truth": object}).where(frame.notna(), None)
+
+
+def _drawn_alike(differs: pd.Series, known: pd.Series) -> pd.Series:
+    """Texts of which agreements and disagreements have the same chance to be among them.
+
+    An agreement counts without a truth; of as many as disagreements lack one it is left out.
+    """
+    part = (known & differs).sum() / max(1, differs.sum())
+    kept = np.random.default_rng(0).random(len(differs)) < (part if differs.any() else 1.0)
+    return known & differs | ~differs & kept if known.any() else known
+
+
+def _accuracy(right: pd.Series, differs: pd.Series, known: pd.Series) -> Interval:
+    weights = np.zeros(len(right))
+    for stratum in (differs, ~differs):
+        if stratum.any() and not (stratum & known).any():
+            return NOTHING
+        weights[stratum & known] = stratum.sum() / max(1, (stratum & known).sum())
+    return proportions.weighted(right[known], weights[known])
+
+
+def _warnings(shared: pd.DataFrame, differs: pd.Series, known: pd.Series) -> tuple[str, ...]:
+    judged, disagreeing = int((known & differs).sum()), int(differs.sum())
+    if 0 < judged < disagreeing and (shared.rate[known & differs] == 1).any():
+        return (
+            f"Of {disagreeing:,} disagreements {judged:,} have a truth, and nothing says how they "
+            "were chosen: the figures hold if it was at random. `ab label` chooses so.",
+        )
+    return ()
+
+
+def _latencies(model: ModelAnswers, shared: pd.DataFrame) -> dict[int, Interval]:
+    seconds = model.answers.latency_s[shared.index].dropna().astype(float).tolist()
+    return {p: latency.percentile(seconds, p) for p in latency.PERCENTILES}

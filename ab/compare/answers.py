@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from ab.errors import AnalysisError
-from ab.observations import Observation, observe
+from ab.observations import observe
 from ab.record import read_record
 
 
@@ -17,11 +18,11 @@ class ModelAnswers:
 
     Attributes:
         name: of the model.
-        answers: by id of the review, in the order in which they were recorded.
+        answers: see `ab.observations.table`.
     """
 
     name: str
-    answers: Mapping[str, Observation]
+    answers: pd.DataFrame
 
 
 def read_answers(path: Path) -> ModelAnswers:
@@ -31,11 +32,11 @@ def read_answers(path: Path) -> ModelAnswers:
         RecordError: it is not a record of one run.
         AnalysisError: it holds no answer, or those of several models.
     """
-    seen = observe(read_record(path))
-    models = sorted({str(o.model) for o in seen.answered})
+    answers = observe(read_record(path)).answered
+    models = sorted({str(model) for model in answers.model})
     if len(models) != 1:
         raise AnalysisError(
             f"{path.name} holds answers of {len(models)} models ({', '.join(models)}); "
             "to compare text by text, each record must be of one"
         )
-    return ModelAnswers(models[0], {o.id: o for o in seen.answered})
+    return ModelAnswers(models[0], answers)

@@ -63,9 +63,8 @@ def ask_endpoints(
 def _answers(record: Path, url: str, name: str | None) -> ModelAnswers:
     answers = observe(read_record(record)).answered
     said = [
-        tags.get("model_name") or tags.get("served_as") or " ".join(each.line["path"])
-        for each in answers
-        for tags in [each.line["tags"]]
+        tags.get("model_name") or tags.get("served_as") or " ".join(path)
+        for tags, path in zip(answers.tags, answers.path, strict=True)
     ]
     found = list(dict.fromkeys(filter(None, said)))
     if len(found) > 1 and name is None:
@@ -73,4 +72,4 @@ def _answers(record: Path, url: str, name: str | None) -> ModelAnswers:
             f"at {url} several models answer ({', '.join(found)}); give an endpoint of one model, "
             "such as the service of its predictor"
         )
-    return ModelAnswers(name or (found or ["model"])[0], {each.id: each for each in answers})
+    return ModelAnswers(name or (found or ["model"])[0], answers)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ab.compare.analysis import Disagreement, PairedComparison
+from ab.compare.analysis import PairedComparison
 from ab.report.text import bounds, needed, points
 from ab.stats.interval import Interval, ahead
 from roberta_sentiment.tools.page.text import millis, p_value, percent
 
-FORMAT = 1
+FORMAT = 2
 
 
 def verdict(comparison: PairedComparison) -> str:
@@ -61,6 +62,10 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
     return [
         ("texts that both answered", f"{c.texts:,}"),
         ("of them with a truth", f"{c.pairs.n:,}"),
+        (
+            "texts they label differently, with a truth",
+            f"{len(c.disagreements):,}, {c.judged_disagreements:,}",
+        ),
         (f"accuracy of {c.a}", f"{percent(c.accuracy_a.value)}, {bounds(c.accuracy_a, percent)}"),
         (f"accuracy of {c.b}", f"{percent(c.accuracy_b.value)}, {bounds(c.accuracy_b, percent)}"),
         ("both right", f"{c.pairs.both:,}"),
@@ -68,7 +73,7 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
         (f"only {c.b} right", f"{c.pairs.only_b:,}"),
         ("neither right", f"{c.pairs.neither:,}"),
         (f"{leader} minus {other}", points(difference.value)),
-        (f"{sure} interval (Newcombe, paired)", bounds(difference, points)),
+        (f"{sure} interval for one look", bounds(difference, points)),
         ("McNemar's exact test, p", p_value(c.p_value)),
         (f"{sure} interval at any look (sequential)", bounds(at_any_look, points)),
         ("p-value at any look (sequential)", p_value(test.p_value)),
@@ -88,6 +93,8 @@ def show(comparison: PairedComparison, console: Console, limit: int) -> None:
     for row in rows(comparison):
         table.add_row(*row)
     console.print(table)
+    for warning in comparison.warnings:
+        console.print(f"- {warning}")
     if comparison.disagreements and limit:
         console.print(_disagreements(comparison, limit))
         more = len(comparison.disagreements) - limit
@@ -113,17 +120,17 @@ def _disagreements(comparison: PairedComparison, limit: int) -> Table:
     return table
 
 
-def known_first(comparison: PairedComparison) -> list[Disagreement]:
+def known_first(comparison: PairedComparison) -> list[Mapping[str, Any]]:
     """The texts that the models label differently; those with a truth come first."""
-    return sorted(comparison.disagreements, key=lambda each: each.truth is None)
+    return sorted(comparison.disagreements, key=lambda each: each["truth"] is None)
 
 
-def cells(each: Disagreement) -> tuple[str, str, str, str, str]:
+def cells(each: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     """Review, truth, the answers of A and B, text."""
     return (
-        each.id,
-        each.truth or "?",
-        f"{each.a} {each.score_a:.2f}",
-        f"{each.b} {each.score_b:.2f}",
-        each.text or "",
+        each["id"],
+        each["truth"] or "?",
+        f"{each['a']} {each['score_a']:.2f}",
+        f"{each['b']} {each['score_b']:.2f}",
+        each["text"] or "",
     )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ab.attribution import Model
 from ab.errors import AnalysisError
-from ab.observations import Observation, Observations, RequestTotals, errors_of, observe
+from ab.observations import Observations, RequestTotals, errors_of, observe
 from ab.record import Content
-from ab.stats import latency, power, proportions, sequential
+from ab.report.difference import sequential_test
+from ab.report.guardrails import Check, check_guardrails, parse_guardrail
+from ab.report.segments import Segment, find_segments
+from ab.report.twins import faults
+from ab.stats import latency, power, proportions
 from ab.stats.interval import Interval
 from ab.stats.power import TestPlan
+from ab.stats.sequential import Sequential
 from ab.stats.split import Split, check_split
 from roberta_sentiment.tools import metrics
 
@@ -27,36 +32,30 @@ class ModelFigures:
     Attributes:
         name: of the model.
         share: declared share of the traffic, 0..1.
+        tries: first tries, failed or not: requests, or what else is drawn as one.
         answers: that count.
         judged: of them, those with a truth; all figures of quality are about these.
         right: right answers.
-        accuracy: with Wilson's interval.
-        mcc: Matthews correlation, -1..1; None when it is 0/0.
-        macro_f1: mean F1 of the classes.
-        brier: score, 0 (best) to 1 for two classes, else to 2.
-        confusion: counts by truth (row) and prediction (column), in the order of the labels.
-        calibration_error: expected calibration error, 0..1.
-        reliability: its bins.
+        accuracy: with Wilson's interval; weighted where truths were sought at different rates.
+        quality: the other figures, unweighted; None without a truth.
         latency_s: percentile to seconds, of all answers.
         late: answers later than the run's time limit; they count.
         errors: first tries that are known to be this model's and failed, by outcome.
+        versions: of the model and its image, as the answers name them.
     """
 
     name: str
     share: float
+    tries: int
     answers: int
     judged: int
     right: int
     accuracy: Interval
-    mcc: float | None
-    macro_f1: float | None
-    brier: float | None
-    confusion: list[list[int]]
-    calibration_error: float | None
-    reliability: tuple[metrics.Bin, ...]
+    quality: metrics.Quality | None
     latency_s: dict[int, Interval]
     late: int
     errors: dict[str, int]
+    versions: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +71,9 @@ class Comparison:
         sequential: the test that may be looked at every day; its answers are those of A and B.
         needed: further answers of both together until a verdict is likely; 0 when it is there,
             None when even 200 times as many hardly suffice.
+        guardrails: of B, checked at every look.
+        segments: the difference for kinds of texts.
+        faults: of the set-up, where A and B are declared to be copies of one model.
     """
 
     a: str
@@ -80,8 +82,11 @@ class Comparison:
     p_value: float | None
     b_better: float
     a_better: float
-    sequential: sequential.Sequential
+    sequential: Sequential
     needed: int | None
+    guardrails: tuple[Check, ...]
+    segments: tuple[Segment, ...]
+    faults: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +104,7 @@ class Analysis:
         kept: the same for the answers that count; it fits only if the models fail equally often.
         totals: what became of every request.
         stopped: whether the run was interrupted and has not been resumed.
+        sampled_truths: whether all truths were sought with known rates below 1.
     """
 
     run: Mapping[str, Any]
@@ -112,6 +118,7 @@ class Analysis:
     kept: Split
     totals: RequestTotals
     stopped: bool
+    sampled_truths: bool
 
 
 def analyse(content: Content, plan: TestPlan, models: Sequence[Model] = ()) -> Analysis:
@@ -127,14 +134,18 @@ def analyse(content: Content, plan: TestPlan, models: Sequence[Model] = ()) -> A
         AnalysisError: it holds no answer, or not of these models.
     """
     seen = observe(content)
-    if not seen.answered:
+    if plan.unit:
+        keys = seen.answered.request_tags.map(lambda tags: tags.get(plan.unit))
+        seen.answered["unit"] = keys.combine_first(seen.answered.unit)
+    if seen.answered.empty:
         raise AnalysisError(
             f"the record holds no answer to a first try; {len(seen.totals.lost)} requests got "
             f"none, {len(seen.totals.retried)} at a later try only"
         )
     labels, shares = tuple(seen.run["labels"]), _declared(seen, models)
+    answers = seen.answered
     figures = tuple(_figures(name, share, seen, labels) for name, share in shares.items())
-    others = (o.id for o in seen.answered if o.model is not None and o.model not in shares)
+    others = answers.id[answers.model.notna() & ~answers.model.isin(list(shares))]
     times = [event["time"] for event in content.events if event["event"] == "request"]
     declared = list(shares.values())
     return Analysis(
@@ -144,11 +155,14 @@ def analyse(content: Content, plan: TestPlan, models: Sequence[Model] = ()) -> A
         first=times[0],
         last=times[-1],
         models=figures,
-        comparisons=_comparisons(figures, seen.answered, plan),
-        split=check_split([f.answers + sum(f.errors.values()) for f in figures], declared),
-        kept=check_split([f.answers for f in figures], declared),
+        comparisons=_comparisons(figures, seen, plan),
+        split=check_split([f.tries for f in figures], declared),
+        kept=check_split(
+            [answers.unit[answers.model == name].nunique() for name in shares], declared
+        ),
         totals=dataclasses.replace(seen.totals, other_models=tuple(others)),
         stopped=content.events[-1]["event"] == "stopped",
+        sampled_truths=bool((answers.rate[answers.truth.notna()] < 1).all()),
     )
 
 
@@ -166,60 +180,57 @@ def _declared(seen: Observations, models: Sequence[Model]) -> dict[str, float]:
 
 
 def _figures(name: str, share: float, seen: Observations, labels: Sequence[str]) -> ModelFigures:
-    answers = [o for o in seen.answered if o.model == name]
-    judged = [o for o in answers if o.truth is not None]
-    right = sum(o.is_right for o in judged)
-    quality = _quality(judged, labels)
-    seconds = [o.latency_s for o in answers]
+    answers = seen.answered[seen.answered.model == name]
+    judged = answers[answers.truth.notna()]
+    seconds = answers.latency_s.dropna().astype(float).tolist()
+    failed = {f.id.partition("#")[0] for f in seen.failures if f.model == name}
+    versions = {
+        f"{tags.get('model_version') or tags.get('served_version') or ''} {path.get(name, '')}"
+        for tags, path in zip(answers.tags, answers.path, strict=True)
+    }
     return ModelFigures(
         name=name,
         share=share,
+        tries=len({*answers.unit, *failed}),
         answers=len(answers),
         judged=len(judged),
-        right=right,
-        accuracy=proportions.wilson(right, len(judged)),
-        mcc=quality.mcc if quality else None,
-        macro_f1=quality.f1_macro if quality else None,
-        brier=quality.brier if quality else None,
-        confusion=[list(row) for row in quality.confusion]
-        if quality
-        else [[0] * len(labels) for _ in labels],
-        calibration_error=quality.calibration_error if quality else None,
-        reliability=quality.bins if quality else (),
+        right=int(judged.right.sum()),
+        accuracy=proportions.weighted(judged.right, 1 / judged.rate),
+        quality=_quality(judged, labels),
         latency_s={p: latency.percentile(seconds, p) for p in latency.PERCENTILES},
-        late=sum(o.late for o in answers),
+        late=int(answers.late.sum()),
         errors=errors_of(name, seen.failures),
+        versions=tuple(sorted(version.strip() for version in versions)),
     )
 
 
-def _quality(judged: Sequence[Observation], labels: Sequence[str]) -> metrics.Quality | None:
+def _quality(judged: pd.DataFrame, labels: Sequence[str]) -> metrics.Quality | None:
     """How good the answers with a truth are; None without any."""
-    if not judged:
+    if judged.empty:
         return None
-    truths = [labels.index(str(o.truth)) for o in judged]
-    scores = np.array([[o.scores[label] for label in labels] for o in judged], float)
-    return metrics.quality(truths, scores, [labels.index(o.predicted) for o in judged])
+    scores = np.array([[row[label] for label in labels] for row in judged.scores], float)
+    truths, predicted = (list(map(labels.index, judged[c])) for c in ("truth", "predicted"))
+    return metrics.quality(truths, scores, predicted)
 
 
 def _comparisons(
-    models: Sequence[ModelFigures], answered: Sequence[Observation], plan: TestPlan
+    models: Sequence[ModelFigures], seen: Observations, plan: TestPlan
 ) -> tuple[Comparison, ...]:
     """Every later model against the first; the false alarm rate divided among them."""
     first, *others = models
-    judged = sorted((o for o in answered if o.truth is not None), key=_sent_at)
-    plan = dataclasses.replace(plan, alpha=plan.alpha / max(1, len(others)))
-    return tuple(_comparison(first, other, judged, plan) for other in others)
+    return tuple(_comparison(first, other, seen, *plan.divided(len(others))) for other in others)
 
 
 def _comparison(
-    a: ModelFigures, b: ModelFigures, judged: Sequence[Observation], plan: TestPlan
+    a: ModelFigures, b: ModelFigures, seen: Observations, plan: TestPlan, side_alpha: float
 ) -> Comparison:
-    ours = [o for o in judged if o.model in (a.name, b.name)]
-    from_b = [o.model == b.name for o in ours]
-    right = [o.is_right for o in ours]
-    share_b = b.share / (a.share + b.share)
+    names, share_b = (a.name, b.name), b.share / (a.share + b.share)
+    answers = seen.answered[seen.answered.model.isin(names)].sort_values("sent", kind="stable")
+    judged = answers[answers.truth.notna()]
+    from_b, right = (judged.model == b.name).tolist(), judged.right.tolist()
     counts = (a.right, a.judged, b.right, b.judged)
     backwards = (b.right, b.judged, a.right, a.judged)
+    guardrails = [parse_guardrail(text, seen.run["labels"]) for text in plan.guardrails]
     return Comparison(
         a=a.name,
         b=b.name,
@@ -227,16 +238,9 @@ def _comparison(
         p_value=proportions.difference_p_value(*counts),
         b_better=proportions.probability_better(*counts, plan.margin),
         a_better=proportions.probability_better(*backwards, plan.margin),
-        sequential=sequential.independent(from_b, right, share_b, plan.alpha),
+        sequential=sequential_test(judged, b.name, share_b, plan.alpha),
         needed=power.remaining_independent(from_b, right, share_b, plan),
+        guardrails=check_guardrails(guardrails, seen, names, share_b, side_alpha),
+        segments=find_segments(judged, plan.segments, names, share_b, side_alpha, plan.correction),
+        faults=faults(answers, *names) if plan.twins else (),
     )
-
-
-def _sent_at(observation: Observation) -> float:
-    """Seconds since 1970 at which the first try left.
-
-    The test needs the order of sending: the faster model's answers come first, and so would bend
-    the split that it assumes.
-    """
-    ended = datetime.datetime.fromisoformat(observation.line["time"])
-    return ended.timestamp() - float(observation.line["waited_s"])

@@ -12,13 +12,14 @@ from rich.table import Table
 
 from ab.attribution import parse_models
 from ab.data import file_fingerprint
-from ab.errors import ABError
+from ab.errors import ABError, DataError
 from ab.options import Alpha, HtmlFile, JsonFile, Margin
 from ab.record import read_record
 from ab.report import rows
 from ab.report.analysis import Analysis, analyse
 from ab.report.document import as_json
 from ab.report.gate import CODES, code_of_error, decide
+from ab.report.segments import CORRECTIONS, KNOWN
 from ab.report.totals import totals_rows, warnings
 from ab.report.verdict import judge
 from ab.stats.power import TestPlan
@@ -37,6 +38,31 @@ def command(
     ] = None,
     margin: Margin = TestPlan.margin,
     alpha: Alpha = TestPlan.alpha,
+    guardrails: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--guardrail",
+            help="What the later model must keep: p99<=300ms, errors<=1%, truncated<=5%, "
+            "calibration<=0.05, recall:LABEL>=0.8, errors<=A+0.5%.",
+        ),
+    ] = None,
+    segments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--segment",
+            help=f"Divide the texts by {', '.join(KNOWN)}, or a tag of the requests; `all`: by all "
+            "of these.",
+        ),
+    ] = None,
+    correction: Annotated[
+        str, typer.Option(help="For the number of segments: holm, or fdr_bh.")
+    ] = TestPlan.correction,
+    unit: Annotated[
+        str, typer.Option(help="Tag of the requests that names what meets one model, as a user.")
+    ] = "",
+    twins: Annotated[
+        bool, typer.Option("--aa", help="An A/A test: both are one model; check the set-up.")
+    ] = False,
     power: Annotated[
         float, typer.Option(help="Probability of a verdict to plan for.", min=0.5, max=0.99)
     ] = TestPlan.power,
@@ -55,10 +81,14 @@ def command(
 ) -> None:
     """Show which model of a record is better, how certain that is, and what else matters."""
     require_directories(json_file, html_file)
+    if correction not in CORRECTIONS:
+        raise DataError(f"--correction is {correction!r}; it is one of {', '.join(CORRECTIONS)}")
+    divided = KNOWN if "all" in (segments or []) else tuple(segments or [])
+    plan = TestPlan(margin, alpha, power, tuple(guardrails or []), divided, correction, unit, twins)
     console = Console(highlight=False, markup=False)
     try:
         content = read_record(record)
-        analysis = analyse(content, TestPlan(margin, alpha, power), parse_models(models or []))
+        analysis = analyse(content, plan, parse_models(models or []))
     except ABError as error:
         if not gate:
             raise
@@ -73,7 +103,7 @@ def command(
         write_file(html_file, render(analysis, origin))
     show(analysis, console)
     if gate:
-        decision, sentences = decide(analysis, content.events, max_lost)
+        decision, sentences = decide(analysis, max_lost)
         console.print(f"\ngate: exit code {CODES[decision]}; {'; '.join(sentences)}")
         sys.exit(CODES[decision])
 

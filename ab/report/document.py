@@ -10,7 +10,7 @@ from ab.report.analysis import Analysis, Comparison
 from ab.report.totals import warnings
 from ab.report.verdict import judge
 
-FORMAT = 3
+FORMAT = 4
 
 
 def as_json(analysis: Analysis, record: Mapping[str, str]) -> dict[str, Any]:

@@ -52,9 +52,15 @@ def _pictures(analysis: Analysis) -> dict[str, Any]:
     return {
         "accuracy": picture.accuracy((m.name, m.accuracy, colour) for m, colour in models),
         "latency": picture.latency(analysis),
-        "reliability": plot.reliability([(m.name, m.reliability, colour) for m, colour in models]),
+        "reliability": plot.reliability(
+            [(m.name, m.quality.bins if m.quality else (), colour) for m, colour in models]
+        ),
         "confusion": [
-            (m.name, plot.confusion(f"confusion {m.name}", m.name, analysis.labels, m.confusion))
+            (
+                m.name,
+                plot.confusion(f"confusion {m.name}", m.name, analysis.labels, m.quality.confusion),
+            )
             for m, _ in models
+            if m.quality
         ],
     }

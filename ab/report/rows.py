@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ab.report.analysis import Analysis, Comparison, ModelFigures
-from ab.report.text import Rows, bounds, counts, needed, points
+from ab.report.segments import Segment
+from ab.report.text import Rows, bounds, counts, needed, points, with_bounds
 from ab.report.verdict import Finding, Verdict
 from ab.stats.interval import Interval, ahead
 from roberta_sentiment.tools.page.text import millis, number, p_value, percent
@@ -17,16 +18,19 @@ def model_rows(analysis: Analysis) -> list[tuple[str, list[str]]]:
     def row(name: str, show: Callable[[ModelFigures], str]) -> tuple[str, list[str]]:
         return name, [show(model) for model in analysis.models]
 
+    def quality(name: str, field: str) -> tuple[str, list[str]]:
+        return row(name, lambda m: number(getattr(m.quality, field, None)))
+
     rows = [
         row("declared share of the traffic", lambda m: f"{m.share:.1%}"),
         row("answers", lambda m: f"{m.answers:,}"),
         row("of them with a truth", lambda m: f"{m.judged:,}"),
         row("accuracy", lambda m: percent(m.accuracy.value)),
         row("95% interval (Wilson)", lambda m: bounds(m.accuracy, percent)),
-        row("Matthews correlation", lambda m: number(m.mcc)),
-        row("F1, mean of the classes", lambda m: number(m.macro_f1)),
-        row("expected calibration error", lambda m: number(m.calibration_error)),
-        row("Brier score", lambda m: number(m.brier)),
+        quality("Matthews correlation", "mcc"),
+        quality("F1, mean of the classes", "f1_macro"),
+        quality("expected calibration error", "calibration_error"),
+        quality("Brier score", "brier"),
     ]
     for p in analysis.models[0].latency_s:
         times = [model.latency_s[p] for model in analysis.models]
@@ -61,7 +65,17 @@ def comparison_rows(comparison: Comparison, margin: float, verdict: Verdict) -> 
             for name, p in ((c.b, c.b_better), (c.a, c.a_better))[::sign]
         ),
         *(progress if verdict.finding is not Finding.INVALID else ()),
+        *((f"guardrail {each.text}", f"{each.state}; {each.figure}") for each in c.guardrails),
+        *((f"{each.dimension}: {each.name}", _of_segment(each)) for each in c.segments),
     ]
+
+
+def _of_segment(segment: Segment) -> str:
+    a, b = segment.answers
+    return (
+        f"{with_bounds(segment.difference, points)} at any look, of all segments; {a:,} and {b:,} "
+        f"answers, p = {p_value(segment.p_value)}"
+    )
 
 
 def split_rows(analysis: Analysis) -> Rows:

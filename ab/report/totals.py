@@ -91,14 +91,32 @@ def warnings(analysis: Analysis) -> list[str]:
             f"({counts(totals.unknown_errors)}) at a model that nothing names; its figures are "
             "those of the other texts."
         )
+    if sampled := analysis.run.get("sampled"):
+        parts = ", ".join(f"{rate:.3g} of {name}'s" for name, rate in sampled.items())
+        stands = sum(m.tries / sampled.get(m.name, 1.0) for m in analysis.models)
+        found.append(
+            f"The log is a sample ({parts} requests) of about {stands:,.0f} first tries; the "
+            "declared shares are those in the log."
+        )
     if totals.unreadable:
         found.append(f"{totals.unreadable} lines of the record are cut short or damaged.")
     if totals.unsent:
         state = "Stopped early" if analysis.stopped else "Still running"
         found.append(f"{state}: {totals.unsent:,} reviews of the plan are not sent yet.")
     if totals.without_truth:
-        found.append(f"{totals.without_truth:,} answers have no truth yet.")
+        found.append(f"{totals.without_truth:,} answers have no truth{_selection(analysis)}.")
     return [sentence for sentence in found if sentence]
+
+
+def _selection(analysis: Analysis) -> str:
+    """What a missing truth means for the figures."""
+    if analysis.sampled_truths:
+        return "; the others were sought at known rates, by which they are weighted"
+    parts = ", ".join(f"{m.judged:,} of {m.answers:,} for {m.name}" for m in analysis.models)
+    return (
+        f" ({parts} have one), and nothing says how the others were chosen: if not at random, the "
+        "figures hold for those only. `ab label` chooses so, with known rates"
+    )
 
 
 def _of_ids(ids: tuple[str, ...], sentence: str) -> str:

@@ -6,6 +6,8 @@ import dataclasses
 import enum
 
 from ab.report.analysis import Analysis, Comparison
+from ab.report.guardrails import State
+from ab.report.segments import sentences
 from ab.stats.interval import ahead
 from ab.stats.power import TestPlan
 from ab.stats.split import ALARM, check_split
@@ -19,6 +21,9 @@ class Finding(enum.StrEnum):
     EQUIVALENT = "equivalent"
     OPEN = "open"
     INVALID = "invalid"
+
+
+_WON = (Finding.A_WINS, Finding.B_WINS)
 
 
 class Decision(enum.StrEnum):
@@ -70,18 +75,40 @@ def judge(analysis: Analysis, comparison: Comparison) -> Verdict:
     if flaw:
         return Verdict(Finding.INVALID, f"No verdict on {c.b} and {c.a}.", (flaw,))
     finding = _finding(c, plan)
+    if plan.twins:
+        return _of_twins(finding, c)
     if finding is Finding.EQUIVALENT:
         headline = f"{c.b} and {c.a} are equally good, within {_points(plan.margin)}."
     elif finding is Finding.OPEN:
         headline = f"Not decided yet whether {c.b} or {c.a} is better. {_needed(c)}"
     else:
         headline = _lead(c, plan)
-    return Verdict(finding, headline, _reasons(finding, c), c.sequential.now.low > -plan.margin)
+    broken = tuple(
+        f"{c.b} breaks the guardrail {check.text}: {check.figure}."
+        for check in c.guardrails
+        if check.state is State.BROKEN
+    )
+    reasons = (*broken, *_reasons(finding, c), *sentences(c.segments, c.a, c.b, plan.correction))
+    if broken:
+        headline += f" But {c.b} breaks {'a guardrail' if len(broken) == 1 else 'guardrails'}."
+    return Verdict(finding, headline, reasons, c.sequential.now.low > -plan.margin, broken)
+
+
+def _of_twins(finding: Finding, comparison: Comparison) -> Verdict:
+    """Copies of one model must not differ; that they do not yet is as it must be."""
+    c = comparison
+    unfair = (*c.faults, *(_reasons(finding, c) if finding in _WON else ()))
+    if unfair:
+        headline = f"The set-up favours one: {c.a} and {c.b} ought to be the same model."
+        return Verdict(Finding.INVALID, headline, unfair)
+    headline = f"The set-up is fair: {c.a} and {c.b} are told apart by nothing that was looked at."
+    return Verdict(Finding.EQUIVALENT, headline, _reasons(finding, c), not_worse=True)
 
 
 def _flaw(analysis: Analysis, comparison: Comparison) -> str | None:
     """Why no verdict may be drawn; None when one may."""
     split, models = analysis.split, analysis.models
+    ours = [m for m in models if m.name in (comparison.a, comparison.b)]
     if split.mismatch:
         tries = ", ".join(
             f"{model.name} {observed:,} instead of {expected:,.0f}"
@@ -96,13 +123,19 @@ def _flaw(analysis: Analysis, comparison: Comparison) -> str | None:
             "or state the true shares with --models."
         )
     if analysis.kept.mismatch:
-        failed = ", ".join(f"{m.name} on {sum(m.errors.values()):,}" for m in models)
+        failures = ", ".join(f"{m.name} on {sum(m.errors.values()):,}" for m in models)
         return (
-            f"One model fails far more often ({failed} first tries; "
+            f"One model fails far more often ({failures} first tries; "
             f"p = {analysis.kept.p_value:.1g}, alarm below {ALARM}), so that the texts left to "
             "both are not of the same kind. Fix this and restart."
         )
-    unjudged = [m.name for m in models if m.name in (comparison.a, comparison.b) and not m.judged]
+    for m in ours:
+        if len(m.versions) > 1:
+            return (
+                f"{m.name} answered in {len(m.versions)} versions ({', '.join(m.versions)}); start "
+                "another record for the new one."
+            )
+    unjudged = [m.name for m in ours if not m.judged]
     if unjudged:
         return f"No answer of {' and none of '.join(unjudged)} has a truth."
     if comparison.sequential.contradicts:
@@ -167,7 +200,7 @@ def _reasons(finding: Finding, comparison: Comparison) -> tuple[str, ...]:
         f"With {100 * (1 - test.alpha):.3g}% confidence, however often one looks, the accuracy of "
         f"{leader} minus that of {other} lies between {low:+.1f} and {high:+.1f} percentage points."
     )
-    if finding in (Finding.A_WINS, Finding.B_WINS):
+    if finding in _WON:
         return so_far, bounds, f"The test was decided after {test.decided_at:,} answers."
     return so_far, bounds
 

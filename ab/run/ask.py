@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ab.attribution import Graph
 from ab.clock import Clock
-from ab.data import Review, fingerprint
+from ab.data import Review, features, fingerprint
 from ab.events import BAD_ANSWER, FailedTry, Request
 from ab.run.retry import Retries
 from ab.transport.reply import Outcome, Reply, Transport
@@ -89,11 +89,8 @@ class PredictionSender:
             model=found.model if found else None,
             by=found.by if found else "",
             failed=tries.failed,
-            predicted=answer.predicted if answer else None,
-            scores=dict(zip(answer.names, answer.scores, strict=True)) if answer else {},
-            routing=answer.routing if answer else {},
-            path=answer.path if answer else {},
-            tags=answer.tags if answer else {},
+            features=features(review.text),
+            **(answer.recorded if answer else {}),
         )
 
     def _try(self, review: Review, rounds: int) -> _Tries:

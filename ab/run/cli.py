@@ -105,7 +105,7 @@ def command(
         record=record,
         endpoint=endpoint,
         headers=header or (),
-        graph=_graph(models or [], manifest, router),
+        graph=graph_of(models or [], manifest, router),
         labels=parse_labels(labels),
         label_map=read_label_map(label_map),
         pace=Pace(rate, concurrency, give_up_after),
@@ -142,7 +142,12 @@ def _summary(result: Result, record: Path) -> str:
     return f"{why}\n{sent or 'nothing was sent'}\ngo on with --resume; {record.name} holds the rest"
 
 
-def _graph(given: Sequence[str], manifest: Path | None, router: str | None) -> Graph:
+def graph_of(given: Sequence[str], manifest: Path | None, router: str | None) -> Graph:
+    """The graph that the options `--models`, `--manifest` and `--router` describe.
+
+    Raises:
+        DataError: neither or both of the first two are given, or they can't be read.
+    """
     if manifest is None:
         if not given:
             raise DataError("name the models with --models, or give the --manifest")

@@ -60,13 +60,19 @@ def tasks_left(
     return tasks
 
 
-def check_same(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def check_same(
+    recorded: Mapping[str, Any], given: Mapping[str, Any], fixed: Sequence[str] = _FIXED
+) -> None:
     """Refuse to go on with a record under other settings.
+
+    Args:
+        recorded, given: fields of a `run` line.
+        fixed: those that must be the same.
 
     Raises:
         RecordError: naming the settings that differ.
     """
-    differing = [name for name in _FIXED if recorded[name] != given[name]]
+    differing = [name for name in fixed if recorded.get(name) != given[name]]
     if differing:
         changes = "; ".join(f"{n} was {recorded[n]!r}, now {given[n]!r}" for n in differing)
         raise RecordError(f"the record is of another run: {changes}")

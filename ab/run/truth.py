@@ -26,6 +26,7 @@ class Matched:
         text: of the review, when the file of truths or the record has it.
         is_new: whether the record does not hold this truth yet.
         is_due: whether its feedback is still to be sent.
+        rate: probability with which the truth was sought; None where nothing says it.
     """
 
     line: Event
@@ -33,6 +34,7 @@ class Matched:
     text: str | None
     is_new: bool
     is_due: bool
+    rate: float | None = None
 
 
 def match(truths: Sequence[Truth], events: Sequence[Event]) -> tuple[list[Matched], list[Truth]]:
@@ -45,7 +47,7 @@ def match(truths: Sequence[Truth], events: Sequence[Event]) -> tuple[list[Matche
         The matched, and the truths that fit no answer.
 
     Raises:
-        DataError: a truth contradicts another one of the same review.
+        DataError: a truth contradicts another one of the same review, or is of another text.
     """
     lines: dict[str, Event] = {}
     for event in events:
@@ -59,19 +61,23 @@ def match(truths: Sequence[Truth], events: Sequence[Event]) -> tuple[list[Matche
     matched: dict[str, Matched] = {}
     unmatched = []
     for item in truths:
-        found = [item.id] if item.id is not None else by_text.get(item.sha256 or "", [])
+        named = item.id is not None and [item.id, item.id.removesuffix("#0")]
+        found = list(dict.fromkeys(named or by_text.get(item.sha256 or "", [])))
         found = [identity for identity in found if identity in lines]
         if not found:
             unmatched.append(item)
         for identity in found:
             _agree(identity, item.label, known)
             line = lines[identity]
+            if item.sha256 not in (None, line["sha256"]) and line["sha256"]:
+                raise DataError(f"review {identity} is another text in the file than in the record")
             matched[identity] = Matched(
                 line,
                 item.label,
                 item.text or line.get("text"),
                 is_new=identity not in recorded,
                 is_due=states.get(identity) in (None, FeedbackState.REFUSED),
+                rate=item.rate,
             )
     return list(matched.values()), unmatched
 
@@ -92,7 +98,7 @@ def deliver(
         if clock.stop.is_set():
             break
         if item.is_new:
-            journal.append(truth(clock.now(), item.line["id"], item.label))
+            journal.append(truth(clock.now(), item.line["id"], item.label, item.rate))
             counts["recorded"] += 1
         if sender is not None and item.is_due:
             counts[f"feedback {sender.send(item.line, item.label, item.text)}"] += 1

@@ -67,19 +67,22 @@ def command(
         matched, unmatched = match(given, content.events)
         for line in close_open_feedback(content.events, clock.now()):
             journal.append(line)
-        where = parse_endpoint(endpoint or run["endpoint"], header or ())
-        transport = connect(where, timeout)
-        stack.callback(transport.close)
-        sender = FeedbackSender(
-            transport=transport,
-            journal=journal,
-            clock=clock,
-            graph=Graph(tuple(Model(**m) for m in run["models"]), run["router"]),
-            retries=Retries(tries),
-            reward=Reward(reward_right, reward_wrong),
-        )
-        sends = feedback and where.model is None
-        counts = deliver(matched, journal, clock, sender if sends else None)
+        sender = None
+        if feedback and not (endpoint or run["endpoint"]):
+            raise RecordError("the record names no endpoint; give --no-feedback, or --endpoint")
+        if feedback:
+            where = parse_endpoint(endpoint or run["endpoint"], header or ())
+            transport = stack.enter_context(contextlib.closing(connect(where, timeout)))
+            sender = FeedbackSender(
+                transport=transport,
+                journal=journal,
+                clock=clock,
+                graph=Graph(tuple(Model(**m) for m in run["models"]), run["router"]),
+                retries=Retries(tries),
+                reward=Reward(reward_right, reward_wrong),
+            )
+            sender = sender if where.model is None else None
+        counts = deliver(matched, journal, clock, sender)
     sent = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     Console(stderr=True, highlight=False).print(
         f"{len(matched)} truths matched, {len(unmatched)} fit no answer: {sent or 'nothing to do'}",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import stats
 
 ALARM = 0.001
 """A p-value below this is a mismatch; a strict level, because the test is looked at often."""
@@ -79,12 +79,9 @@ def log_e_value(observed: npt.ArrayLike, shares: Sequence[float]) -> npt.NDArray
     Returns:
         Log e (...).
     """
-    counts = np.asarray(observed, float)
-    prior = _CONCENTRATION * np.asarray(shares, float)
-    mixture = (
-        special.gammaln(prior.sum())
-        - special.gammaln(prior.sum() + counts.sum(axis=-1))
-        + np.sum(special.gammaln(prior + counts) - special.gammaln(prior), axis=-1)
-    )
-    log_e: npt.NDArray[np.float64] = mixture - np.sum(counts * np.log(shares), axis=-1)
+    counts, each = np.asarray(observed, np.int64), np.asarray(shares, float)
+    n = counts.sum(axis=-1)
+    log_e: npt.NDArray[np.float64] = stats.dirichlet_multinomial.logpmf(
+        counts, _CONCENTRATION * each, n
+    ) - stats.multinomial.logpmf(counts, n, each)
     return log_e

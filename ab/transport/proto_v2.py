@@ -17,7 +17,8 @@ _MESSAGES = {
     "Tensor": "name=1string datatype=2string shape=3*int64 contents=5Contents",
     "Parameter": "bool_param=1bool int64_param=2int64 string_param=3string",
     "ParametersEntry": "key=1string value=2Parameter",
-    "Request": "model_name=1string model_version=2string id=3string inputs=5*Tensor",
+    "Request": "model_name=1string model_version=2string id=3string "
+    "parameters=4*ParametersEntry inputs=5*Tensor raw_input_contents=7*bytes",
     "Response": "model_name=1string model_version=2string id=3string "
     "parameters=4*ParametersEntry outputs=5*Tensor raw_output_contents=6*bytes",
 }
@@ -64,25 +65,40 @@ def request(message: dict[str, Any], model: str, version: str) -> bytes:
     return bytes(made.SerializeToString())
 
 
+def read_request(data: bytes) -> dict[str, Any]:
+    """The JSON form of a request."""
+    request = _CLASSES["Request"].FromString(data)
+    tensors = _tensors(request.inputs, request.raw_input_contents)
+    return {"id": request.id, "parameters": _parameters(request), "inputs": tensors}
+
+
 def response(data: bytes) -> dict[str, Any]:
-    """The JSON form of an answer; its tensors come typed or raw."""
+    """The JSON form of an answer."""
     answer = _CLASSES["Response"].FromString(data)
-    raw = answer.raw_output_contents
-    outputs = [
-        {
-            "name": tensor.name,
-            "datatype": tensor.datatype,
-            "data": _values(tensor.datatype, tensor.contents, raw[i] if raw else None),
-        }
-        for i, tensor in enumerate(answer.outputs)
-    ]
     return {
         "id": answer.id,
         "model_name": answer.model_name,
         "model_version": answer.model_version,
-        "parameters": {p.key: v for p in answer.parameters for _, v in p.value.ListFields()},
-        "outputs": outputs,
+        "parameters": _parameters(answer),
+        "outputs": _tensors(answer.outputs, answer.raw_output_contents),
     }
+
+
+def _parameters(message: Any) -> dict[str, Any]:
+    return {p.key: v for p in message.parameters for _, v in p.value.ListFields()}
+
+
+def _tensors(tensors: Any, raw: Any) -> list[dict[str, Any]]:
+    """Tensors that come typed, or raw beside the message."""
+    return [
+        {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": list(tensor.shape),
+            "data": _values(tensor.datatype, tensor.contents, raw[i] if raw else None),
+        }
+        for i, tensor in enumerate(tensors)
+    ]
 
 
 def _values(datatype: str, contents: Any, raw: bytes | None) -> list[Any]:

@@ -63,8 +63,8 @@ def test_the_texts_they_disagree_on_are_reported(tmp_path: Path) -> None:
     assert [
         ("000003", "positive", "negative", "positive"),
         ("000004", "negative", "negative", "positive"),
-    ] == [(d.id, d.truth, d.a, d.b) for d in found.disagreements]
-    assert ["review 3", "review 4"] == [d.text for d in found.disagreements]
+    ] == [(d["id"], d["truth"], d["a"], d["b"]) for d in found.disagreements]
+    assert ["review 3", "review 4"] == [d["text"] for d in found.disagreements]
     assert verdict(found).startswith("No difference between b and a is shown")
 
 
@@ -72,7 +72,7 @@ def test_texts_missing_in_the_records_come_from_the_reviews(tmp_path: Path) -> N
     """`ab run` keeps no texts unless asked."""
     a, b = side(tmp_path, "a", [3], text=None), side(tmp_path, "b", [], text=None)
     found = compared(a, b, **{"000003": "from the file"})
-    assert ["from the file"] == [d.text for d in found.disagreements]
+    assert ["from the file"] == [d["text"] for d in found.disagreements]
 
 
 def test_a_text_that_only_one_answered_counts_for_nothing(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def test_a_duplicated_answer_counts_once(tmp_path: Path) -> None:
     """Two lines of one review, even of two models: the first counts, and both are reported."""
     lines = [answer(1, "a"), answer(2, "b"), answer(1, "b", right=False)]
     found = observe(read_record(write(tmp_path / "r", run_line(2, SHARES), *lines)))
-    assert [("000001", "a"), ("000002", "b")] == [(o.id, o.model) for o in found.answered]
+    assert [("000001", "a"), ("000002", "b")] == [
+        (o.id, o.model) for o in found.answered.itertuples()
+    ]
     assert ("000001",) == found.totals.duplicated
 
 
@@ -47,7 +49,7 @@ def test_two_truths_count_as_none(tmp_path: Path) -> None:
     lines = [run_line(2, SHARES), answer(1, "a"), answer(2, "b"), *late]
     found = observe(read_record(write(tmp_path / "r", *lines)))
     assert ("000001",) == found.totals.contradicted
-    assert [None, "negative"] == [o.truth for o in found.answered]
+    assert [None, "negative"] == [o.truth for o in found.answered.itertuples()]
 
 
 def test_two_runs_in_one_file_are_refused(tmp_path: Path) -> None:

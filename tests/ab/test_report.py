@@ -53,10 +53,12 @@ def test_figures_of_a_small_record_are_those_worked_out_by_hand(
     lexicon, roberta = analysed(plain()).models
     assert (20, 20, 16) == (lexicon.answers, lexicon.judged, lexicon.right)
     assert 0.8 == lexicon.accuracy.value
-    assert [[16, 4], [0, 0]] == lexicon.confusion
-    assert [[0, 0], [0, 20]] == roberta.confusion
-    assert 0.1 == pytest.approx(lexicon.calibration_error)  # |0.8 - 0.9|
-    assert (4 * 0.81 + 16 * 0.01) / 20 == pytest.approx(lexicon.brier)
+    assert lexicon.quality
+    assert roberta.quality
+    assert ((16, 4), (0, 0)) == lexicon.quality.confusion
+    assert ((0, 0), (0, 20)) == roberta.quality.confusion
+    assert 0.1 == pytest.approx(lexicon.quality.calibration_error)  # |0.8 - 0.9|
+    assert (4 * 0.81 + 16 * 0.01) / 20 == pytest.approx(lexicon.quality.brier)
     assert 0.013 == pytest.approx(roberta.latency_s[50].value)
 
 
@@ -175,20 +177,6 @@ def test_few_failures_are_reported_and_forbid_nothing(analysed: Callable[..., An
     assert "yes, as far as known; 1 tries have no known model" == fits
     assert ("000003",) == analysis.totals.retried
     assert any("000003 was answered only after a failed try" in w for w in warnings(analysis))
-
-
-def test_a_record_of_the_first_format_is_read(analysed: Callable[..., Analysis]) -> None:
-    """It shows how often a review was tried, so that retried answers can be left out."""
-    events = plain()
-    for event in events[1:]:
-        del event["failed"]
-    events[3].update(tries=3, repeated=0)
-    totals = analysed(events).totals
-    assert (39, ("000002",), {"failed": 1}) == (
-        totals.answered,
-        totals.retried,
-        totals.unknown_errors,
-    )
 
 
 def test_an_answer_of_an_unknown_model_counts_for_none(
@@ -396,7 +384,7 @@ def test_the_command_prints_and_leaves_json_and_a_page(tmp_path: Path) -> None:
     assert comparison["verdict"]["headline"] in result.out
     assert comparison["verdict"]["headline"].replace("<", "&lt;").replace(">", "&gt;") in html
     assert {"p50", "p90", "p95", "p99"} == document["models"][0]["latency_s"].keys()
-    assert 600 == sum(sum(map(sum, m["confusion"])) for m in document["models"])
+    assert 600 == sum(sum(map(sum, m["quality"]["confusion"])) for m in document["models"])
 
     page = Page()
     page.feed(html)

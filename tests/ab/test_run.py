@@ -39,8 +39,10 @@ def test_a_run_without_trouble(reviews: Path) -> None:
     found = seen(given)
     assert result.done
     assert (once(N), once(N)) == (endpoint.predictions, endpoint.feedbacks)
-    assert {str(i): "ab"[i % 2] for i in range(N)} == {o.id: o.model for o in found.answered}
-    assert all(o.truth == o.predicted for o in found.answered)
+    assert {str(i): "ab"[i % 2] for i in range(N)} == {
+        o.id: o.model for o in found.answered.itertuples()
+    }
+    assert all(o.truth == o.predicted for o in found.answered.itertuples())
     totals = found.totals
     assert ((), (), (), (), 0) == (
         totals.lost, totals.late, totals.duplicated, totals.repeated, totals.unsent,
@@ -77,7 +79,7 @@ def test_only_the_first_draw_counts(
         given = options(reviews, endpoint.url, pace=Pace(0.0, 1, 0))
         result = execute(given)
     found = seen(given)
-    assert N - retried == len({o.id for o in found.answered}) == len(found.answered)
+    assert N - retried == len({o.id for o in found.answered.itertuples()}) == len(found.answered)
     assert (("5",) if retried else ()) == found.totals.retried
     assert (retried, N - retried) == (result.counts[RETRIED], result.counts["answered"])
     assert [("5", None)] * retried == [(f.id, f.model) for f in found.failures]
@@ -123,7 +125,7 @@ def test_an_answer_after_a_timeout_is_left_out(reviews: Path) -> None:
     assert "3" in found.totals.retried
     assert "3" in found.totals.repeated
     assert ("3", "timeout") in [(f.id, f.outcome) for f in found.failures]
-    assert "3" not in [o.id for o in found.answered]
+    assert "3" not in [o.id for o in found.answered.itertuples()]
     assert once(N) == endpoint.feedbacks
     line = lines(given, "request")["3"]
     assert 2 == line["tries"]
@@ -367,7 +369,7 @@ def test_against_a_real_microservice(lexicon_service: Service, tmp_path: Path, s
     assert execute(given).done
     found = seen(given)
     assert (30, ()) == (len(found.answered), found.totals.uncertain_feedback)
-    assert {"requestPath"} == {o.line["by"] for o in found.answered}
+    assert {"requestPath"} == {o.by for o in found.answered.itertuples()}
     table = confusion_of_feedback(read_record(given.record).events)["lexicon"]
     assert table == counted(lexicon_service) - before
     assert 30 == sum(table.values())

@@ -35,12 +35,12 @@ def test_truths_are_matched_and_sent_once(reviews: Path, by: str) -> None:
         given = options(reviews, endpoint.url, keep_texts=True)
         execute(given)
         assert not endpoint.feedbacks
-        assert all(o.truth is None for o in seen(given).answered)
+        assert all(o.truth is None for o in seen(given).answered.itertuples())
         assert 0 == add_truths(given.record, truths).code
         again = add_truths(given.record, truths)
         assert "6 truths matched, 0 fit no answer: nothing to do" in again.err
     assert once(N) == endpoint.feedbacks
-    assert {"positive"} == {o.truth for o in seen(given).answered}
+    assert {"positive"} == {o.truth for o in seen(given).answered.itertuples()}
     table = confusion_of_feedback(read_record(given.record).events)
     assert {("positive", "negative"): 3} == table["a"]
     assert {("positive", "positive"): 3} == table["b"]

@@ -1,0 +1,194 @@
+"""The command `import`: a record from the log of somebody else's requests."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ab.attribution import Graph, Model
+from ab.clock import Clock
+from ab.errors import DataError
+from ab.events import Run
+from ab.imported.log_events import LogEvent, read_events
+from ab.imported.pairs import Importer
+from ab.imported.sink import Sink
+from ab.observations import run_of
+from ab.options import LABELS, Labels, parse_labels
+from ab.record import Journal, drop_texts, read_record
+from ab.run.cli import graph_of
+from ab.run.session import stopping
+from ab.run.tasks import check_same
+
+_HOUR_S = 3600.0
+
+
+def command(
+    record: Annotated[Path, typer.Option(help="Record to write, or to add to.")],
+    events: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Log: CloudEvents as JSON lines, or documents of Seldon's request logger as "
+            "Elasticsearch exports them."
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a sink for `logger.url`, instead of a file.")
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=SHARE, once a model, the one to beat first: name of its graph node, of its "
+            "predictor, its model_name, or MODEL_NAME/MODEL_VERSION."
+        ),
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Take models, shares and router from its RANDOM_ABTEST.")
+    ] = None,
+    router: Annotated[
+        str | None, typer.Option(help="Graph node that chooses, if the answers do not show it.")
+    ] = None,
+    labels: Labels = LABELS,
+    deployment: Annotated[
+        str, typer.Option(help="SeldonDeployment, if the log is of several.")
+    ] = "",
+    sampled: Annotated[
+        list[str] | None,
+        typer.Option(help="Part of the requests that the log holds: RATE, or MODEL=RATE for each."),
+    ] = None,
+    keep_texts: Annotated[
+        bool, typer.Option(help="Keep the texts in the record; else only a checksum.")
+    ] = False,
+    retention: Annotated[
+        float | None, typer.Option(help="Days after which kept texts are deleted.", min=0)
+    ] = None,
+    settle: Annotated[
+        float, typer.Option(help="With --listen: seconds to wait for a request's answer.", min=0)
+    ] = 30.0,
+) -> None:
+    """Make a record of requests that others sent, from the log that Seldon keeps of them."""
+    if (events is None) == (listen is None):
+        raise DataError("name a file of events, or --listen HOST:PORT, and not both")
+    graph = graph_of(models or [], manifest, router)
+    rates = _rates(sampled or [], graph.names)
+    log = Importer(
+        graph=_as_logged(graph, rates),
+        labels=parse_labels(labels),
+        deployment=deployment,
+        keep_texts=keep_texts,
+    )
+    target = _Target(record, log, retention)
+    run = _run(log, events.name if events else "the request log", rates)
+    if events is not None:
+        found = list(read_events(events))
+        if not any(found):
+            raise DataError(
+                f"{events.name} holds no event of a request log; needed are CloudEvents with their "
+                "headers, or documents of Seldon's request logger"
+            )
+        target.begin(run)
+        target.add(found)
+    else:
+        clock = Clock()
+        with stopping(clock.stop), contextlib.closing(Sink(str(listen))) as sink:
+            target.begin(run)
+            Console(stderr=True).print(f"listening on port {sink.port}", markup=False)
+            while not clock.stop.is_set():
+                clock.sleep(1.0)
+                target.add(sink.take(time.time() - settle))
+        target.add(sink.take(float("inf")))
+    said = ", ".join(f"{count:,} {what}" for what, count in log.counts.items() if count)
+    Console(stderr=True, highlight=False).print(said or "nothing was imported", markup=False)
+
+
+class _Target:
+    """The record that a log is added to.
+
+    Args:
+        path: of the record.
+        log: makes its lines.
+        retention: days after which texts are deleted; None keeps them.
+    """
+
+    def __init__(self, path: Path, log: Importer, retention: float | None) -> None:
+        self._path, self._log, self._retention = path, log, retention
+        self._known: set[str] = set()
+        self._cleaned = 0.0
+
+    def begin(self, run: Run) -> None:
+        """Write the first line, or read which requests the record has.
+
+        Raises:
+            RecordError: it is of other models, labels or rates.
+        """
+        if self._path.exists() and self._path.stat().st_size:
+            content = read_record(self._path)
+            check_same(run_of(content), run.event(), ("labels", "models", "sampled"))
+            self._known = {e["puid"] for e in content.events if e["event"] == "request"}
+        else:
+            with Journal(self._path) as journal:
+                journal.append(run.event())
+
+    def add(self, events: Iterable[LogEvent | None]) -> None:
+        """Add the lines of these events, and once an hour delete the texts that are too old."""
+        if lines := list(self._log.lines(events, self._known)):
+            self._known |= {line["puid"] for line in lines if "puid" in line}
+            with Journal(self._path) as journal:
+                for line in lines:
+                    journal.append(line)
+            self._log.counts["lines written"] += len(lines)
+        if self._retention is not None and time.time() >= self._cleaned + _HOUR_S:
+            self._cleaned = time.time()
+            drop_texts(self._path, self._cleaned - self._retention * 24 * _HOUR_S)
+
+
+def _run(log: Importer, name: str, rates: Mapping[str, float]) -> Run:
+    return Run(
+        run=uuid.uuid4().hex[:12],
+        time=Clock().now(),
+        endpoint="",
+        data={"name": name, "sha256": "", "reviews": 0},
+        labels=list(log.labels),
+        models=[dataclasses.asdict(model) for model in log.graph.models],
+        router=log.graph.router,
+        keep_texts=log.keep_texts,
+        sampled=dict(rates),
+    )
+
+
+def _rates(given: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """The part of each model's requests that the log holds; empty for all."""
+    rates: dict[str, float] = {}
+    for item in given:
+        name, equals, rate = item.rpartition("=")
+        if (name not in names if equals else len(given) > 1) or not _is_rate(rate):
+            raise DataError(
+                f"--sampled {item!r}: give one RATE above 0 and up to 1, or MODEL=RATE for each of "
+                f"{', '.join(names)}"
+            )
+        rates |= {name: float(rate)} if equals else dict.fromkeys(names, float(rate))
+    if rates and set(rates) != {*names}:
+        raise DataError(f"--sampled says nothing of {', '.join({*names} - set(rates))}")
+    return rates
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0 < float(text) <= 1
+    except ValueError:
+        return False
+
+
+def _as_logged(graph: Graph, rates: Mapping[str, float]) -> Graph:
+    """The graph with the shares that its models have in a log that holds a part of the requests."""
+    parts = {model.name: model.share * rates.get(model.name, 1.0) for model in graph.models}
+    total = sum(parts.values())
+    models = tuple(Model(name, part / total) for name, part in parts.items())
+    return dataclasses.replace(graph, models=models)

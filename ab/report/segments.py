@@ -1,0 +1,138 @@
+"""Segments: whether B leads or trails for some kind of text, and whether it does so everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from ab.report.difference import sequential_test
+from ab.report.text import points
+from ab.stats import proportions
+from ab.stats.interval import Interval
+
+LENGTHS = (0, 50, 200, 1000)
+"""Characters from which the segments of `length` begin."""
+FEATURES = ("digits", "marks", "symbols", "capitals")
+KNOWN = ("length", "truncated", "class", *FEATURES)
+CORRECTIONS = {"holm": "Holm", "fdr_bh": "Benjamini-Hochberg"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """The difference for one kind of text.
+
+    Attributes:
+        dimension: what the texts are divided by.
+        name: of the segment.
+        answers: of A and of B with a truth.
+        difference: accuracy of B minus that of A, with an interval that holds at any look and for
+            all segments together.
+        p_value: of "no difference", corrected for the number of segments; valid at any look.
+        differs: whether that is below the false alarm rate.
+    """
+
+    dimension: str
+    name: str
+    answers: tuple[int, int]
+    difference: Interval
+    p_value: float
+    differs: bool
+
+
+def find_segments(
+    answers: pd.DataFrame,
+    dimensions: Sequence[str],
+    models: tuple[str, str],
+    share_b: float,
+    alpha: float,
+    correction: str = "holm",
+) -> tuple[Segment, ...]:
+    """Test the difference in every segment that both models have answers of.
+
+    Args:
+        answers: with a truth, in the order of sending, see `ab.observations.table`.
+        dimensions: of `KNOWN`, or names of tags of the requests.
+        models: names of A and B.
+        share_b: of the traffic of both.
+        alpha: false alarm rate of all segments together; half is for "they differ from A", half for
+            "they differ from each other".
+        correction: of `CORRECTIONS`.
+    """
+    ours = answers[answers.model.isin(models)]
+    parts = [
+        (dimension, str(name), part)
+        for dimension in dimensions
+        for name, part in ours.groupby(divide(ours, dimension), sort=True)
+        if part.model.nunique() == 2
+    ]
+    if not parts:
+        return ()
+    level = alpha / 2 / len(parts)
+    tests = [sequential_test(part, models[1], share_b, level) for *_, part in parts]
+    differs, corrected = multipletests([t.p_value for t in tests], alpha / 2, method=correction)[:2]
+    return tuple(
+        _segment(*part, models, Interval(None, test.now.low, test.now.high), float(p), bool(known))
+        for part, test, p, known in zip(parts, tests, corrected, differs, strict=True)
+    )
+
+
+def _segment(
+    dimension: str,
+    name: str,
+    part: pd.DataFrame,
+    models: tuple[str, str],
+    interval: Interval,
+    p_value: float,
+    differs: bool,
+) -> Segment:
+    sides = [part[part.model == model] for model in models]
+    a, b = (proportions.weighted(side.right, 1 / side.rate).value or 0.0 for side in sides)
+    difference = dataclasses.replace(interval, value=b - a)
+    counts = (len(sides[0]), len(sides[1]))
+    return Segment(dimension, name, counts, difference, p_value, differs)
+
+
+def divide(answers: pd.DataFrame, dimension: str) -> pd.Series:
+    """The segment of each answer; None where it is not known."""
+    if dimension == "length":
+        lengths = answers.features.map(lambda each: each.get("characters"))
+        names = [f"{a} to {b - 1} characters" for a, b in itertools.pairwise(LENGTHS)]
+        names.append(f"{LENGTHS[-1]} characters or more")
+        return pd.cut(lengths.astype(float), [*LENGTHS, float("inf")], right=False, labels=names)
+    if dimension == "truncated":
+        return answers.truncated.map({True: "truncated", False: "whole"})
+    if dimension == "class":
+        return answers.truth
+    if dimension in FEATURES:
+        names_of = {1: f"with {dimension}", 0: f"without {dimension}"}
+        return answers.features.map(lambda each: names_of.get(each.get(dimension)))
+    return answers.request_tags.map(lambda tags: tags.get(dimension))
+
+
+def sentences(segments: Sequence[Segment], a: str, b: str, correction: str) -> tuple[str, ...]:
+    """What the segments show: where B leads or trails, and whether that depends on the text."""
+    if not segments:
+        return ()
+    found = [
+        f"For {s.name} ({s.dimension}) {b} is {_word(s)} than {a}: {points(s.difference.value)} "
+        f"(p = {s.p_value:.2g}, {CORRECTIONS[correction]})."
+        for s in segments
+        if s.differs
+    ]
+    uneven = [
+        f"The difference depends on {one.dimension}: it is {points(one.difference.value)} for "
+        f"{one.name}, {points(other.difference.value)} for {other.name}."
+        for one, other in itertools.permutations(segments, 2)
+        if one.dimension == other.dimension
+        and (one.difference.high or 0) < (other.difference.low or 0)
+    ]
+    even = f"Of {len(segments)} segments none is shown to differ from another one of its kind."
+    return (*found, *(uneven or [even]))
+
+
+def _word(segment: Segment) -> str:
+    return "better" if (segment.difference.value or 0.0) > 0 else "worse"
