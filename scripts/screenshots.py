@@ -82,7 +82,8 @@ def photograph(page: str, target: Path, height: int = 1100) -> None:
         target: file.
         height: of the picture in px.
     """
-    open_page(page, SHOWN, height, f"--screenshot={target.absolute()}")
+    whole = "--run-all-compositor-stages-before-draw"  # or a busy machine leaves tiles out
+    open_page(page, SHOWN, height, whole, f"--screenshot={target.absolute()}")
     with Image.open(target) as picture:
         picture.quantize(COLOURS).save(target, optimize=True)
 
