@@ -15,6 +15,9 @@ from roberta_sentiment import errors
 from roberta_sentiment.tools.labelled import LabelReader, read_rows
 from roberta_sentiment.tools.rows import ID_COLUMN, Row, find_column, open_source
 
+UNIT = "unit"
+"""Column of the reviews, and tag of their requests, by which a hash router chooses."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Review:
@@ -24,11 +27,13 @@ class Review:
         id: unique in its file: the column `id`, else the row number from 0.
         text: the review.
         label: its truth; None when it is not known yet.
+        unit: of which all reviews are to meet one model, such as a user: the column `unit`.
     """
 
     id: str
     text: str
     label: str | None
+    unit: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +78,12 @@ def read_reviews(
     with _own_errors():
         rows = list(read_rows(open_source(path, text_column)))
         reviews = [
-            Review(_id(row) or f"{number:06d}", row.text, reader.read(row, where))
+            Review(
+                _cell(row, ID_COLUMN) or f"{number:06d}",
+                row.text,
+                reader.read(row, where),
+                _cell(row, UNIT),
+            )
             for number, (where, row) in enumerate(rows)
         ]
     if len({review.id for review in reviews}) < len(reviews):
@@ -105,7 +115,7 @@ def read_truths(
     truths = []
     with _own_errors():
         for where, row in read_rows(open_source(path, text_column, needs_text=False)):
-            label, identity, text = reader.read(row, where), _id(row), row.text or None
+            label, identity, text = reader.read(row, where), _cell(row, ID_COLUMN), row.text or None
             if identity is None and text is None:
                 raise DataError(f"{where}: `label` and `id` or `text` are needed")
             if label is not None:
@@ -160,8 +170,8 @@ def shuffled(reviews: Sequence[Review], seed: int, limit: int | None = None) -> 
     return order[:limit]
 
 
-def _id(row: Row) -> str | None:
-    value = row.columns.get(find_column(row.columns, [ID_COLUMN]))
+def _cell(row: Row, column: str) -> str | None:
+    value = row.columns.get(find_column(row.columns, [column]))
     return str(value) if value not in (None, "") else None
 
 

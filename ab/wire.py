@@ -57,12 +57,13 @@ class Answer:
         }
 
 
-def build_request(text: str, puid: str) -> Message:
+def build_request(text: str, puid: str, tags: Mapping[str, str] | None = None) -> Message:
     """A SeldonMessage with one text.
 
     `data.ndarray`, because the bandit routers that Seldon ships count the rows of `data`.
     """
-    return {"data": {"ndarray": [text]}, "meta": {"puid": puid}}
+    meta: Message = {"puid": puid, **({"tags": dict(tags)} if tags else {})}
+    return {"data": {"ndarray": [text]}, "meta": meta}
 
 
 def read_answer(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ab.attribution import Graph
 from ab.clock import Clock
-from ab.data import Review, features, fingerprint
+from ab.data import UNIT, Review, features, fingerprint
 from ab.events import BAD_ANSWER, FailedTry, Request
 from ab.run.retry import Retries
 from ab.transport.reply import Outcome, Reply, Transport
@@ -91,6 +91,7 @@ class PredictionSender:
             failed=tries.failed,
             features=features(review.text),
             **(answer.recorded if answer else {}),
+            request_tags=_tags(review),
         )
 
     def _try(self, review: Review, rounds: int) -> _Tries:
@@ -99,7 +100,7 @@ class PredictionSender:
         while True:
             puid = self._puid(review, rounds, tries)
             start = self.clock.monotonic()
-            sent = self.transport.predict(build_request(review.text, puid))
+            sent = self.transport.predict(build_request(review.text, puid, _tags(review)))
             reply, answer = self._read(sent, puid)
             end = self.clock.monotonic()
             tries += 1
@@ -136,6 +137,10 @@ class PredictionSender:
         except BadAnswer as error:
             self.transport.disconnect()
             return dataclasses.replace(reply, outcome=Outcome.CUT, detail=str(error)), None
+
+
+def _tags(review: Review) -> dict[str, str]:
+    return {UNIT: review.unit} if review.unit else {}
 
 
 def _outcome(reply: Reply, answer: Answer | None) -> str:
