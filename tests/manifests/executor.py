@@ -82,7 +82,13 @@ def routers_inject_routing(document: Fields) -> Iterator[str]:
 def a_bandit_has_one_process(document: Fields) -> Iterator[str]:
     """Each process of a router learns for itself."""
     for predictor in predictors(document):
-        routers = {n.get("name") for n in nodes(predictor) if n.get("type") == "ROUTER"}
+        remembers_nothing = {
+            container.get("name")
+            for container in containers(predictor)
+            if environment(container).get("SERVICE_TYPE") == "ROUTER"  # ours, by hash
+        }
+        found = {n.get("name") for n in nodes(predictor) if n.get("type") == "ROUTER"}
+        routers = found - remembers_nothing
         if routers and predictor.get("replicas", 1) != 1:
             yield f"predictor {predictor.get('name')} has a router and several replicas"
         for container in containers(predictor):

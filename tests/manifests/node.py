@@ -12,6 +12,7 @@ from roberta_sentiment.errors import SettingsError
 from roberta_sentiment.model.artifact import MOUNTED_MODEL
 from roberta_sentiment.settings import ENVIRONMENT_PREFIX, Settings
 from scripts.serve import image_environment
+from seldon_node.hash_router import HashRouter
 from tests.manifests.document import (
     EXECUTOR,
     Fields,
@@ -24,6 +25,7 @@ from tests.manifests.document import (
 )
 
 IMAGE = "roberta-sentiment"
+HASH_ROUTER = f"{HashRouter.__module__}.{HashRouter.__qualname__}"
 
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 HEALTH = "/health/status"
@@ -50,6 +52,12 @@ def settings_of(node: Fields, container: Fields) -> Settings:
         given = parse_parameters(parameters(node))
     except SeldonMicroserviceException as error:
         raise SettingsError(error.message) from None
+    if environment(container).get("MODEL_NAME") == HASH_ROUTER:
+        try:
+            HashRouter(**given)
+        except (SystemExit, TypeError) as error:
+            raise SettingsError(str(error)) from None
+        return Settings()
     return Settings.read(given, {**image_environment(), **environment(container)})
 
 
