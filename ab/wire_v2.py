@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,7 +37,10 @@ def as_seldon(answer: Mapping[str, Any], route: str = "") -> Message:
     }
     parameters = answer.get("parameters")
     tags = {**(parameters if isinstance(parameters, dict) else {}), **served}
-    meta = {"tags": {name: value for name, value in tags.items() if value}}
+    if isinstance(tags.get("truncated"), str):  # V2 over gRPC has no lists
+        with contextlib.suppress(ValueError):
+            tags["truncated"] = json.loads(tags["truncated"])
+    meta = {"tags": {name: value for name, value in tags.items() if value not in (None, "")}}
     if answer.get("id"):
         meta["puid"] = answer["id"]
     return {"data": _data(answer.get("outputs")), "meta": meta}

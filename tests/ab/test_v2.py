@@ -66,6 +66,15 @@ def test_an_answer_is_read(outputs: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "truncated"), [("[0]", True), ("[]", False), ([0], True), ("x", None), (None, None)]
+)
+def test_a_truncated_text_is_known(said: object, truncated: bool | None) -> None:
+    """The door writes the list as text, because V2 over gRPC has no lists."""
+    answer = as_seldon(answered(parameters={"truncated": said}))
+    assert truncated is read_answer(answer, LABELS).truncated
+
+
+@pytest.mark.parametrize(
     ("answer", "message"),
     [
         (answered(SCORES, {**LABEL, "data": ["negative"]}), "in the order of the model's outputs"),
