@@ -1,6 +1,6 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help serve serve-oip test test-oip test-all test-without-vnni test-torch check ab model image manifests sbom requirements clean
+.PHONY: help serve serve-oip test test-oip test-all test-spark test-without-vnni test-torch check ab model image manifests sbom requirements clean
 
 PYTHON ?= python3.12
 TORCH_PYTHON ?= python3.11
@@ -66,6 +66,14 @@ $(TORCH)/ready: lab/training/requirements.txt lab/training/torch.txt lab/trainin
 	@$(TORCH)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
 	@touch $@
 
+# Spark comes from PyPI, its JVM from the system.
+$(VENV)/spark: $(VENV)/dev requirements-spark.txt
+	@umask 022; $(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-spark.txt
+	@touch $@
+
+test-spark: $(VENV)/spark  ## run the tests that start Spark's executors; need Java
+	$(RUN) -m pytest tests/spark $(ARGS)
+
 # CPUID is made to fault and answered as by a CPU with AVX2 only; pytest's own handler of faults would get in the way.
 test-without-vnni: $(VENV)/dev  ## run the classifier's tests as if the CPU had no VNNI
 	@mkdir -p build
@@ -115,7 +123,7 @@ requirements:  ## renew the pins from the .in files; needs uv
 		--python-version 3.12 - -o requirements-gpu.txt
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements-dev.in -o requirements-dev.txt
-	for name in requirements-oip requirements-oip-dev tests/oip_node/kserve; do uv pip compile --quiet --upgrade --generate-hashes \
+	for name in requirements-spark requirements-oip requirements-oip-dev tests/oip_node/kserve; do uv pip compile --quiet --upgrade --generate-hashes \
 		--no-header --no-emit-index-url --python-version 3.12 $$name.in -o $$name.txt; done
 	cd lab/training && uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 requirements.in -o requirements.txt

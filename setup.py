@@ -37,6 +37,8 @@ setup(
         "dev": pinned("requirements-dev.in"),
         "tools": ["scipy", "statsmodels", "matplotlib", "scikit-learn", "jinja2", "requests"],
         "torch": ["torch", "safetensors"],
+        "batch": pinned("requirements-batch.in"),
+        "spark": [*pinned("requirements-batch.in"), *pinned("requirements-spark.in")],
     },
     entry_points={"console_scripts": ["roberta-sentiment = roberta_sentiment.__main__:main"]},
 )

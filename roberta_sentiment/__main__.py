@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from roberta_sentiment import settings as settings_module
-from roberta_sentiment.model.artifact import locate, open_artifact
-from roberta_sentiment.settings import Settings
-from roberta_sentiment.text.check import check_text, printable
-from roberta_sentiment.tools import convert, optimize, quantize
+from roberta_sentiment.tools import convert, optimize, predict, quantize
 from roberta_sentiment.tools.command_line import interrupted, new_app, one_sentence
 from roberta_sentiment.tools.evaluate import cli as evaluate
 from roberta_sentiment.tools.fetch import cli as fetch
-from roberta_sentiment.tools.options import HeadOption, ModelOption, TruncationOption
 from roberta_sentiment.tools.score import cli as score
 from roberta_sentiment.tools.verify import cli as verify
 
@@ -29,30 +22,9 @@ _AFTER_INTERRUPT = {
     "fetch": "run the same command again to resume",
     "score": "run the same command again to resume",
     "verify": "not all checks were run",
-    "predict": "no text was scored",
+    "predict": "not all texts were scored",
 }
 """What an interrupted command leaves behind; the others write all or nothing."""
-
-
-def predict(
-    texts: Annotated[list[str], typer.Argument(help="One or more texts.")],
-    model: ModelOption = None,
-    truncation: TruncationOption = "end",
-    head: HeadOption = "auto",
-) -> None:
-    """Print label and score of each text."""
-    from roberta_sentiment.classifier import load_classifier
-
-    settings = Settings.read({"truncation": truncation, "head": head}, {})
-    for position, text in enumerate(texts):
-        check_text(position, text)
-    artifact = open_artifact(*locate(str(model or "")))
-    predictions = load_classifier(artifact, settings).classify(texts)
-    table = Table("label", "score", "text")
-    for i, text in enumerate(texts):
-        for label, value in predictions.summary(i):
-            table.add_row(Text(printable(label)), f"{value:.4f}", Text(printable(text)))
-    Console().print(table)
 
 
 @app.command("settings")
@@ -74,8 +46,8 @@ def _interruptible(command: Callable[..., None], name: str) -> Callable[..., Non
     return run
 
 
-app.command()(_interruptible(predict, "predict"))
 _TOOLS: dict[str, Callable[..., None]] = {
+    "predict": predict.command,
     "fetch": fetch.command,
     "convert": convert.command,
     "verify": verify.command,

@@ -7,11 +7,9 @@ from typing import Any
 
 from roberta_sentiment.errors import StartError
 
-EXTRA = ".[tools]"
 
-
-def need(module: str) -> Any:
-    """Import a module of the extra.
+def need(module: str, extra: str = "tools") -> Any:
+    """Import a module of an extra.
 
     Raises:
         StartError: it is not installed.
@@ -21,5 +19,5 @@ def need(module: str) -> Any:
     except ImportError:
         raise StartError(
             f"this command needs {module.partition('.')[0]}, which the server does not install: "
-            f"pip install '{EXTRA}'"
+            f"pip install '.[{extra}]'"
         ) from None

@@ -1,21 +1,35 @@
-"""Read a file of texts row by row, from any row on, knowing the byte at which each row ends."""
+"""Read a file of texts row by row, from any row on, knowing where each row ends."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import Any, BinaryIO, Literal, NoReturn, Protocol, cast
 
 from roberta_sentiment.errors import DataError
+from roberta_sentiment.tools import arrow
+from roberta_sentiment.tools.streams import (
+    COMPRESSED,
+    STANDARD,
+    is_compressed,
+    length,
+    open_input,
+    plain_suffix,
+    reading,
+    skip,
+)
 
-Kind = Literal["csv", "tsv", "jsonl", "text"]
+Kind = Literal["csv", "tsv", "jsonl", "text", "parquet"]
 
 TEXT_COLUMNS = ("text", "sentence", "review", "comment", "content")
 LABEL_COLUMNS = ("label", "sentiment", "class", "target")
 ID_COLUMN = "id"
+_KNOWN_COLUMNS = (*TEXT_COLUMNS, *LABEL_COLUMNS, ID_COLUMN)
 
 KINDS: Mapping[str, Kind] = {
     ".csv": "csv",
@@ -24,6 +38,7 @@ KINDS: Mapping[str, Kind] = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
     ".txt": "text",
+    ".parquet": "parquet",
 }
 MAX_ROW_BYTES = 2**20
 """Of one row; a longer one is rejected, so that memory has a bound."""
@@ -42,8 +57,8 @@ class Position:
     """A position between two rows.
 
     Attributes:
-        offset: bytes before it.
-        line: lines before it.
+        offset: bytes before it, decompressed; of Parquet, rows.
+        line: lines before it; of Parquet, rows.
     """
 
     offset: int
@@ -58,7 +73,7 @@ class Row:
         start, end: where it lies; it begins in line `start.line + 1`.
         columns: all its columns, the text among them.
         text: what is to be scored; empty where the file need not have texts.
-        raw: its bytes.
+        raw: its bytes; of Parquet, the row as JSON.
     """
 
     start: Position
@@ -88,11 +103,61 @@ class _RowError(Exception):
     """A row that can't be read; the message is the reason."""
 
 
+class _Records(Protocol):
+    """What rows are made of.
+
+    Attributes:
+        position: behind the last one.
+        raw: bytes of those that were read since it was cleared.
+    """
+
+    position: Position
+    raw: bytearray
+
+
+class _ParquetRecords:
+    """Rows of Parquet, counted."""
+
+    def __init__(self, path: Path, position: Position) -> None:
+        self._values = arrow.read_rows(path, position.line)
+        self.position = position
+        self.raw = bytearray()
+
+    def __next__(self) -> Mapping[str, Any]:
+        columns = next(self._values)
+        self.position = Position(self.position.offset + 1, self.position.line + 1)
+        if isinstance(columns, Exception):
+            raise _RowError(str(columns))
+        self.raw += json.dumps(arrow.to_json(columns), ensure_ascii=False).encode()
+        if len(self.raw) > MAX_ROW_BYTES:
+            del self.raw[MAX_ROW_BYTES:]
+            raise _RowError(f"the row is longer than {MAX_ROW_BYTES} bytes")
+        return columns
+
+
+class _Stream(io.RawIOBase):
+    """A stream that can't be read twice, but whose first line can."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.first = file.readline(MAX_ROW_BYTES + 1)
+        while self.first.isspace() and (line := file.readline(MAX_ROW_BYTES + 1)):
+            self.first += line
+        self._parts = (io.BytesIO(self.first), file)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """The next line."""
+        return self._parts[0].readline(size) or self._parts[1].readline(size or -1)
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        return self._parts[0].read(size) or self._parts[1].read(size)
+
+
 class _Lines:
     """Lines of a file, counted; it hands out no byte before it is asked for."""
 
     def __init__(self, file: BinaryIO, position: Position) -> None:
-        file.seek(position.offset)
+        skip(file, position.offset)
         self._file = file
         self.position = position
         self.raw = bytearray()
@@ -135,6 +200,7 @@ class Source:
         text_column: name of the column to score; empty: the first of `TEXT_COLUMNS` in the row.
         delimiter: between the cells of a table.
         needs_text: whether a row without a text is a bad one.
+        stream: standard input; a file is opened anew for each reading.
     """
 
     path: Path
@@ -144,6 +210,7 @@ class Source:
     text_column: str
     delimiter: str = ","
     needs_text: bool = True
+    stream: _Stream | None = None
 
     def rows(self, position: Position | None = None) -> Iterator[Row | BadRow]:
         """Rows from a position on; blank lines of tables and JSON lines are no rows.
@@ -154,100 +221,203 @@ class Source:
         Raises:
             DataError: the file can't be read.
         """
-        try:
-            with self.path.open("rb") as file:
-                lines = _Lines(file, position or self.start)
-                read = self._reader(lines)
-                while True:
-                    start = lines.position
-                    lines.raw.clear()
-                    try:
-                        columns = read()
-                        if columns is not None:
-                            text, raw = self._text(columns), bytes(lines.raw)
-                            yield Row(start, lines.position, columns, text, raw)
-                    except StopIteration:
-                        return
-                    except (_RowError, csv.Error) as error:
-                        yield BadRow(start, lines.position, str(error), bytes(lines.raw))
-        except OSError as error:
-            raise DataError(f"{self.path} can't be read: {error.strerror}") from error
+        with reading(self.path), contextlib.ExitStack() as stack:
+            records, read = self._reader(position or self.start, stack)
+            while True:
+                start = records.position
+                records.raw.clear()
+                try:
+                    columns = read()
+                    if columns is not None:
+                        text, raw = self._text(columns), bytes(records.raw)
+                        yield Row(start, records.position, columns, text, raw)
+                except StopIteration:
+                    return
+                except (_RowError, csv.Error) as error:
+                    yield BadRow(start, records.position, str(error), bytes(records.raw))
 
     def first_names(self) -> tuple[str, ...]:
         """Columns of the table, or of the first JSON object that can be read."""
         if self.names is not None:
             return self.names
-        first = next((row for row in self.rows() if isinstance(row, Row)), None)
+        first_line = _Stream(io.BytesIO(self.stream.first)) if self.stream else None
+        source = dataclasses.replace(self, stream=first_line)
+        first = next((row for row in source.rows() if isinstance(row, Row)), None)
         return tuple(first.columns) if first else ()
 
-    def _reader(self, lines: _Lines) -> Callable[[], Mapping[str, Any] | None]:
+    def size(self, *, count: bool) -> int | None:
+        """What a position's offset counts, of the whole file.
+
+        Args:
+            count: whether a compressed file may be read to its end; else its size is not known.
+
+        Raises:
+            DataError: it has to be counted, and is standard input.
+        """
+        if self.stream:
+            if count:
+                raise DataError("a part of standard input can't be told; name a file")
+            return None
+        with reading(self.path):
+            if self.kind == "parquet":
+                return arrow.count_rows(self.path)
+            return length(self.path) if count or not is_compressed(self.path) else None
+
+    def _reader(
+        self, position: Position, stack: contextlib.ExitStack
+    ) -> tuple[_Records, Callable[[], Mapping[str, Any] | None]]:
+        if self.kind == "parquet":
+            records = _ParquetRecords(self.path, position)
+            return records, lambda: next(records)
+        file = cast(BinaryIO, self.stream) if self.stream else open_input(self.path)
+        lines = _Lines(stack.enter_context(file), position)
         if self.kind == "jsonl":
-            return lambda: _object(next(lines))
+            return lines, lambda: _object(next(lines))
         if self.kind == "text":
-            return lambda: {"text": _clean(next(lines).rstrip("\r\n"))}
+            return lines, lambda: {"text": _clean(next(lines).rstrip("\r\n"))}
         names = self.names or ()
         cells = _cells(self.delimiter if self.kind == "csv" else "", lines)
-        return lambda: _named(names, cells())
+        return lines, lambda: _named(names, cells())
 
     def _text(self, columns: Mapping[str, Any]) -> str:
         name = self.text_column or find_column(columns, TEXT_COLUMNS) or TEXT_COLUMNS[0]
         text = columns.get(name)
-        if not text and not self.needs_text:
-            return ""
-        if text is None:
-            raise _RowError(f"no {name!r} in it")
-        if not isinstance(text, str):
-            raise _RowError(f"{name} is {type(text).__name__}; a string is needed")
-        if not text.strip():
-            raise _RowError(EMPTY)
-        return text
+        return "" if not text and not self.needs_text else _checked(name, text)
 
 
-def open_source(path: Path, text_column: str = "", *, needs_text: bool = True) -> Source:
+def row_of_text(name: str, text: Any, position: Position) -> Row | BadRow:
+    """A row of a table that others have read, of which only the text is known."""
+    try:
+        raw = _clean(_checked(name, text)).encode()
+        if len(raw) > MAX_ROW_BYTES:
+            raise _RowError(f"the row is longer than {MAX_ROW_BYTES} bytes")
+        return Row(position, position, {}, text, raw)
+    except _RowError as error:
+        return BadRow(position, position, str(error), b"")
+
+
+def _checked(name: str, text: Any) -> str:
+    if text is None:
+        raise _RowError(f"no {name!r} in it")
+    if not isinstance(text, str):
+        raise _RowError(f"{name} is {type(text).__name__}; a string is needed")
+    if not text.strip():
+        raise _RowError(EMPTY)
+    return text
+
+
+def open_source(
+    path: Path, text_column: str = "", *, needs_text: bool = True, kind: Kind | None = None
+) -> Source:
     """Find out how a file is to be read.
 
     CSV with a header, where a quoted cell may hold line breaks, between commas, semicolons or tabs;
-    TSV without quoting, whose header may be missing if it is `label<TAB>text`; JSON lines; or plain
-    text, one text a line.
+    TSV without quoting, whose header may be missing if it is `label<TAB>text`; JSON lines; plain
+    text, one text a line; Parquet, a file or a directory of files. All but Parquet may be
+    compressed by gzip or Zstandard.
 
     Args:
-        path: its suffix tells the kind: .csv, .tsv, .jsonl, .ndjson, .json or .txt.
+        path: its suffix, before .gz or .zst, tells the kind, see `KINDS`; `-` is standard input.
         text_column: by default the first of `TEXT_COLUMNS` there is.
         needs_text: whether each row must have a text.
+        kind: for a path that does not tell it; what comes from standard input is taken for JSON
+            lines if it begins so, else for CSV.
 
     Raises:
         DataError: the file can't be read, is of no known kind, or has no such column.
     """
-    kind = KINDS.get(path.suffix.lower())
-    if kind is None:
-        raise DataError(f"{path} must end in one of {', '.join(KINDS)}")
+    kind = kind or KINDS.get(plain_suffix(path))
+    if kind is None and path != STANDARD:
+        raise DataError(
+            f"{path} must end in one of {', '.join(KINDS)}, before {' or '.join(COMPRESSED)}; or "
+            "name its format (--format)"
+        )
+    if kind == "parquet":
+        return _parquet(path, text_column, needs_text=needs_text)
     if path.exists() and not path.is_file():
         raise DataError(f"{path} is not a plain file; write the texts to one")
-    try:
-        with path.open("rb") as file:
-            start = _start(path, file)
-            if kind == "jsonl":
-                return Source(path, kind, start, None, text_column, needs_text=needs_text)
-            if kind == "text":
-                if text_column not in ("", "text"):
-                    raise DataError(f"{path} is plain text, it has no column {text_column!r}")
-                return Source(path, kind, start, ("text",), "text")
-            return _table(path, kind, file, start, text_column, needs_text=needs_text)
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror}") from error
+    with reading(path):
+        stream, first = _first(path)
+        start = _start(path, first)
+        kind = kind or ("jsonl" if first.lstrip().startswith(b"{") else "csv")
+        if kind == "jsonl":
+            return Source(
+                path, kind, start, None, text_column, needs_text=needs_text, stream=stream
+            )
+        if kind == "text":
+            if text_column not in ("", "text"):
+                raise DataError(f"{path} is plain text, it has no column {text_column!r}")
+            return Source(path, kind, start, ("text",), "text", stream=stream)
+        source = read_header(
+            path, kind, io.BytesIO(first), start, text_column, needs_text=needs_text
+        )
+        return dataclasses.replace(source, stream=stream)
 
 
-def _start(path: Path, file: BinaryIO) -> Position:
+def _first(path: Path) -> tuple[_Stream | None, bytes]:
+    """Standard input as it can be read once, and the bytes that tell how a file is to be read."""
+    file = open_input(path)
+    if path == STANDARD:
+        stream = _Stream(file)
+        return stream, stream.first
+    with file:
+        return None, file.read(MAX_ROW_BYTES + 1)
+
+
+def _parquet(path: Path, text_column: str, *, needs_text: bool) -> Source:
+    if path == STANDARD:
+        raise DataError("Parquet can't be read from standard input; name a file")
+    with reading(path):
+        schema = arrow.read_schema(path)
+    names = tuple(schema.names)
+    _refuse_double(path, names)
+    found = text_column_of(path, names, text_column, needs_text=needs_text)
+    if found and "string" not in str(schema.field(found).type):
+        kind = schema.field(found).type
+        raise DataError(f"{path}: the column {found!r} holds {kind}; strings are needed")
+    return Source(path, "parquet", Position(0, 0), names, found, needs_text=needs_text)
+
+
+def text_column_of(path: Path, names: Sequence[str], asked: str, *, needs_text: bool = True) -> str:
+    """The column of the texts; empty where it may be missing.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = _text_column(names, asked, needs_text=needs_text)
+    if found is None:
+        raise _no_column(path, names, asked)
+    return found
+
+
+def _text_column(names: Sequence[str], asked: str, *, needs_text: bool) -> str | None:
+    """The column of the texts; empty where it may be missing, none where it may not."""
+    found = _find(names, asked)
+    known = find_column(names, _KNOWN_COLUMNS)
+    return found if found or (known and not needs_text and not asked) else None
+
+
+def _start(path: Path, first: bytes) -> Position:
     """Behind the byte order mark, if there is one."""
-    head = file.read(len(_BOM))
-    if head.startswith(_UTF16):
+    if first.startswith(_UTF16):
         raise DataError(f"{path} is UTF-16; convert it to UTF-8")
-    return Position(len(_BOM) if head == _BOM else 0, 0)
+    return Position(len(_BOM) if first.startswith(_BOM) else 0, 0)
 
 
-def _table(
-    path: Path, kind: Kind, file: BinaryIO, start: Position, text_column: str, *, needs_text: bool
+def read_header(
+    path: Path,
+    kind: Kind,
+    file: BinaryIO,
+    start: Position,
+    text_column: str = "",
+    *,
+    needs_text: bool = True,
 ) -> Source:
+    """Find out delimiter, columns and start of a table from its first lines.
+
+    Raises:
+        DataError: there is no such column.
+    """
     failures = []
     for delimiter in _DELIMITERS if kind == "csv" else "\t":
         lines = _Lines(file, start)
@@ -256,11 +426,11 @@ def _table(
         except DataError as error:
             failures.append(error)
             continue
-        found = _find(header, text_column)
-        known = find_column(header, (*TEXT_COLUMNS, *LABEL_COLUMNS, ID_COLUMN))
-        if found or (known and not needs_text and not text_column):
+        found = _text_column(header, text_column, needs_text=needs_text)
+        if found is not None:
             _refuse_double(path, header)
             return Source(path, kind, lines.position, header, found, delimiter, needs_text)
+        known = find_column(header, _KNOWN_COLUMNS)
         if kind == "tsv" and len(header) == 2 and not known and not text_column:
             names = (LABEL_COLUMNS[0], TEXT_COLUMNS[0])
             return Source(path, kind, start, names, TEXT_COLUMNS[0], delimiter)
@@ -271,7 +441,7 @@ def _table(
 def _no_column(path: Path, header: Sequence[str], text_column: str) -> DataError:
     wanted = repr(text_column) if text_column else f"named {', '.join(TEXT_COLUMNS)}"
     return DataError(
-        f"{path}: no column {wanted} in its first line, found {', '.join(map(repr, header))}; "
+        f"{path}: no column {wanted}, found {', '.join(map(repr, header))}; "
         "name the column of the texts (--text-column)"
     )
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from roberta_sentiment import __version__
-from roberta_sentiment.tools.extras import EXTRA
 from tests import ROOT
 from tests.ab import records
 
@@ -107,7 +106,7 @@ def test_the_tool_for_a_b_tests_is_whole_by_itself(wheels: dict[str, Path]) -> N
     assert wanted == found
 
 
-@pytest.mark.parametrize("extra", [EXTRA, ".[torch]"])
+@pytest.mark.parametrize("extra", [".[tools]", ".[torch]", ".[batch]", ".[spark]"])
 def test_the_extra_that_a_message_names_exists(wheels: dict[str, Path], extra: str) -> None:
     """The way out must lead somewhere, and not to a name on an index that is not ours."""
     path, _, name = extra.rstrip("]").partition("[")

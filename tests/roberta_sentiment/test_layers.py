@@ -21,7 +21,7 @@ LAYERS = (
     ("trial",),
     ("classifier",),
     ("serving",),
-    ("tools",),
+    ("tools", "spark"),
     ("__main__",),
 )
 """From the ground up; a module may import those of its own layer and below."""

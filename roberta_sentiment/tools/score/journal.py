@@ -11,12 +11,14 @@ import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from roberta_sentiment.errors import DataError
+from roberta_sentiment.tools.streams import STANDARD
 
 FORMAT = 1
 
@@ -94,11 +96,7 @@ class Journal:
             offset, line: position in the input up to which the chunk reaches.
             counts: added to `rows`, `rejected` and `truncated`.
         """
-        for part, piece in zip(self._parts, (lines, bad_lines), strict=True):
-            if piece:
-                part.write(piece)
-                part.flush()
-                os.fsync(part.fileno())
+        self._append((lines, bad_lines))
         self._write(
             dataclasses.replace(
                 self.state,
@@ -110,8 +108,12 @@ class Journal:
             )
         )
 
-    def finish(self) -> None:
-        """Give the files their final names; without rejected rows there is no such file."""
+    def finish(self, publish: Callable[[Path, Path], None]) -> None:
+        """Give the files their final names; without rejected rows there is no such file.
+
+        Args:
+            publish: makes the output of its part file, which it removes.
+        """
         files = self._files
         if not self.state.complete:
             self._write(dataclasses.replace(self.state, complete=True))
@@ -122,7 +124,7 @@ class Journal:
         elif files.rejected_part.exists():
             files.rejected_part.replace(files.rejected)
         if files.part.exists():
-            files.part.replace(files.output)
+            publish(files.part, files.output)
         _sync_directory(files.output)
         files.state.unlink()
 
@@ -130,6 +132,13 @@ class Journal:
         """Leave nothing behind."""
         for path in (self._files.state, self._files.part, self._files.rejected_part):
             path.unlink(missing_ok=True)
+
+    def _append(self, pieces: Sequence[bytes]) -> None:
+        for part, piece in zip(self._parts, pieces, strict=True):
+            if piece:
+                part.write(piece)
+                part.flush()
+                os.fsync(part.fileno())
 
     def _write(self, state: State) -> None:
         scratch = self._files.state.with_name(self._files.state.name + ".new")
@@ -142,21 +151,44 @@ class Journal:
         self.state = state
 
 
+class StandardOutput(Journal):
+    """Standard output, of which nothing can be taken back; rejected rows are only reported."""
+
+    def finish(self, publish: Callable[[Path, Path], None]) -> None:
+        """Nothing is left to do."""
+
+    def discard(self) -> None:
+        """Nothing can be done."""
+
+    def _append(self, pieces: Sequence[bytes]) -> None:
+        sys.stdout.buffer.write(pieces[0])
+        sys.stdout.buffer.flush()
+
+    def _write(self, state: State) -> None:
+        self.state = state
+
+
 @contextmanager
-def open_journal(output: Path, start: State, *, restart: bool = False) -> Iterator[Journal]:
+def open_journal(
+    output: Path, start: State, *, restart: bool = False, resume: bool = True
+) -> Iterator[Journal]:
     """Begin an output, or resume where an earlier run stopped.
 
     Args:
-        output: final name.
+        output: final name, or `-`.
         start: the state of a run that has done nothing yet.
         restart: forget an earlier run and replace a finished output.
+        resume: whether the input can be read again.
 
     Raises:
         DataError: the output is finished already, another process writes it, an earlier run had
             another identity, or its files are damaged.
     """
     files = Files(output)
-    earlier = None if restart else _read(files.state)
+    if output == STANDARD:
+        yield StandardOutput(files, start, ())
+        return
+    earlier = _read(files.state) if resume and not restart else None
     if earlier:
         _refuse_change(earlier, start, files)
         if earlier.complete and (files.part.exists() or output.exists()):

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
-from roberta_sentiment.classifier import Classifier, load_classifier
+from roberta_sentiment.classifier import Classifier, Predictions, load_classifier
 from roberta_sentiment.errors import DataError, InferenceError, RequestError
 from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.model.driver import find_device
 from roberta_sentiment.settings import Settings
 from roberta_sentiment.text.check import check_text
-from roberta_sentiment.tools.rows import BadRow, Row, Source, open_source
+from roberta_sentiment.tools import arrow
+from roberta_sentiment.tools.rows import BadRow, Kind, Position, Row, Source, open_source
 from roberta_sentiment.tools.score.journal import Journal, State, open_journal
-from roberta_sentiment.tools.score.sink import Sink, render_bad
+from roberta_sentiment.tools.score.sink import Sink, output_kind, render_bad
+from roberta_sentiment.tools.streams import STANDARD, reading
 
 CHUNK_ROWS = 256
 """Rows that are scored together and made durable at once."""
 CHUNK_BYTES = 2**20
 """Bytes of input after which a chunk ends in any case."""
+
+Shard = tuple[int, int]
+"""Number of a part, from 1 on, and how many parts there are."""
+WHOLE: Shard = (1, 1)
 
 _START_BYTES = 2**20
 _OPTIONS = ("truncation", "max_tokens", "window_overlap", "batch_tokens")
@@ -37,11 +43,13 @@ class Progress:
         state: what is durable by now.
         resumed: whether an earlier run wrote the beginning.
         bad: rows that were rejected in this chunk.
+        size: of the input, as the state's offset counts; none if it is not known.
     """
 
     state: State
     resumed: bool
     bad: Sequence[BadRow] = ()
+    size: int | None = None
 
 
 def score(
@@ -52,6 +60,9 @@ def score(
     *,
     text_column: str = "",
     prefix: str = "",
+    kind: Kind | None = None,
+    written_kind: Kind | None = None,
+    shard: Shard = WHOLE,
     restart: bool = False,
     chunk_rows: int = CHUNK_ROWS,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -59,15 +70,19 @@ def score(
     """Score a file of any length in constant memory.
 
     Rows that can't be scored go to `<output>.rejected.jsonl`. Interrupted at any point, the same
-    call resumes after the last finished chunk and gives the same bytes as without interruption.
+    call resumes after the last finished chunk and gives the same bytes as without interruption;
+    where the input or the output is `-`, it starts over.
 
     Args:
-        path: CSV, TSV, JSON lines or plain text; see `open_source`.
-        output: ends in .csv or .jsonl; the columns of the input and those of the scores.
+        path: CSV, TSV, JSON lines, plain text or Parquet; see `open_source`.
+        output: the columns of the input and those of the scores, in the format that its name tells.
         artifact: the model.
         settings: limits and policies of the model.
         text_column: name of the column to score; by default found by its name.
         prefix: put before the names of the added columns.
+        kind, written_kind: of input and output, where their names do not tell.
+        shard: which part of the input; the outputs of all parts in their order are that of the
+            whole.
         restart: forget an interrupted run and replace a finished output.
         chunk_rows: rows read before they are scored together and made durable.
         on_progress: called at the start and after each chunk.
@@ -81,40 +96,84 @@ def score(
         StartError: the model can't be loaded.
         InferenceError: the model failed; the message names the lines.
     """
-    if not output.parent.is_dir():
-        raise DataError(f"the directory of the output {output} does not exist")
-    source = open_source(path, text_column)
+    source = open_source(path, text_column, kind=kind)
+    written_kind = written_kind or output_kind(output, source.kind)
+    _refuse_output(output, written_kind)
     head = artifact.head(settings.head)
-    sink = Sink(output, source.first_names(), artifact.labels, prefix, head)
-    identity = _identity(path, artifact, settings, text_column, prefix, chunk_rows)
+    names, schema = _columns(source, written_kind)
+    sink = Sink(output, written_kind, names, artifact.labels, prefix, head, schema)
+    identity = _identity(path, artifact, settings, text_column, prefix, chunk_rows, shard)
     start = State(identity, source.start.offset, source.start.line)
-    with open_journal(output, start, restart=restart) as journal:
-        on_progress(Progress(journal.state, journal.resumed))
+    size = source.size(count=shard != WHOLE)
+    settings = reproducible(settings, artifact)
+    with open_journal(output, start, restart=restart, resume=path != STANDARD) as journal:
+
+        def report(bad: Sequence[BadRow] = ()) -> None:
+            on_progress(Progress(journal.state, journal.resumed, bad, size))
+
+        report()
         if not journal.state.complete:
-            classifier = load_classifier(artifact, settings)
-            first = _write_all(source, sink, classifier, journal, chunk_rows, on_progress)
-            if not journal.state.rows:
+            position = Position(journal.state.offset, journal.state.line)
+            chunks = _of_shard(grouped(source.rows(position), chunk_rows), shard, size)
+            if not journal.state.output_bytes and (shard[0] == 1 or written_kind == "parquet"):
+                journal.commit(sink.header(), b"", offset=position.offset, line=position.line)
+            first = _write_all(chunks, sink, load_classifier(artifact, settings), journal, report)
+            if not journal.state.rows and shard == WHOLE:
                 journal.discard()
                 reason = f"; line {first.start.line + 1}: {first.reason}" if first else ""
                 raise DataError(f"{path} has no row that can be scored{reason}")
-        journal.finish()
+        journal.finish(sink.publish)
         return journal.state
 
 
+def reproducible(settings: Settings, artifact: Artifact) -> Settings:
+    """Settings with which no digit depends on the texts that are scored beside.
+
+    Rounding in float changes with the size of a run; int8 rounds it away.
+    """
+    if artifact.precision == "int8":
+        return settings
+    return dataclasses.replace(settings, batch_tokens=1)
+
+
+def _refuse_output(output: Path, kind: Kind) -> None:
+    if output == STANDARD and kind == "parquet":
+        raise DataError("Parquet can't be written to standard output; name a file")
+    if not output.parent.is_dir():
+        raise DataError(f"the directory of the output {output} does not exist")
+
+
+def _columns(source: Source, kind: Kind) -> tuple[Sequence[str], Any]:
+    """Names of the input's columns and, for Parquet, their schema.
+
+    JSON lines are read once to their end where the output must know all columns before the first.
+    """
+    if source.kind != "jsonl" or kind not in ("csv", "tsv", "parquet") or source.stream:
+        if source.stream and source.kind == "jsonl" and kind == "parquet":
+            raise DataError("JSON lines from standard input can't become Parquet; name a file")
+        names = source.first_names()
+        if kind != "parquet":
+            return names, None
+        is_typed = source.kind == "parquet"
+        of_text = arrow.infer_schema([dict.fromkeys(names, "")])
+        return names, arrow.read_schema(source.path) if is_typed else of_text
+    rows = (row.columns for row in source.rows() if isinstance(row, Row))
+    if kind == "parquet":
+        schema = arrow.infer_schema(rows)
+        return schema.names, schema
+    return tuple(dict.fromkeys(name for row in rows for name in row)), None
+
+
 def _write_all(
-    source: Source,
+    chunks: Iterable[Sequence[Row | BadRow]],
     sink: Sink,
     classifier: Classifier,
     journal: Journal,
-    chunk_rows: int,
-    on_progress: Callable[[Progress], None],
+    report: Callable[[Sequence[BadRow]], None],
 ) -> BadRow | None:
     """Write what is left; return the first rejected row."""
-    state, first = journal.state, None
-    if not state.output_bytes:
-        journal.commit(sink.header(), b"", offset=state.offset, line=state.line)
-    position = dataclasses.replace(source.start, offset=state.offset, line=state.line)
-    for chunk in _chunks(source.rows(position), chunk_rows):
+    first = None
+    for chunk in chunks:
         good, bad, lines, truncated = _score_chunk(chunk, sink, classifier)
         end = chunk[-1].end
         journal.commit(
@@ -127,48 +186,72 @@ def _write_all(
             truncated=truncated,
         )
         first = first or next(iter(bad), None)
-        on_progress(Progress(journal.state, journal.resumed, bad))
+        report(bad)
     return first
 
 
-def _chunks(rows: Iterator[Row | BadRow], most: int) -> Iterator[list[Row | BadRow]]:
+def grouped(rows: Iterator[Row | BadRow], most: int) -> Iterator[list[Row | BadRow]]:
     """Group rows; where a group ends depends on nothing but the rows since its beginning."""
     chunk: list[Row | BadRow] = []
+    size = 0
     for row in rows:
         chunk.append(row)
-        if len(chunk) == most or row.end.offset - chunk[0].start.offset >= CHUNK_BYTES:
+        size += len(row.raw)
+        if len(chunk) == most or size >= CHUNK_BYTES:
             yield chunk
-            chunk = []
+            chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def _of_shard(
+    chunks: Iterable[list[Row | BadRow]], shard: Shard, size: int | None
+) -> Iterator[list[Row | BadRow]]:
+    """Those chunks of a whole input that begin in its part."""
+    number, count = shard
+    for chunk in chunks:
+        part = 1 + chunk[0].start.offset * count // size if size and count > 1 else number
+        if part > number:
+            return
+        if part == number:
+            yield chunk
 
 
 def _score_chunk(
     chunk: Sequence[Row | BadRow], sink: Sink, classifier: Classifier
 ) -> tuple[int, list[BadRow], bytes, int]:
     """Rows scored, rows rejected, lines of the output, rows cut for the model."""
-    checked = [_check_columns(row, sink) for row in chunk]
+    checked, predictions = score_rows([_check_columns(row, sink) for row in chunk], classifier)
     good = [row for row in checked if isinstance(row, Row)]
-    try:
-        lines, truncated = _render(good, sink, classifier)
-    except RequestError:
-        checked = [_check_encoding(row, classifier) for row in checked]
-        good = [row for row in checked if isinstance(row, Row)]
-        lines, truncated = _render(good, sink, classifier)
     bad = [row for row in checked if isinstance(row, BadRow)]
-    return len(good), bad, lines, truncated
+    if not predictions:
+        return 0, bad, b"", 0
+    return len(good), bad, sink.render(good, predictions), len(predictions.truncated)
 
 
-def _render(rows: Sequence[Row], sink: Sink, classifier: Classifier) -> tuple[bytes, int]:
-    if not rows:
-        return b"", 0
+def score_rows(
+    rows: Sequence[Row | BadRow], classifier: Classifier
+) -> tuple[Sequence[Row | BadRow], Predictions | None]:
+    """The rows, of which some may turn out bad, and the answers to the good ones, if there are any.
+
+    Raises:
+        InferenceError: the model failed; the message names the lines.
+    """
     try:
-        predictions = classifier.classify([row.text for row in rows])
+        return rows, _classify(rows, classifier)
+    except RequestError:
+        checked = [check_row(row, classifier) for row in rows]
+        return checked, _classify(checked, classifier)
+
+
+def _classify(rows: Sequence[Row | BadRow], classifier: Classifier) -> Predictions | None:
+    good = [row for row in rows if isinstance(row, Row)]
+    try:
+        return classifier.classify([row.text for row in good]) if good else None
     except InferenceError as error:
         raise InferenceError(
-            f"lines {rows[0].start.line + 1} to {rows[-1].end.line}: {error.message}"
+            f"lines {good[0].start.line + 1} to {good[-1].end.line}: {error.message}"
         ) from error
-    return sink.render(rows, predictions), len(predictions.truncated)
 
 
 def _check_columns(row: Row | BadRow, sink: Sink) -> Row | BadRow:
@@ -176,7 +259,8 @@ def _check_columns(row: Row | BadRow, sink: Sink) -> Row | BadRow:
     return _reject(row, reason) if isinstance(row, Row) and reason else row
 
 
-def _check_encoding(row: Row | BadRow, classifier: Classifier) -> Row | BadRow:
+def check_row(row: Row | BadRow, classifier: Classifier) -> Row | BadRow:
+    """The row, or why the model can't score it."""
     if isinstance(row, Row):
         try:
             check_text(0, row.text)
@@ -197,6 +281,7 @@ def _identity(
     text_column: str,
     prefix: str,
     chunk_rows: int,
+    shard: Shard,
 ) -> dict[str, Any]:
     """What must be the same for an interrupted run to be resumed."""
     return {
@@ -209,18 +294,23 @@ def _identity(
             "head": artifact.head(settings.head).description,
             "prefix": prefix,
             "chunk_rows": chunk_rows,
+            "shard": "/".join(map(str, shard)),
         },
     }
 
 
 def _input_identity(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
+    if path == STANDARD:
+        return {}
+    with reading(path):
+        files = [(file, file.stat()) for file in arrow.files(path)]
+        with files[0][0].open("rb") as file:
             beginning = hashlib.sha256(file.read(_START_BYTES)).hexdigest()
-        status = path.stat()
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror}") from error
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256_of_start": beginning}
+    return {
+        "size": sum(status.st_size for _, status in files),
+        "mtime_ns": max(status.st_mtime_ns for _, status in files),
+        "sha256_of_start": beginning,
+    }
 
 
 def _model_identity(artifact: Artifact) -> dict[str, Any]:
