@@ -10,11 +10,13 @@ model and this package travel with the job; the executors need the packages of t
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import io
 import math
 import os
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -75,6 +77,8 @@ _WRITERS: dict[str, dict[str, str]] = {
     "parquet": {},
 }
 ROWS_OF_A_TASK = 10_000
+_sent: set[tuple[str, str]] = set()
+"""Applications and the models that they have; each file of a job has a name of its own."""
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
 _SENTIMENT, _CORRUPT = "_sentiment", "_corrupt_record"
 
@@ -133,21 +137,26 @@ def sentiment(
 
 
 def _ship(session: SparkSession, artifact: Artifact, settings: Settings) -> _Model:
-    """Send the model and this package with the job."""
-    folder = Path(tempfile.mkdtemp(prefix="roberta-sentiment-"))
-    archive = folder / f"model-{artifact.version}.tar"
-    files = {*artifact.files.values(), artifact.path / MANIFEST}
-    with tarfile.open(archive, "w") as tar:
-        for file in sorted(file for file in files if file.exists()):
-            tar.add(file.resolve(), file.relative_to(artifact.path))
-    package = folder / "roberta_sentiment.zip"
-    with zipfile.ZipFile(package, "w") as zipped:
-        for file in sorted(_PACKAGE.rglob("*.py")):
-            zipped.write(file, file.relative_to(_PACKAGE.parent))
-    session.sparkContext.addArchive(f"{archive}#{archive.stem}")
-    session.sparkContext.addPyFile(str(package))
+    """Send the model and this package with the job, unless it has them."""
+    name = f"model-{artifact.version}"
     graph = artifact.onnx_path.relative_to(artifact.path)
-    return _Model(f"{archive.stem}/{graph}", artifact.digest, settings)
+    context = session.sparkContext
+    if (context.applicationId, name) not in _sent:
+        folder = Path(tempfile.mkdtemp(prefix="roberta-sentiment-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        files = {*artifact.files.values(), artifact.path / MANIFEST}
+        with tarfile.open(folder / f"{name}.tar", "w") as tar:
+            for file in sorted(file for file in files if file.exists()):
+                tar.add(file.resolve(), file.relative_to(artifact.path))
+        context.addArchive(f"{folder / name}.tar#{name}")
+        if context.applicationId not in {application for application, _ in _sent}:
+            package = folder / "roberta_sentiment.zip"
+            with zipfile.ZipFile(package, "w") as zipped:
+                for file in sorted(_PACKAGE.rglob("*.py")):
+                    zipped.write(file, file.relative_to(_PACKAGE.parent))
+            context.addPyFile(str(package))
+        _sent.add((context.applicationId, name))
+    return _Model(f"{name}/{graph}", artifact.digest, settings)
 
 
 @functools.cache
@@ -233,8 +242,8 @@ def score(
         given = [name for name in table.columns if name not in (*_PLACE, _CORRUPT)]
         scores = sentiment(session, model, settings, column)(F.col(_quoted(column)))
         scored = table.withColumn(_SENTIMENT, scores).persist(StorageLevel.DISK_ONLY)
-        added = [name for name in scored.schema[_SENTIMENT].dataType.names if name != _REASON]
-        refuse_common(given, [prefix + name for name in added])
+        added = [f for f in scored.schema[_SENTIMENT].dataType.fields if f.name != _REASON]
+        refuse_common(given, [prefix + field.name for field in added])
         reason = F.col(f"{_SENTIMENT}.{_REASON}")
         if _CORRUPT in table.columns:
             reason = F.coalesce(F.when(F.col(_CORRUPT).isNotNull(), F.lit(_UNREADABLE)), reason)
@@ -242,7 +251,7 @@ def score(
         bad = scored.where(reason.isNotNull())
         columns = [reason.alias(_REASON), *(F.col(_quoted(name)) for name in (*place, *given))]
         _write(bad.select(*columns), f"{output}.rejected", written_kind, output, restart)
-        values = [F.col(f"{_SENTIMENT}.{_quoted(name)}").alias(prefix + name) for name in added]
+        values = [_value(field, prefix + field.name, written_kind) for field in added]
         good = scored.where(reason.isNull()).select(*map(F.col, map(_quoted, given)), *values)
         _write(good, output, written_kind, output, restart)
         counts = good.count(), bad.count()
@@ -301,19 +310,18 @@ def _spread(session: SparkSession, table: DataFrame, kind: Kind, partitions: int
 
 
 def _write(table: DataFrame, path: str, kind: Kind, output: str, restart: bool) -> None:
-    if kind == "csv":
-        table = table.select(
-            *(
-                F.format_string("%.6f", _quoted(field.name)).alias(field.name)
-                if field.dataType == DoubleType()
-                else F.col(_quoted(field.name))
-                for field in table.schema
-            )
-        )
     codec = _CODECS.get(Path(output).suffix.lower())
     options = {**_WRITERS[kind], **({"compression": codec} if codec else {})}
     writer = table.write.mode("overwrite" if restart else "errorifexists")
     writer.format("json" if kind == "jsonl" else kind).options(**options).save(path)
+
+
+def _value(field: StructField, name: str, kind: Kind) -> Column:
+    """An added column; CSV has all digits, as without Spark, and not 9.0E-4."""
+    column = F.col(f"{_SENTIMENT}.{_quoted(field.name)}")
+    if kind == "csv" and field.dataType == DoubleType():
+        column = F.format_string("%.6f", column)
+    return column.alias(name)
 
 
 def _reason_of(error: Exception) -> str:

@@ -14,10 +14,11 @@ from typing import Any
 
 from lab.benchmarks.machine import RESULTS, ROOT
 
-PAGES = ("docs/performance.md", "docs/sizing.md", "docs/oip.md")
+PAGES = ("docs/performance.md", "docs/sizing.md", "docs/oip.md", "docs/batch.md")
 _BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- /table -->", re.DOTALL)
 _MISSING = "-"
 _SOAK_ROWS = 8
+_BATCH_LENGTHS = (16, 32, 64, 128, 256, 512)
 Result = dict[str, Any]
 
 
@@ -236,6 +237,32 @@ def _per_core() -> str:
     return table(("tokens of a text", *found), lines) + "\n" + origin(result)
 
 
+def _core_hours() -> str:
+    """What a hundred million texts cost, one text a run, by length and model."""
+    result = read("cost")
+    found = {name: model["ms_by_length_alone"] for name, model in result["models"].items()}
+    hours = 1e8 / 1000 / 3600 * result["cores"]
+    lengths = [n for n in next(iter(found.values())) if int(n) in _BATCH_LENGTHS]
+    lines = [(n, *(f"{rows[n] * hours:,.0f}" for rows in found.values())) for n in lengths]
+    return table(("tokens of a text", *found), lines) + "\n" + origin(result)
+
+
+def _batch() -> str:
+    result = read("batch")
+    rows = [(name, row["texts_per_s"]) for name, row in result["rows"].items()]
+    ratios = "; ".join(f"{name} {value}" for name, value in result["ratios"].items())
+    return table(("", "texts/s"), rows) + f"\nRatios: {ratios}.\n\n" + origin(result)
+
+
+def _batch_memory() -> str:
+    result = read("batch_memory")
+    names = ("python_mb_first_half", "python_mb_second_half", "python_mb_most", "jvm_mb_most")
+    header = ("rows", *(name.replace("_mb_", ", ").replace("_", " ") + ", MB" for name in names))
+    return (
+        table(header, [(result["rows"], *(result[name] for name in names))]) + "\n" + origin(result)
+    )
+
+
 def _ablation(name: str, precision: str) -> Callable[[], str]:
     def render() -> str:
         result = read(name)
@@ -343,6 +370,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "batches": _batches,
     "operators": _operators,
     "per_core": _per_core,
+    "core_hours": _core_hours,
+    "batch": _batch,
+    "batch_memory": _batch_memory,
     "ablation_int8": _ablation("ablation_sentences", "int8"),
     "ablation_fp32": _ablation("ablation_sentences", "fp32"),
     "served_ablation_default": _served_ablation,

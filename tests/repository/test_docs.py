@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from roberta_sentiment import errors
@@ -80,3 +82,23 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
         )
         done = subprocess.run(["bash", "-euc", command], cwd=ROOT, capture_output=True, text=True)
         assert 0 == done.returncode, done.stderr
+
+
+def test_the_actor_for_ray_scores_a_batch() -> None:
+    """Ray hands it columns as arrays of NumPy, and puts what it returns together."""
+    page = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```python\n(.*?class Sentiment.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102
+    texts = np.array(["a good film", "a bad film"])
+    scored = names["Sentiment"]()({"id": np.arange(2), "text": texts})
+    assert ["positive", "negative"] == scored["label"]
+    assert [0, 1] == scored["id"].tolist()
+    calls: list[dict[str, Any]] = []
+
+    class Dataset:
+        def map_batches(self, actor: type, **options: Any) -> None:
+            calls.append({"actor": actor.__name__, **options})
+
+    names["scored"](Dataset())
+    assert [{"actor": "Sentiment", "batch_size": 256, "concurrency": 16, "num_cpus": 1}] == calls

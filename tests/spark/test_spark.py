@@ -1,0 +1,223 @@
+"""`score --engine spark` gives what `score` gives, whatever happens to executors and tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import pytest
+
+from roberta_sentiment.errors import DataError
+from roberta_sentiment.model.artifact import DEFAULT_MODEL, open_artifact
+from roberta_sentiment.settings import Settings
+from roberta_sentiment.tools.score.run import score as score_here
+from tests import ROOT
+
+pytest.importorskip("pyspark", reason="needs PySpark: make test-spark installs it")
+if not shutil.which("java"):
+    pytest.skip("needs Java, for Spark's JVM", allow_module_level=True)
+
+from pyspark.sql import SparkSession
+
+from roberta_sentiment import spark
+
+pytestmark = pytest.mark.long
+WORDS = ("good", "bad", "film", "plot", "not", "so", "very", "long", "dull", "bright")
+QUIET = "--conf spark.ui.enabled=false --conf spark.driver.bindAddress=127.0.0.1 pyspark-shell"
+
+
+def reviews(rows: int) -> list[dict[str, Any]]:
+    """Texts of one to 30 words; every 97th can't be scored."""
+    bad = (None, " ", "good\0film")
+    return [
+        {
+            "id": i,
+            "text": bad[i % 3]
+            if i % 97 == 5
+            else " ".join(WORDS[(i * 7 + j * (i % 11)) % len(WORDS)] for j in range(1 + i % 30)),
+        }
+        for i in range(rows)
+    ]
+
+
+def read(path: Path) -> Any:
+    """All rows of a directory that Spark wrote, in the order of its files."""
+    return parquet.read_table(path, schema=parquet.read_table(path).schema)
+
+
+def score_locally(path: Path, output: Path) -> Any:
+    """The same file without Spark."""
+    score_here(path, output, open_artifact(DEFAULT_MODEL), Settings())
+    return parquet.read_table(output)
+
+
+def processes(under: int) -> Iterator[tuple[int, str]]:
+    """Processes below one, with their command lines."""
+    for child in Path(f"/proc/{under}/task/{under}/children").read_text().split():
+        try:
+            command = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+            yield int(child), command
+            yield from processes(int(child))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
+def kill(process: int) -> None:
+    """SIGKILL, as the kernel does it for want of memory."""
+    os.kill(process, signal.SIGKILL)
+
+
+def test_a_killed_executor_and_a_failed_task_change_nothing(tmp_path: Path) -> None:
+    """Two executor processes; the first is killed once it has finished a part, and of the second
+    the Python worker, which fails its task: every row is there once, with the same scores."""
+    path, output, scratch = (tmp_path / name for name in ("in.parquet", "out", "scratch"))
+    parquet.write_table(arrow.Table.from_pylist(reviews(6000)), path)
+    expected = score_locally(path, tmp_path / "local.parquet")
+    scratch.mkdir()
+    environment = {
+        **os.environ,
+        "PYSPARK_SUBMIT_ARGS": f"--master local-cluster[2,1,1024] {QUIET}",
+        "SPARK_LOCAL_DIRS": str(scratch),
+        "SPARK_WORKER_DIR": str(scratch / "work"),
+    }
+    command = [sys.executable, "-m", "roberta_sentiment", "score", "--engine", "spark"]
+    with subprocess.Popen(
+        [*command, str(path), str(output), "--partitions", "12"],
+        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as job:  # fmt: skip
+        deadline = time.monotonic() + 300
+        while not any(scratch.glob("**/rdd_*")):
+            assert job.poll() is None, job.stderr and job.stderr.read()[-3000:]
+            assert time.monotonic() < deadline, "no part was finished"
+            time.sleep(0.05)
+        found = list(processes(job.pid))
+        executors = [pid for pid, command in found if "CoarseGrainedExecutorBackend" in command]
+        assert 2 == len(executors)
+        kill(executors[0])
+        workers = [
+            pid
+            for daemon, command in processes(executors[1])
+            if "pyspark.daemon" in command
+            for pid, _ in processes(daemon)
+        ]
+        kill(workers[0])
+        _, log = job.communicate(timeout=300)
+    assert 0 == job.returncode, log[-3000:]
+    assert "Lost executor" in log
+    scored = read(output)
+    assert expected.equals(scored.drop_columns("model_version"))
+    assert {open_artifact(DEFAULT_MODEL).version} == set(scored["model_version"].to_pylist())
+    rejected = read(Path(f"{output}.rejected")).to_pylist()
+    assert [i for i in range(6000) if i % 97 == 5] == [row["id"] for row in rejected]
+    assert [row["id"] + 1 for row in rejected] == [row["line"] for row in rejected]
+    assert {"no 'text' in it", "the text is empty", "holds a NUL at character 4"} == {
+        row["reason"] for row in rejected
+    }
+    assert {path.as_uri().replace("///", "/")} == {
+        row["file"].replace("///", "/") for row in rejected
+    }
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Spark in this process."""
+    folder = tmp_path_factory.mktemp("spark")
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[2] {QUIET}"
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["SPARK_LOCAL_DIRS"] = str(folder)
+    found = SparkSession.builder.getOrCreate()
+    yield found
+    found.stop()
+
+
+LINES = {
+    "in.csv": 'id;text\n1;"a good; ""nice""\nfilm"\n2;bad\n3;\n4;good;bad\n',
+    "in.jsonl": '{"id": "1", "text": "a good; \\"nice\\"\\nfilm"}\n{"id": "2", "text": "bad"}\n'
+    '{"id": "3", "text": null}\n{"id": 4\n',
+    "in.tsv": 'id\ttext\n1\ta good; "nice" film\n2\tbad\n3\t\n4\n',
+    "in.txt": 'a good; "nice" film\nbad\n \n',
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_other_formats_give_the_same_scores(session: Any, tmp_path: Path, name: str) -> None:
+    """Line breaks and quotes in cells included; what can't be read is rejected, and told."""
+    path, output = tmp_path / name, tmp_path / "out"
+    path.write_text(LINES[name])
+    rows, bad = spark.score(str(path), str(output), None, Settings())
+    expected = tmp_path / "local.parquet"
+    state = score_here(path, expected, open_artifact(DEFAULT_MODEL), Settings())
+    assert (state.rows, state.rejected) == (rows, bad)
+    got = read(output).drop_columns("model_version")
+    assert parquet.read_table(expected).to_pylist() == got.to_pylist()
+    reasons = [row["reason"] for row in read(Path(f"{output}.rejected")).to_pylist()]
+    assert len(reasons) == sum("can't be read" in r or "text" in r for r in reasons) == bad
+
+
+def test_other_outputs_are_those_of_the_local_engine(session: Any, tmp_path: Path) -> None:
+    """Line by line, but for the column of the model's version."""
+    path = tmp_path / "in.parquet"
+    parquet.write_table(arrow.Table.from_pylist(reviews(50)), path)
+    version = open_artifact(DEFAULT_MODEL).version
+    for name in ("out.csv", "out.jsonl.gz"):
+        output, local = tmp_path / name, tmp_path / f"local_{name}"
+        spark.score(str(path), str(output), None, Settings(), partitions=1)
+        score_here(path, local, open_artifact(DEFAULT_MODEL), Settings())
+        [part] = output.glob("part-*")
+        with (
+            arrow.input_stream(part, compression="detect") as got,
+            arrow.input_stream(local, compression="detect") as wanted,
+        ):
+            expected, lines = (file.read().decode().splitlines() for file in (wanted, got))
+        if name == "out.csv":
+            assert [
+                f"{expected[0]},model_version",
+                *(f"{e},{version}" for e in expected[1:]),
+            ] == lines
+        else:
+            rows = [{**json.loads(line), "model_version": version} for line in expected]
+            assert rows == [json.loads(line) for line in lines]
+
+
+def test_a_column_of_a_table(session: Any) -> None:
+    """For pipelines that read and write by themselves."""
+    table = session.createDataFrame([("good film",), (None,)], ["text"])
+    sentiment = spark.sentiment(session, text_column="review")
+    rows = table.select(sentiment("text").alias("s")).select("s.*").collect()
+    assert ("positive", None) == (rows[0].label, rows[0].reason)
+    assert (None, "no 'review' in it") == (rows[1].label, rows[1].reason)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"output": "out.txt"}, "Spark writes csv, jsonl, parquet"),
+        ({"output": "in.parquet"}, "already exists|ALREADY_EXISTS"),
+        ({"data": "none.parquet"}, "PATH_NOT_FOUND|does not exist"),
+        ({"text_column": "film"}, "no column 'film', found 'id', 'text'"),
+        ({"prefix": "i"}, None),
+    ],
+    ids=["format", "output", "input", "column", "prefix"],
+)
+def test_what_can_not_be_done_is_one_sentence(
+    session: Any, tmp_path: Path, change: dict[str, str], words: str | None
+) -> None:
+    """Spark's traces are long."""
+    parquet.write_table(arrow.Table.from_pylist(reviews(3)), tmp_path / "in.parquet")
+    asked = {"data": "in.parquet", "output": "out", **change}
+    data, output = (str(tmp_path / asked.pop(name)) for name in ("data", "output"))
+    if words is None:
+        assert (3, 0) == spark.score(data, output, None, Settings(), **asked)  # type: ignore[arg-type]
+        return
+    with pytest.raises(DataError, match=words):
+        spark.score(data, output, None, Settings(), **asked)  # type: ignore[arg-type]
