@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -63,13 +64,15 @@ def score_locally(path: Path, output: Path) -> Any:
 
 def processes(under: int) -> Iterator[tuple[int, str]]:
     """Processes below one, with their command lines."""
-    for child in Path(f"/proc/{under}/task/{under}/children").read_text().split():
-        try:
-            command = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
-            yield int(child), command
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{under}/task/{under}/children").read_text().split():
+            yield int(child), Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
             yield from processes(int(child))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+
+
+def named(word: str, under: int) -> list[int]:
+    """Processes below one whose command line has a word, parents first."""
+    return [pid for pid, command in processes(under) if word in command]
 
 
 def kill(process: int) -> None:
@@ -96,21 +99,16 @@ def test_a_killed_executor_and_a_failed_task_change_nothing(tmp_path: Path) -> N
         cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as job:  # fmt: skip
         deadline = time.monotonic() + 300
-        while not any(scratch.glob("**/rdd_*")):
+        executors: list[int] = []
+        python: list[int] = []
+        while not (any(scratch.glob("**/rdd_*")) and len(executors) == 2 and python):
             assert job.poll() is None, job.stderr and job.stderr.read()[-3000:]
             assert time.monotonic() < deadline, "no part was finished"
             time.sleep(0.05)
-        found = list(processes(job.pid))
-        executors = [pid for pid, command in found if "CoarseGrainedExecutorBackend" in command]
-        assert 2 == len(executors)
+            executors = named("CoarseGrainedExecutorBackend", job.pid)
+            python = [pid for daemon in executors[1:] for pid in named("pyspark.daemon", daemon)]
         kill(executors[0])
-        workers = [
-            pid
-            for daemon, command in processes(executors[1])
-            if "pyspark.daemon" in command
-            for pid, _ in processes(daemon)
-        ]
-        kill(workers[0])
+        kill(python[-1])
         _, log = job.communicate(timeout=300)
     assert 0 == job.returncode, log[-3000:]
     assert "Lost executor" in log
