@@ -67,8 +67,8 @@ def spark_job(path: Path, output: Path, executors: int, partitions: int) -> Iter
         cwd=machine.ROOT, stderr=log,
         env={
             **os.environ,
+            "SPARK_LOCAL_IP": "127.0.0.1",
             "SPARK_LOCAL_DIRS": str(output.parent / f"{output.name}.scratch"),
-            "SPARK_WORKER_DIR": str(output.parent / f"{output.name}.work"),
             "PYSPARK_SUBMIT_ARGS": f"--master local-cluster[{executors},1,{SPARK_MEMORY}] "
             "--conf spark.ui.enabled=false pyspark-shell",
         },

@@ -34,7 +34,7 @@ from roberta_sentiment import spark
 
 pytestmark = pytest.mark.long
 WORDS = ("good", "bad", "film", "plot", "not", "so", "very", "long", "dull", "bright")
-QUIET = "--conf spark.ui.enabled=false --conf spark.driver.bindAddress=127.0.0.1 pyspark-shell"
+QUIET = "--conf spark.ui.enabled=false pyspark-shell"
 
 
 def reviews(rows: int) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ def test_a_killed_executor_and_a_failed_task_change_nothing(tmp_path: Path) -> N
         **os.environ,
         "PYSPARK_SUBMIT_ARGS": f"--master local-cluster[2,1,1024] {QUIET}",
         "SPARK_LOCAL_DIRS": str(scratch),
-        "SPARK_WORKER_DIR": str(scratch / "work"),
+        "SPARK_LOCAL_IP": "127.0.0.1",
     }
     command = [sys.executable, "-m", "roberta_sentiment", "score", "--engine", "spark"]
     with subprocess.Popen(
@@ -133,6 +133,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[2] {QUIET}"
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_DIRS"] = str(folder)
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     found = SparkSession.builder.getOrCreate()
     yield found
     found.stop()
