@@ -127,9 +127,10 @@ def memory_of(path: Path, rows: int) -> dict[str, Any]:
 def descendants(process: int) -> Iterator[tuple[int, str]]:
     """Processes below one with their command lines."""
     with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
-            yield int(child), Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
-            yield from descendants(int(child))
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                yield int(child), Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+                yield from descendants(int(child))
 
 
 def by_seldon(path: Path, transport: str, batch: int) -> dict[str, float]:

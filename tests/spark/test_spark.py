@@ -63,11 +63,12 @@ def score_locally(path: Path, output: Path) -> Any:
 
 
 def processes(under: int) -> Iterator[tuple[int, str]]:
-    """Processes below one, with their command lines."""
+    """Processes below one, started by any of its threads, with their command lines."""
     with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{under}/task/{under}/children").read_text().split():
-            yield int(child), Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
-            yield from processes(int(child))
+        for thread in Path(f"/proc/{under}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                yield int(child), Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ")
+                yield from processes(int(child))
 
 
 def named(word: str, under: int) -> list[int]:

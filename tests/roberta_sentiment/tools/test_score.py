@@ -123,6 +123,19 @@ def test_a_text_that_the_model_refuses_is_rejected(tmp_path: Path, toy_artifact:
     assert row["reason"].startswith("has 43 tokens, the limit is 32")
 
 
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_a_text_is_refused_whatever_stands_beside_it(
+    tmp_path: Path, toy_artifact: Artifact, chunk: int
+) -> None:
+    """A NUL is one, with or without another bad text in its group."""
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.csv"
+    path.write_text('{"text": "good"}\n{"text": "a\\u0000b"}\n{"text": "bad"}\n')
+    run(path, output, toy_artifact, chunk_rows=chunk)
+    assert [(2, "holds a NUL at character 1")] == [
+        (row["line"], row["reason"]) for row in rejected(output)
+    ]
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 7, 1000])
 def test_scores_do_not_depend_on_how_rows_are_grouped(
     tmp_path: Path, toy_artifact: Artifact, chunk: int
