@@ -36,6 +36,7 @@ def effective_settings(
         "model_uri": str(artifact.path),
         "model_name": settings.model_name or artifact.name,
         "head": checked.head.description,
+        "label_map": settings.label_map or "none",
         "max_tokens": checked.tokenizer.limit,
         "threads": settings.threads or container.available_cpus(),
         "batch_tokens": checked.batch_tokens,

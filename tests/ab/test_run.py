@@ -380,7 +380,7 @@ def test_wrong_arguments_get_one_sentence(reviews: Path, tmp_path: Path) -> None
     with pytest.raises(EndpointError, match="is no endpoint"):
         Session(options(reviews, "localhost:9000"))
     with pytest.raises(DataError, match="must end in one of"):
-        Session(options(tmp_path / "reviews.parquet", "http://127.0.0.1:1"))
+        Session(options(tmp_path / "reviews.xlsx", "http://127.0.0.1:1"))
     record = tmp_path / "r.jsonl"
     run = run_ab("run", reviews, "--endpoint", "http://127.0.0.1:1", "--record", record)
     sentence = "error: name the models with --models, or give the --manifest"
