@@ -34,6 +34,7 @@ pytestmark = pytest.mark.long
 
 VALUES = {
     "model_name": "renamed",
+    "label_map": "bad=negative",
     "truncation": "windows",
     "max_tokens": "16",
     "window_overlap": "4",
@@ -132,6 +133,17 @@ def sees_model_uri(service: Service, toy_model: Path) -> None:
 def sees_model_name(service: Service, _: Path) -> None:
     tags = service.post({"strData": "good"}).json()["meta"]["tags"]
     assert "renamed" == tags["model_name"]
+
+
+def sees_label_map(service: Service, _: Path) -> None:
+    """A truth by another name counts as the label that it stands for."""
+    url, answer = service.url("/api/v1.0/feedback"), service.post({"strData": "good"}).json()
+    truths = {word: {"data": {"ndarray": [word]}} for word in ("bad", "poor")}
+    found = {
+        word: requests.post(url, json={"response": answer, "truth": truth}, timeout=20).status_code
+        for word, truth in truths.items()
+    }
+    assert {"bad": 200, "poor": 400} == found
 
 
 def sees_truncation(service: Service, _: Path) -> None:
