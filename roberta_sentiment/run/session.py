@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Mapping
@@ -147,6 +148,8 @@ def open_session(
     options.log_severity_level = 3
     # ONNX Runtime would keep a pattern for every shape, and texts have thousands of shapes.
     options.enable_mem_pattern = False
+    _share_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     entries = {**configuration, **exact_products(), **_affinities(threads, caller_cpu)}
     for key, value in entries.items():
         options.add_session_config_entry(key, value)
@@ -160,6 +163,18 @@ def open_session(
         name = "the edited graph" if isinstance(model, bytes) else model
         raise GraphError(f"ONNX Runtime can't load {name}: {first_line(error)}") from error
     return Session(session, first_position)
+
+
+@functools.cache
+def _share_arena() -> None:
+    """Let all sessions of this process take their memory from one arena that grows as needed.
+
+    Each would keep an arena of its own, doubled whenever it is full, for ever.
+    """
+    kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    memory = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+    configuration = onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1})  # as requested
+    onnxruntime.create_and_register_allocator(memory, configuration)
 
 
 def _affinities(threads: int, caller_cpu: int | None) -> dict[str, str]:
