@@ -546,7 +546,9 @@ def test_the_wait_is_estimated_from_the_measured_speed(
     with pytest.raises(OverloadedError) as caught:
         shared.run(rows([5]))
     waiting = 20 * (3 - slots)
-    assert -(-waiting // speed) == caught.value.retry_after
+    last_alone = 0.9 * speed + 0.1 * 2.0  # the last of the 200 runs may have had no neighbour
+    estimates = {-(-waiting // found) for found in (speed, last_alone)}
+    assert caught.value.retry_after in estimates
     assert f"try again in {caught.value.retry_after} s" in str(caught.value)
     gate.set()
     first[0].result(30)
