@@ -1,15 +1,16 @@
 """Mixed-length traffic for a long time: does memory grow, does anything fail?
 
-    python -m lab.benchmarks.soak [--minutes 30] [--model default] [--oip]
+    python -m lab.benchmarks.soak [--minutes 30] [--model default] [--oip] [--callers 8]
 
-REST and gRPC callers in a closed loop, one text a request; the memory of every process, every ten
-seconds. The result holds the curve; docs/soak.svg shows it.
+Callers in a closed loop, one text a request, a quarter of them over gRPC; the memory of every
+process, every ten seconds. The result holds the curve; docs/soak.svg shows it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import statistics
 import time
 from collections import Counter
@@ -20,15 +21,24 @@ from lab.benchmarks import load, machine, models, picture, targets, texts
 from lab.benchmarks.usage import memory_mb
 
 EVERY_S = 10
-REST_CALLERS, GRPC_CALLERS = 6, 2
 Sample = dict[str, Any]
 
 
 async def soak(
-    target: targets.Target, rest_kind: str, grpc_kind: str, minutes: float
+    target: targets.Target, callers: dict[str, int], minutes: float
 ) -> tuple[list[Sample], Counter[str]]:
-    """Send requests and sample memory; samples and the number of each outcome."""
+    """Send requests and sample memory.
+
+    Args:
+        target: the server.
+        callers: how many of each transport.
+        minutes: how long.
+
+    Returns:
+        Samples and the number of each outcome.
+    """
     rest_port = int(target.url.split(":")[2].split("/")[0])
+    ports = {kind: target.grpc_port or 0 if "grpc" in kind else rest_port for kind in callers}
     samples: list[Sample] = []
     outcomes: Counter[str] = Counter()
     until = time.perf_counter() + minutes * 60
@@ -38,14 +48,15 @@ async def soak(
         found = texts.mixed(512, seed=seed)
         seed += 1
         seconds = min(EVERY_S, until - now)
-        rest, grpc = await asyncio.gather(
-            _callers(rest_kind, rest_port, found, REST_CALLERS, seconds),
-            _callers(grpc_kind, target.grpc_port or 0, found, GRPC_CALLERS, seconds),
+        answers = await asyncio.gather(
+            *(_callers(kind, ports[kind], found, n, seconds) for kind, n in callers.items())
         )
-        outcomes.update(f"REST {a.status}" for a in rest)
-        outcomes.update(f"gRPC {a.status}" for a in grpc)
+        for kind, given in zip(callers, answers, strict=True):
+            outcomes.update(f"{kind} {answer.status}" for answer in given)
         elapsed = time.perf_counter() - start
-        samples.append(_sample(target, elapsed, [*rest, *grpc], time.perf_counter() - now))
+        samples.append(
+            _sample(target, elapsed, [*itertools.chain(*answers)], time.perf_counter() - now)
+        )
     return samples, outcomes
 
 
@@ -92,17 +103,20 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--model", choices=("base", "default"), default="default")
     parser.add_argument("--oip", action="store_true", help="the Open Inference Protocol")
+    parser.add_argument("--callers", type=int, default=8)
     asked = parser.parse_args()
     model = models.base().int8 if asked.model == "base" else models.default()
     target = (targets.ours_oip if asked.oip else targets.ours)("ours", model)
-    kinds = ("oip-rest", "oip-grpc") if asked.oip else ("rest", "grpc")
+    over_grpc = max(1, asked.callers // 4)
+    prefix = "oip-" if asked.oip else ""
+    callers = {f"{prefix}rest": asked.callers - over_grpc, f"{prefix}grpc": over_grpc}
     with target.server as server:
         server.wait_until_ready()
-        samples, outcomes = asyncio.run(soak(target, *kinds, asked.minutes))
+        samples, outcomes = asyncio.run(soak(target, callers, asked.minutes))
     result = {
         "model": asked.model,
         "minutes": asked.minutes,
-        "callers": {"REST": REST_CALLERS, "gRPC": GRPC_CALLERS},
+        "callers": callers,
         "outcomes": dict(outcomes),
         "growth": growth(samples),
         "samples": samples,
