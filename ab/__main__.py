@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 
 import typer
 
-from ab.errors import ABError
+from ab.errors import USAGE, ABError
 from roberta_sentiment.tools.command_line import new_app, one_sentence
 
 COMMANDS = {
@@ -22,14 +21,12 @@ COMMANDS = {
     "compare": "ab.compare.cli",
 }
 """Where each command is."""
-if (Path(__file__).parent.parent / "Model.py").exists():  # it starts the services of a checkout
-    COMMANDS["rehearse"] = "ab.rehearsal.cli"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; an error of ours is one sentence and exit code 1."""
+    """Run a command; an error of ours is one sentence and exit code 2, as wrong usage is."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with one_sentence(ABError):
+    with one_sentence(ABError, USAGE):
         _app([name for name in COMMANDS if name in given[:1]] or [*COMMANDS])(given)
 
 

@@ -9,6 +9,9 @@ ABError
 
 from __future__ import annotations
 
+USAGE = 2
+"""Exit code of all of them, and of wrong options: 1 means a worse model, see `ab.report.gate`."""
+
 
 class ABError(Exception):
     """Base of all errors raised by this package.

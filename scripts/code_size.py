@@ -23,6 +23,7 @@ PRODUCTS = {
     "served path": ("Model.py", "sitecustomize.py", "roberta_sentiment/", "*_node/"),
     "tools": ("roberta_sentiment/tools/", "roberta_sentiment/__main__.py"),
     "A/B tool": ("ab/",),
+    "rehearsal": ("rehearsal/", "ab/rehearsal/"),
     "laboratory": ("lab/", "training/", "benchmarks/", "baselines/"),
     "scripts": ("scripts/", "setup.py"),
     "tests": ("tests/",),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ab.attribution import Model
-from ab.errors import AnalysisError
+from ab.errors import AnalysisError, DataError
 from ab.observations import Observations, RequestTotals, errors_of, observe
 from ab.record import Content
 from ab.report.difference import sequential_test
@@ -131,7 +131,8 @@ def analyse(content: Content, plan: TestPlan, models: Sequence[Model] = ()) -> A
 
     Raises:
         RecordError: it is not a record of one run.
-        AnalysisError: it holds no answer, or not of these models.
+        AnalysisError: it holds no answer.
+        DataError: it knows no such model or guardrail.
     """
     seen = observe(content)
     if plan.unit:
@@ -172,7 +173,7 @@ def _declared(seen: Observations, models: Sequence[Model]) -> dict[str, float]:
     shares = {model.name: model.share for model in models} or recorded
     unknown = shares.keys() - recorded.keys()
     if unknown:
-        raise AnalysisError(
+        raise DataError(
             f"the record has no model {sorted(unknown)[0]!r}; it has {', '.join(recorded)}"
         )
     total = sum(shares.values())

@@ -12,13 +12,13 @@ from rich.table import Table
 
 from ab.attribution import parse_models
 from ab.data import file_fingerprint
-from ab.errors import ABError, DataError
+from ab.errors import AnalysisError, DataError
 from ab.options import Alpha, HtmlFile, JsonFile, Margin
 from ab.record import read_record
 from ab.report import rows
 from ab.report.analysis import Analysis, analyse
 from ab.report.document import as_json
-from ab.report.gate import CODES, code_of_error, decide
+from ab.report.gate import CODES, code_without_figures, decide
 from ab.report.segments import CORRECTIONS, KNOWN
 from ab.report.totals import totals_rows, warnings
 from ab.report.verdict import judge
@@ -86,14 +86,14 @@ def command(
     divided = KNOWN if "all" in (segments or []) else tuple(segments or [])
     plan = TestPlan(margin, alpha, power, tuple(guardrails or []), divided, correction, unit, twins)
     console = Console(highlight=False, markup=False)
+    content = read_record(record)
     try:
-        content = read_record(record)
         analysis = analyse(content, plan, parse_models(models or []))
-    except ABError as error:
+    except AnalysisError as error:
         if not gate:
             raise
         console.print(f"error: {error}")
-        sys.exit(code_of_error(record, error))
+        sys.exit(code_without_figures(content))
     origin = {"name": record.name, "sha256": file_fingerprint(record)}
     if json_file:
         write_json(json_file, as_json(analysis, origin))

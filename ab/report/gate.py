@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ab.errors import ABError, AnalysisError
-from ab.record import read_record
+from ab.record import Content
 from ab.report.analysis import Analysis
 from ab.report.verdict import Decision, judge
 
 CODES = {Decision.GO: 0, Decision.STOP: 1, Decision.WAIT: 3, Decision.INVALID: 4}
-USAGE = 2
-"""Wrong options, or no record that can be read: what a shell gives for wrong usage, too."""
+"""Exit codes; 2 is wrong usage, see `ab.errors`."""
 
 _SAYS = {
     Decision.GO: "may go on",
@@ -41,9 +37,7 @@ def decide(analysis: Analysis, max_lost: float) -> tuple[Decision, list[str]]:
     return worst, [f"{name}: {_SAYS[verdict.decision]}" for name, verdict in verdicts]
 
 
-def code_of_error(record: Path, error: ABError) -> int:
-    """The exit code where there are no figures: nothing was sent yet, or nothing is any good."""
-    if not isinstance(error, AnalysisError):
-        return USAGE
-    sent = any(event["event"] == "request" for event in read_record(record).events)
+def code_without_figures(content: Content) -> int:
+    """The exit code of a record without an answer: nothing was sent yet, or nothing is any good."""
+    sent = any(event["event"] == "request" for event in content.events)
     return CODES[Decision.INVALID if sent else Decision.WAIT]

@@ -49,20 +49,20 @@ def new_app(name: str, description: str) -> typer.Typer:
 
 
 @contextlib.contextmanager
-def one_sentence(kind: type[Exception] = SentimentError) -> Iterator[None]:
-    """End the program with exit code 1 and one sentence for an error of ours, or of this kind.
+def one_sentence(kind: type[Exception] = SentimentError, code: int = 1) -> Iterator[None]:
+    """End the program with this exit code and one sentence for an error of ours, or of this kind.
 
     A library that is not installed is one, too.
     """
     try:
         yield
     except (SentimentError, kind) as error:
-        _fail(str(error))
+        _fail(str(error), code)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "roberta_sentiment", "ab"):
             raise
-        _fail(f"this command needs {package}, which is not installed: pip install '.[tools]'")
+        _fail(f"this command needs {package}, which is not installed: pip install '.[tools]'", code)
 
 
 def warn(message: str) -> None:
@@ -76,9 +76,9 @@ def interrupted(message: str) -> typer.Exit:
     return typer.Exit(INTERRUPTED)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int) -> None:
     _print(f"error: {message}", "red")
-    sys.exit(1)
+    sys.exit(code)
 
 
 def _print(message: str, style: str) -> None:

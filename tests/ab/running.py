@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ class Ended:
     err: str
 
 
-def run_ab(*arguments: str | Path) -> Ended:
-    """`python -m ab ARGUMENTS`, in this process."""
+def run_ab(*arguments: str | Path, main: Callable[[Sequence[str]], None] = main) -> Ended:
+    """`python -m ab ARGUMENTS`, or another program, in this process."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

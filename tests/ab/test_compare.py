@@ -15,7 +15,7 @@ from ab.compare.analysis import PairedComparison, compare
 from ab.compare.answers import ModelAnswers, read_answers
 from ab.compare.page import render
 from ab.compare.show import verdict
-from ab.errors import AnalysisError
+from ab.errors import USAGE, AnalysisError
 from ab.record import Event
 from ab.stats.paired import Pairs
 from baselines.lexicon.model import Calibration, LexiconClassifier
@@ -176,7 +176,7 @@ def test_a_dead_endpoint_is_named_in_a_sentence(tmp_path: Path, service: Service
     dead = f"http://127.0.0.1:{free_ports(1)[0]}"
     alive = f"http://127.0.0.1:{service.http}"
     result = run_ab("compare", alive, dead, "--reviews", path, "--tries", "1")
-    assert 1 == result.code
+    assert USAGE == result.code
     assert result.err.startswith(f"error: {dead}: 20 requests in a row had no answer")
 
 
@@ -192,5 +192,5 @@ def test_a_dead_endpoint_is_named_in_a_sentence(tmp_path: Path, service: Service
 def test_wrong_arguments_are_reported_before_any_work(arguments: list[str], message: str) -> None:
     """One sentence each."""
     result = run_ab("compare", *arguments)
-    assert 1 == result.code
+    assert USAGE == result.code
     assert message in result.err

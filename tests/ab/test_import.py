@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from seldon_core.proto.prediction_pb2 import SeldonMessage
 
 from ab.data import fingerprint
-from ab.errors import DataError
+from ab.errors import USAGE, DataError
 from ab.imported.log_events import cloud_event, read_events
 from ab.imported.payloads import answers_of, texts_of, truths_of
 from ab.imported.sink import Sink
@@ -232,7 +232,7 @@ def test_a_record_grows_by_what_it_has_not(tmp_path: Path) -> None:
     assert "1 requests that the record has" in again.err
     record = tmp_path / "record.jsonl"
     other = run_ab("import", tmp_path / "log.jsonl", "--record", record, "--models", "other")
-    assert (1, True) == (other.code, "the record is of another run: models was" in other.err)
+    assert (USAGE, True) == (other.code, "the record is of another run: models was" in other.err)
 
 
 def of_two_predictors(shared: bool = False) -> list[Entry]:
@@ -313,7 +313,7 @@ def test_wrong_rates_are_refused(tmp_path: Path, rates: list[str]) -> None:
     options = [item for rate in rates for item in ("--sampled", rate)]
     log = write(tmp_path / "log.jsonl", pair("one", asked("good"), answer(0.9)))
     ended = run_ab("import", log, "--record", tmp_path / "r", *MODELS, *options)
-    assert (1, False) == (ended.code, (tmp_path / "r").exists())
+    assert (USAGE, False) == (ended.code, (tmp_path / "r").exists())
     assert "--sampled" in ended.err
 
 
@@ -516,5 +516,5 @@ def test_a_file_or_a_sink_is_needed(tmp_path: Path) -> None:
     record = tmp_path / "r"
     assert "and not both" in run_ab("import", "--record", record, *MODELS).err
     wrong = run_ab("import", "--record", record, "--listen", "nowhere", *MODELS)
-    assert (1, True) == (wrong.code, "can't listen on 'nowhere'" in wrong.err)
+    assert (USAGE, True) == (wrong.code, "can't listen on 'nowhere'" in wrong.err)
     assert not record.exists()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ab.data import fingerprint
-from ab.errors import AnalysisError
+from ab.errors import USAGE, AnalysisError
 from ab.observations import observe
 from ab.record import Event, read_record
 from tests.ab import records
@@ -102,7 +102,7 @@ def test_one_record_gives_a_random_part(tmp_path: Path) -> None:
     a, _ = two_records(tmp_path, keep=False)
     task, reviews = tmp_path / "task.csv", tmp_path / "reviews.txt"
     refused = run_ab("label", a, "--csv", task)
-    assert (1, True) == (refused.code, "does not keep the text" in refused.err)
+    assert (USAGE, True) == (refused.code, "does not keep the text" in refused.err)
     reviews.write_text("".join(f"review {i}\n" for i in range(N)), encoding="utf-8")
     assert 0 == run_ab("label", a, "--number", "15", "--csv", task, "--reviews", reviews).code
     assert ["0.25"] * 15 == [row["rate"] for row in rows_of(task)]
@@ -150,7 +150,7 @@ def test_what_comes_back_is_checked(tmp_path: Path, change: dict[str, str], mess
         writer.writeheader()
         writer.writerow({**row, **change})
     told = run_ab("truth", a, task, "--no-feedback")
-    assert 1 == told.code
+    assert USAGE == told.code
     assert message in told.err
 
 

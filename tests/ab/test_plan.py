@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ab.errors import USAGE
 from ab.stats.paired import fixed_pairs
 from ab.stats.power import TestPlan, plan_independent, plan_paired
 from ab.stats.sequential import independent
@@ -76,4 +77,4 @@ def test_the_command_tells_texts_and_days() -> None:
 def test_what_can_t_be_is_refused(options: list[str], message: str) -> None:
     """A plan for models that can't exist."""
     told = run_ab("plan", *options)
-    assert (1, True) == (told.code, message in told.err)
+    assert (USAGE, True) == (told.code, message in told.err)

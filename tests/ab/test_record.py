@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ab.data import Review, fingerprint, read_reviews, read_truths, shuffled
-from ab.errors import DataError, RecordError
+from ab.errors import USAGE, DataError, RecordError
 from ab.events import truth
 from ab.observations import observe
 from ab.record import Journal, read_record
@@ -203,5 +203,5 @@ def test_each_command_passes_the_names_of_the_columns_on(
     if (name, column) in (("run", "label"), ("compare", "label")):
         path.write_text("id,text,label,stars\n7,good,pos,none\n", encoding="utf-8")
     ended = run_ab(name, *commands[name], *option)
-    assert 1 == ended.code, ended.out
+    assert USAGE == ended.code, ended.out
     assert re.search("'stars'|'none' is not a known label|`label` and", ended.err)

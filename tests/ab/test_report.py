@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from ab.attribution import Model
-from ab.errors import AnalysisError, RecordError
+from ab.errors import USAGE, AnalysisError, DataError, RecordError
 from ab.events import mark, truth
 from ab.record import Content, Event, read_record
 from ab.report.analysis import Analysis, analyse
@@ -337,7 +337,7 @@ def test_a_model_that_the_record_does_not_know_is_refused(
     analysed: Callable[..., Analysis],
 ) -> None:
     """A typo must not turn all answers into answers of nobody."""
-    with pytest.raises(AnalysisError, match=r"no model 'robreta'; it has lexicon, roberta"):
+    with pytest.raises(DataError, match=r"no model 'robreta'; it has lexicon, roberta"):
         analysed(plain(), None, Model("lexicon", 0.5), Model("robreta", 0.5))
 
 
@@ -417,7 +417,7 @@ def test_wrong_options_are_reported_before_any_work(
     """One sentence, and no file."""
     path = records.write(tmp_path / "record.jsonl", plain())
     result = run_ab("report", path, *options)
-    assert 1 == result.code
+    assert USAGE == result.code
     assert message in result.err
     assert ["record.jsonl"] == [p.name for p in tmp_path.iterdir()]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ab.errors import DataError, EndpointError, RecordError
+from ab.errors import USAGE, DataError, EndpointError, RecordError
 from ab.events import BAD_ANSWER, FeedbackState
 from ab.observations import confusion_of_feedback
 from ab.record import read_record
-from ab.rehearsal.counters import read_counters
 from ab.run.runner import RETRIED, Pace
 from ab.run.session import Session
+from rehearsal.counters import read_counters
 from tests import ROOT
 from tests.ab.fake import FakeEndpoint, Script
 from tests.ab.running import execute, lines, once, options, run_ab, seen, write_reviews
@@ -360,7 +360,7 @@ def test_texts_are_kept_only_when_asked(reviews: Path) -> None:
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_against_a_real_microservice(lexicon_service: Service, tmp_path: Path, scheme: str) -> None:
     """REST and gRPC alike: the node's own counters grow by exactly what the record says."""
-    rows = (ROOT / "ab" / "rehearsal" / "reviews.tsv").read_text(encoding="utf-8").splitlines()
+    rows = (ROOT / "rehearsal" / "reviews.tsv").read_text(encoding="utf-8").splitlines()
     reviews = tmp_path / "reviews.tsv"
     reviews.write_text("\n".join(rows[:31]) + "\n", encoding="utf-8")
     before = counted(lexicon_service)
@@ -384,7 +384,7 @@ def test_wrong_arguments_get_one_sentence(reviews: Path, tmp_path: Path) -> None
     record = tmp_path / "r.jsonl"
     run = run_ab("run", reviews, "--endpoint", "http://127.0.0.1:1", "--record", record)
     sentence = "error: name the models with --models, or give the --manifest"
-    assert (1, sentence) == (run.code, run.err)
+    assert (USAGE, sentence) == (run.code, run.err)
 
 
 def test_a_run_does_not_import_the_statistics() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ab.data import fingerprint
+from ab.errors import USAGE
 from ab.observations import confusion_of_feedback
 from ab.record import read_record
 from tests.ab.fake import FakeEndpoint, Script
@@ -70,7 +71,7 @@ def test_a_contradicting_truth_is_refused(reviews: Path) -> None:
         assert 0 == add_truths(given.record, truths, "--no-feedback").code
         truths.write_text("id\tlabel\n2\tnegative\n3\tpositive\n", encoding="utf-8")
         refused = add_truths(given.record, truths)
-    assert 1 == refused.code
+    assert USAGE == refused.code
     assert "review 3 is negative already, and now positive; nothing was sent" in refused.err
     assert ["3"] == list(lines(given, "truth"))
     assert not endpoint.feedbacks
@@ -79,7 +80,7 @@ def test_a_contradicting_truth_is_refused(reviews: Path) -> None:
 def test_a_missing_record_is_not_made(tmp_path: Path) -> None:
     """A mistyped name must not leave an empty record behind."""
     run = add_truths(tmp_path / "nothing.jsonl", tmp_path / "truths.tsv")
-    assert (1, False) == (run.code, (tmp_path / "nothing.jsonl").exists())
+    assert (USAGE, False) == (run.code, (tmp_path / "nothing.jsonl").exists())
 
 
 def test_a_checksum_finds_the_text_without_keeping_it() -> None:

@@ -19,18 +19,18 @@ from ab.endpoint import parse_endpoint
 from ab.errors import EndpointError
 from ab.manifest import Node
 from ab.record import read_record
-from ab.rehearsal.gateway import Executor
-from ab.rehearsal.graph import Predictor
 from ab.report.analysis import analyse
 from ab.run.runner import Pace
 from ab.stats.power import TestPlan
 from ab.transport import proto_v2
 from ab.wire import BadAnswer, read_answer
 from ab.wire_v2 import as_seldon, infer_request
+from rehearsal.gateway import Executor
+from rehearsal.graph import Predictor
 from tests import ROOT
-from tests.ab.nodes import GrpcAnswer, RestAnswer, Script, serving
 from tests.ab.running import execute, lines, options, run_ab, write_reviews
 from tests.manifests.document import read
+from tests.rehearsal.nodes import GrpcAnswer, RestAnswer, Script, serving
 
 LABELS = ("negative", "positive")
 SCORES = {"name": "probabilities", "shape": [1, 2], "datatype": "FP64", "data": [0.25, 0.75]}

@@ -19,7 +19,7 @@ from baselines.train import fit
 from lab.training.corpus import Text, read_tsv
 from tests import ROOT
 
-OWN = read_tsv(ROOT / "ab" / "rehearsal" / "reviews.tsv")
+OWN = read_tsv(ROOT / "rehearsal" / "reviews.tsv")
 DEV = ROOT.parent / "shared" / "data" / "sst2_dev.tsv"
 
 

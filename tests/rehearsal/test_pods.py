@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ab.rehearsal import gateway
+from rehearsal import gateway
 from tests import ROOT, toy
 from tests.manifests.document import environment
 from tests.manifests.node import PROBES

@@ -15,12 +15,12 @@ from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 from ab.attribution import Graph, parse_models
 from ab.manifest import Node
 from ab.record import read_record
-from ab.rehearsal.gateway import Executor
-from ab.rehearsal.graph import Predictor
 from ab.run.session import Options, Session
+from rehearsal.gateway import Executor
+from rehearsal.graph import Predictor
 from seldon_node.hash_router import HashRouter
-from tests.ab.nodes import serving
 from tests.ab.test_failing_model import healthy
+from tests.rehearsal.nodes import serving
 from tests.service import Service
 
 UNITS = [f"user {i}" for i in range(4000)]

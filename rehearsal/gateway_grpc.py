@@ -16,9 +16,9 @@ import grpc
 from seldon_core.proto.prediction_pb2 import Feedback, SeldonMessage, SeldonModelMetadataRequest
 
 from ab.manifest import Node
-from ab.rehearsal import go
-from ab.rehearsal.gateway_metrics import ExecutorMetrics
-from ab.rehearsal.graph import (
+from rehearsal import go
+from rehearsal.gateway_metrics import ExecutorMetrics
+from rehearsal.graph import (
     ALL_CHILDREN,
     GraphError,
     PanicError,
@@ -141,7 +141,7 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stub
 
 
 class GrpcNodes:
-    """Calls of one request to nodes; see `ab.rehearsal.graph.Calls`."""
+    """Calls of one request to nodes; see `rehearsal.graph.Calls`."""
 
     def __init__(
         self, service: GrpcService, metrics: ExecutorMetrics, metadata: Mapping[str, str], v2: bool

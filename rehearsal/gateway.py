@@ -1,6 +1,6 @@
 """A stand-in for Seldon's executor, for rehearsals on one machine.
 
-    python -m ab.rehearsal.gateway --sdep NAME --predictor NAME --http_port 8000 --grpc_port 5001
+    python -m rehearsal.gateway --sdep NAME --predictor NAME --http_port 8000 --grpc_port 5001
 
 takes the arguments and the variables (ENGINE_PREDICTOR, SELDON_ENABLE_ROUTING_INJECTION) that the
 operator gives to the container `seldon-container-engine`; `Executor` is the same in this process.
@@ -36,10 +36,10 @@ from werkzeug.serving import make_server
 
 from ab.errors import DataError
 from ab.manifest import read_graph
-from ab.rehearsal.gateway_grpc import SIZES, GrpcService
-from ab.rehearsal.gateway_metrics import ExecutorMetrics
-from ab.rehearsal.gateway_rest import QuietHandler, RestApi
-from ab.rehearsal.graph import Predictor
+from rehearsal.gateway_grpc import SIZES, GrpcService
+from rehearsal.gateway_metrics import ExecutorMetrics
+from rehearsal.gateway_rest import QuietHandler, RestApi
+from rehearsal.graph import Predictor
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _GRPC_THREADS = 32

@@ -8,16 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from ab.errors import DataError
+from ab.errors import USAGE, DataError
 from ab.manifest import read_ab_test
 from ab.observations import confusion_of_feedback
 from ab.record import read_record
-from ab.rehearsal.counters import compare
+from rehearsal.__main__ import main
+from rehearsal.counters import compare
 from scripts.local_service import OIP_COMMAND
 from tests import ROOT
-from tests.ab.running import run_ab
+from tests.ab.running import Ended, run_ab
 
 MANIFEST = ROOT / "deploy" / "ab-test.yaml"
+INVALID = 4
+
+
+def rehearse(*arguments: str | Path) -> Ended:
+    """`python -m rehearsal ARGUMENTS`, in this process."""
+    return run_ab(*arguments, main=main)
 
 
 def test_models_and_shares_come_from_the_manifest() -> None:
@@ -74,11 +81,38 @@ def test_answers_are_counted_where_there_is_no_feedback() -> None:
     assert [("m", ("answered",), 2, 2), ("n", ("answered",), 0, 0)] == cells
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--manifest", "missing.yaml"), "missing.yaml is no SeldonDeployment that can be read"),
+        (("--limit", "0"), "Invalid value for '--limit'"),
+    ],
+    ids=["no manifest", "a wrong option"],
+)
+def test_wrong_usage_is_never_taken_for_a_worse_model(
+    tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    """The exit codes are those of the gate, where 1 takes the challenger back."""
+    run = rehearse(*options, "--output", tmp_path)
+    assert USAGE == run.code
+    assert message in run.err
+
+
+def test_a_model_that_does_not_start_is_no_worse_one(tmp_path: Path) -> None:
+    """Nothing was compared, so that no verdict is possible."""
+    text = MANIFEST.read_text(encoding="utf-8")
+    path = tmp_path / "manifest.yaml"
+    path.write_text(text.replace("name: max_texts", "name: most_texts"), encoding="utf-8")
+    run = rehearse("--manifest", path, "--output", tmp_path)
+    assert INVALID == run.code
+    assert "error: roberta does not start:" in run.err
+
+
 @pytest.mark.long
 def test_a_whole_rehearsal(tmp_path: Path) -> None:
     """`make ab`: real microservices, feedback along the route, a report, and equal counters."""
-    reviews = ROOT / "ab" / "rehearsal" / "reviews.tsv"
-    run = run_ab("rehearse", "--output", tmp_path, "--limit", "60", "--reviews", reviews)
+    reviews = ROOT / "rehearsal" / "reviews.tsv"
+    run = rehearse("--output", tmp_path, "--limit", "60", "--reviews", reviews)
     assert f"gate: exit code {run.code}; roberta: " in run.out, run.out + run.err
     assert run.code in (0, 3)
     assert "The counters on both metrics ports equal the record." in run.out
@@ -95,9 +129,9 @@ def test_a_whole_rehearsal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("transport", ["--no-grpc", "--grpc"])
 def test_a_whole_rehearsal_in_v2(tmp_path: Path, transport: str) -> None:
     """`make ab ARGS="--protocol v2"`: MLServer behind the stand-in, judged by the record."""
-    reviews = ROOT / "ab" / "rehearsal" / "reviews.tsv"
+    reviews = ROOT / "rehearsal" / "reviews.tsv"
     given = ("--protocol", "v2", transport, "--output", tmp_path, "--reviews", reviews)
-    run = run_ab("rehearse", *given, "--limit", "60")
+    run = rehearse(*given, "--limit", "60")
     assert f"gate: exit code {run.code}; short: " in run.out, run.out + run.err
     assert "The counters on both metrics ports equal the record." in run.out
     events = read_record(tmp_path / "record.jsonl").events
@@ -107,8 +141,9 @@ def test_a_whole_rehearsal_in_v2(tmp_path: Path, transport: str) -> None:
 
 
 def test_make_ab_is_the_rehearsal() -> None:
-    """The command of the README exists and runs what is tested here."""
+    """The command of the README runs what is tested here, and shows the one for a pipeline."""
     run = subprocess.run(
         ["make", "--dry-run", "ab"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert "-m ab rehearse" in run.stdout
+    assert "-m rehearsal" in run.stdout
+    assert "\t@$(RUN) -m rehearsal" not in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -1,4 +1,8 @@
-"""The command `rehearse`: the whole A/B test of a manifest on one machine."""
+"""`python -m rehearsal`: the whole A/B test of a manifest on one machine.
+
+It ends with the exit code of `ab report --gate`; 4 also where a model does not start or its
+counters differ from the record.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +21,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ab.errors import ABError, DataError
+from ab.errors import USAGE, ABError, DataError
 from ab.manifest import ABTest, Node, read_ab_test
 from ab.record import read_record
-from ab.rehearsal.counters import Cell, compare
-from ab.rehearsal.gateway import Executor
-from ab.rehearsal.graph import Predictor
 from ab.report.cli import command as report
+from ab.report.gate import CODES
+from ab.report.verdict import Decision
 from ab.run.cli import STOPPED, execute
 from ab.run.runner import Pace
 from ab.run.session import Options
+from rehearsal.counters import Cell, compare
+from rehearsal.gateway import Executor
+from rehearsal.graph import Predictor
+from roberta_sentiment.tools.command_line import one_sentence
 from scripts.local_service import OIP_COMMAND, InferenceServer, Microservice, ServerError
 from scripts.serve import ROOT, image_environment
 
@@ -145,7 +152,7 @@ def _wait_until_ready(services: Mapping[str, Server]) -> None:
             service.wait_until_ready()
         except ServerError as error:
             last_lines = "\n".join(str(error).splitlines()[-_LOG_LINES:])
-            raise ABError(f"{name} does not start:\n{last_lines}") from None
+            raise ServerError(f"{name} does not start:\n{last_lines}") from None
 
 
 def _predictor(test: ABTest, services: Mapping[str, Server]) -> Predictor:
@@ -168,5 +175,18 @@ def _check(console: Console, cells: Sequence[tuple[str, Cell, int, int]]) -> Non
     console.print(table)
     differing = sum(recorded != counted for _, _, recorded, counted in cells)
     if differing:
-        raise ABError(f"{differing} counters differ from the record")
+        raise ServerError(f"{differing} counters differ from the record")
     console.print("The counters on both metrics ports equal the record.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; an error is one sentence."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    invalid = CODES[Decision.INVALID]
+    with one_sentence(ServerError, invalid), one_sentence(ABError, USAGE):
+        app(arguments)
+
+
+if __name__ == "__main__":
+    main()

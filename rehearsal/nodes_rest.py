@@ -16,9 +16,9 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 from werkzeug.datastructures import Headers
 
 from ab.manifest import Node
-from ab.rehearsal import go
-from ab.rehearsal.gateway_metrics import ExecutorMetrics
-from ab.rehearsal.graph import ALL_CHILDREN, GraphError, PanicError, choice_in
+from rehearsal import go
+from rehearsal.gateway_metrics import ExecutorMetrics
+from rehearsal.graph import ALL_CHILDREN, GraphError, PanicError, choice_in
 
 _PATHS = {"predict": "/predict", "feedback": "/send-feedback"}
 
@@ -49,7 +49,7 @@ class StatusError(Exception):
 
 
 class RestNodes:
-    """Calls of one request to nodes; see `ab.rehearsal.graph.Calls`.
+    """Calls of one request to nodes; see `rehearsal.graph.Calls`.
 
     Args:
         pool: of connections.

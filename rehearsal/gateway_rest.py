@@ -22,10 +22,10 @@ from werkzeug.wrappers import Request, Response
 from werkzeug.wsgi import ClosingIterator
 
 from ab.manifest import Node
-from ab.rehearsal import go
-from ab.rehearsal.gateway_metrics import ExecutorMetrics
-from ab.rehearsal.graph import GraphError, PanicError, Predictor, Traversal
-from ab.rehearsal.nodes_rest import Payload, RestNodes, StatusError, error_body
+from rehearsal import go
+from rehearsal.gateway_metrics import ExecutorMetrics
+from rehearsal.graph import GraphError, PanicError, Predictor, Traversal
+from rehearsal.nodes_rest import Payload, RestNodes, StatusError, error_body
 
 PUID = "Seldon-Puid"
 

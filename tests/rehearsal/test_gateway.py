@@ -27,12 +27,12 @@ from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
 from ab.errors import DataError
 from ab.manifest import Node, read_graph
-from ab.rehearsal import go
-from ab.rehearsal.gateway import Executor, read_seconds
-from ab.rehearsal.graph import GraphError, PanicError, Predictor
-from ab.rehearsal.nodes_rest import read_choice
+from rehearsal import go
+from rehearsal.gateway import Executor, read_seconds
+from rehearsal.graph import GraphError, PanicError, Predictor
+from rehearsal.nodes_rest import read_choice
 from tests import ROOT
-from tests.ab.nodes import GrpcAnswer, RestAnswer, Script, serving
+from tests.rehearsal.nodes import GrpcAnswer, RestAnswer, Script, serving
 from tests.service import free_ports
 
 Exchange = dict[str, Any]
@@ -532,7 +532,7 @@ def engine(dead: int, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], int
     ports = {"8000": str(http_port), "5001": str(grpc_port)}
     arguments = [ports.get(argument, argument) for argument in rendered["args"]]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ab.rehearsal.gateway", *arguments, *more],
+        [sys.executable, "-m", "rehearsal.gateway", *arguments, *more],
         cwd=ROOT, env={**os.environ, **rendered["env"], "ENGINE_PREDICTOR": encoded},
     )  # fmt: skip
     try:
