@@ -16,9 +16,10 @@ _COMPANIONS = (*TOKENIZER_FILES, CONFIG, MANIFEST, "LICENSE", "LICENSE.txt", "NO
 _TOP = PurePosixPath()
 _SAFE = re.compile(r"(model|pytorch_model)(-\d+-of-\d+)?\.safetensors")
 _TEST_DATA = re.compile(r"test_data_set_\d+/(input|output)_\d+\.pb")
-_PICKLES_ONLY = (
-    "which can run code when they are read. --include-pytorch fetches them; convert then reads "
-    "them without running anything"
+_MODELS = ".onnx file, model.safetensors or pickles of PyTorch"
+_REFUSED = (
+    "which can run code when it is read. --include-pytorch fetches it; convert then reads it "
+    "without running anything"
 )
 
 
@@ -42,14 +43,19 @@ def choose(
     known = sorted(names)
     if file and file not in known:
         raise ArtifactError(f"{where} has no file {file!r} (--file); it has {_some(known)}")
-    main = file or _graph(known, where)
-    if main:
-        weights = [main, *(_pickles(known) if include_pytorch else [])]
-    else:
-        weights = _checkpoint(known, where, include_pytorch)
-    if _is_pickle(weights[0]) and not include_pytorch:
-        raise ArtifactError(f"{weights[0]} of {where} is a pickle, {_PICKLES_ONLY}")
-    folder = PurePosixPath(weights[0]).parent
+    graph = file or _graph(known, where)
+    pickles = [name for name in known if _is_pickle(name) and "/" not in name]
+    weights = [graph] if graph else [name for name in known if _SAFE.fullmatch(name)]
+    weights += pickles if include_pytorch else []
+    main = next(iter(weights or pickles), "")
+    if not main:
+        raise ArtifactError(f"{where} has no {_MODELS}; it has {_some(known)}")
+    if _is_pickle(main) and not include_pytorch:
+        raise ArtifactError(f"{where} has the model as a pickle, {main}, {_REFUSED}")
+    if not graph:
+        indices = tuple({f"{PurePosixPath(name).suffix}.index.json" for name in weights})
+        weights += [name for name in known if "/" not in name and name.endswith(indices)]
+    folder = PurePosixPath(main).parent
     files = {PurePosixPath(name).name: name for name in weights} | companions(known, folder)
     for path in map(PurePosixPath, known):
         inner = path.relative_to(folder) if path.is_relative_to(folder) else path
@@ -80,24 +86,6 @@ def _graph(names: list[str], where: str) -> str:
     if not found and len(graphs) > 1:
         raise ArtifactError(f"{where} has several graphs; name one (--file): {_some(graphs)}")
     return found or next(iter(graphs), "")
-
-
-def _checkpoint(names: list[str], where: str, include_pytorch: bool) -> list[str]:
-    pickles = _pickles(names)
-    weights = [name for name in names if _SAFE.fullmatch(name)]
-    weights += pickles if include_pytorch else []
-    if weights:
-        kinds = tuple({f"{PurePosixPath(name).suffix}.index.json" for name in weights})
-        return weights + [name for name in names if "/" not in name and name.endswith(kinds)]
-    if pickles:
-        raise ArtifactError(f"{where} has its weights as pickles only, {_PICKLES_ONLY}")
-    raise ArtifactError(
-        f"{where} has neither a .onnx file nor model.safetensors or pickles; it has {_some(names)}"
-    )
-
-
-def _pickles(names: list[str]) -> list[str]:
-    return [name for name in names if _is_pickle(name) and "/" not in name]
 
 
 def _is_pickle(name: str) -> bool:

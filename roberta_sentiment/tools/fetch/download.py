@@ -33,17 +33,14 @@ ELSEWHERE = "Without network, fetch the files elsewhere and give their directory
 _BUSY = (408, 429, 500, 502, 503, 504)
 _CUT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 _OUT_OF_RANGE = 416
-_CHUNK = 1 << 16
 _LOCKED = (
     "is private or gated: accept its conditions on its web page, and set HF_TOKEN to a token that "
     "may read it"
 )
 _REFUSALS = {
     **dict.fromkeys(_BUSY, "can't be had now; run the same command again later to resume"),
-    401: _LOCKED,
-    403: _LOCKED,
-    404: "is not there",
-    410: "is not there",
+    **dict.fromkeys((401, 403), _LOCKED),
+    **dict.fromkeys((404, 410), "is not there"),
 }
 _UNREACHABLE: Mapping[type[Exception], str] = {
     requests.exceptions.ProxyError: "the proxy can't be used; see HTTPS_PROXY and NO_PROXY",
@@ -51,7 +48,7 @@ _UNREACHABLE: Mapping[type[Exception], str] = {
         "its certificate is not trusted; REQUESTS_CA_BUNDLE names one's own authority"
     ),
     requests.Timeout: "no answer in time",
-    requests.RequestException: "no connection",
+    requests.ConnectionError: "no connection",
 }
 
 
@@ -64,14 +61,30 @@ class Item:
         headers: to send with the request, such as a token.
         size: bytes, if known.
         checksum: SHA-256, or Git's SHA-1 of 40 digits, by which a hub knows its small files.
-        max_bytes: that are accepted if neither the source nor the server says a size.
     """
 
     location: Path | str
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     size: int | None = None
     checksum: str = ""
-    max_bytes: int = MAX_BYTES
+
+    def check(self, path: Path, name: str) -> None:
+        """Compare a file with what its source says of it.
+
+        Raises:
+            ChecksumError: size or checksum differ.
+        """
+        size, way_out = path.stat().st_size, "damaged or another file, which was not kept"
+        if self.size not in (None, size):
+            raise ChecksumError(f"{name} has {size} bytes, not the expected {self.size}: {way_out}")
+        if not self.checksum:
+            return
+        kind, digest = ("sha256", sha256_of) if len(self.checksum) == 64 else ("sha1", _git_hash)
+        if (found := digest(path)) != self.checksum:
+            expected = self.checksum[:12]
+            raise ChecksumError(
+                f"{name} has {kind} {found[:12]}..., but {expected}... was expected: {way_out}"
+            )
 
 
 class Session(requests.Session):
@@ -108,60 +121,6 @@ def redact_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def download(item: Item, target: Path, progress: Progress) -> None:
-    """Bring one file; one that was fetched before and is as expected is kept.
-
-    Raises:
-        ArtifactError: it can't be had; what has arrived is kept beside the target.
-        ChecksumError: it is not what was expected; nothing is kept.
-    """
-    if target.exists() and isinstance(item.location, str):
-        with contextlib.suppress(ChecksumError):
-            check(target, item, target.name)
-            return
-    part = target.with_name(f"{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if isinstance(item.location, Path):
-            _copy(item.location, part, progress)
-        else:
-            _receive(item.location, item, part, progress)
-        check(part, item, target.name)
-    except ChecksumError:
-        _forget(part)
-        raise
-    part.replace(target)
-    _validator_file(part).unlink(missing_ok=True)
-
-
-def check(path: Path, item: Item, name: str) -> None:
-    """Compare a file with what its source says of it.
-
-    Raises:
-        ChecksumError: size or checksum differ.
-    """
-    size = path.stat().st_size
-    if item.size not in (None, size):
-        raise ChecksumError(f"{name} has {size} bytes, but {item.size} were expected; {_NOT_KEPT}")
-    if not item.checksum:
-        return
-    kind, digest = ("sha256", sha256_of) if len(item.checksum) == 64 else ("Git's sha1", _git_hash)
-    if (found := digest(path)) != item.checksum.lower():
-        raise ChecksumError(
-            f"{name} has {kind} {found[:12]}..., but {item.checksum[:12]}... was expected; "
-            f"{_NOT_KEPT}"
-        )
-
-
-_NOT_KEPT = "the file is damaged or another one, and it was not kept"
-
-
-def _git_hash(path: Path) -> str:
-    from huggingface_hub.utils.sha import git_hash
-
-    return git_hash(path.read_bytes())
-
-
 def check_space(directory: Path, needed: int) -> None:
     """Refuse to begin what can't be finished.
 
@@ -174,6 +133,38 @@ def check_space(directory: Path, needed: int) -> None:
             f"{directory} has {free / 1e6:.0f} MB left, but {needed / 1e6:.0f} MB more are needed; "
             "make room, or name a target on another disk"
         )
+
+
+def download(item: Item, target: Path, progress: Progress, max_bytes: int = MAX_BYTES) -> None:
+    """Bring one file; one that was fetched before and is as expected is kept.
+
+    Args:
+        item: the file.
+        target: where to.
+        progress: shows how far it is.
+        max_bytes: accepted if neither the source nor the server says a size.
+
+    Raises:
+        ArtifactError: it can't be had; what has arrived is kept beside the target.
+        ChecksumError: it is not what was expected; nothing is kept.
+    """
+    if target.exists() and isinstance(item.location, str):
+        with contextlib.suppress(ChecksumError):
+            item.check(target, target.name)
+            return
+    part = target.with_name(f"{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if isinstance(item.location, Path):
+            _copy(item.location, part, progress)
+        else:
+            _receive(item.location, item, part, progress, max_bytes)
+        item.check(part, target.name)
+    except ChecksumError:
+        _forget(part)
+        raise
+    part.replace(target)
+    _validator_file(part).unlink(missing_ok=True)
 
 
 def _copy(path: Path, part: Path, progress: Progress) -> None:
@@ -189,52 +180,43 @@ def _copy(path: Path, part: Path, progress: Progress) -> None:
         shutil.copyfileobj(source, file, 1 << 20)
 
 
-def _receive(url: str, item: Item, part: Path, progress: Progress) -> None:
+def _receive(url: str, item: Item, part: Path, progress: Progress, max_bytes: int) -> None:
     """Ask for a file, and for the rest of it after each cut, as long as more of it comes."""
-    task, failures, started = progress.add_task(part.stem, total=item.size), 0, False
+    task, at_first, failures = progress.add_task(part.stem, total=item.size), _size(part), 0
     with Session() as session:
         while True:
             before = _size(part)
             try:
-                return _receive_rest(session, url, item, part, progress, task)
-            except _CUT as error:
-                started = started or _size(part) != before
-                failures = 0 if _size(part) > before else failures
-                if failures == RETRIES or not started:
-                    raise ArtifactError(_why_cut(url, error, _size(part), started)) from None
+                return _receive_rest(session, url, item, part, progress, task, max_bytes)
             except requests.RequestException as error:
-                kind = type(error).__name__
-                raise ArtifactError(f"{redact_url(url)} can't be asked for ({kind})") from None
+                started = _size(part) != at_first
+                failures = 0 if _size(part) > before else failures + 1
+                if not isinstance(error, _CUT) or not started or failures == RETRIES:
+                    raise ArtifactError(_why_cut(url, error, _size(part), started)) from None
             time.sleep(BACKOFF_S * 2**failures)
-            failures += 1
 
 
 def _receive_rest(
-    session: Session, url: str, item: Item, part: Path, progress: Progress, task: TaskID
+    session: Session, url: str, item: Item, part: Path, progress: Progress, task: TaskID, limit: int
 ) -> None:
-    headers = {**item.headers, "Accept-Encoding": "identity", **_range_headers(part)}
+    headers = {**item.headers, "Accept-Encoding": "identity"}
+    if _size(part) and _validator_file(part).exists():
+        headers["Range"] = f"bytes={_size(part)}-"
+        headers["If-Range"] = _validator_file(part).read_text(encoding="utf-8")
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
         if not _continues(response, part):
             return
         have, length = _size(part), response.headers.get("Content-Length", "")
-        announced = have + int(length) if length.isdecimal() and _is_plain(response) else item.size
-        check_space(part.parent, (announced or 0) - have)
-        progress.update(task, total=announced, completed=have)
+        size = have + int(length) if length.isdecimal() and _is_plain(response) else item.size
+        check_space(part.parent, (size or 0) - have)
+        progress.update(task, total=size, completed=have)
         with part.open("ab") as file:
-            for chunk in response.iter_content(_CHUNK):
+            for chunk in response.iter_content(1 << 16):
                 file.write(chunk)
                 progress.advance(task, len(chunk))
-                _refuse_excess(url, item, file.tell(), item.size or announced)
-    if announced is not None and _size(part) < announced:
+                _refuse_excess(url, file.tell(), item.size or size, limit)
+    if size is not None and _size(part) < size:
         raise requests.ConnectionError
-
-
-def _range_headers(part: Path) -> dict[str, str]:
-    """Ask for what a partial file lacks, if the server still has the same file."""
-    if not _size(part) or not _validator_file(part).exists():
-        return {}
-    validator = _validator_file(part).read_text(encoding="utf-8")
-    return {"Range": f"bytes={_size(part)}-", "If-Range": validator}
 
 
 def _continues(response: requests.Response, part: Path) -> bool:
@@ -268,12 +250,11 @@ def _is_plain(response: requests.Response) -> bool:
     return response.headers.get("Content-Encoding", "identity") == "identity"
 
 
-def _refuse_excess(url: str, item: Item, received: int, announced: int | None) -> None:
-    limit = item.max_bytes if announced is None else announced
-    if received > limit:
-        what = f"more than the {limit} bytes that were announced"
-        if announced is None:
-            what = f"more than {limit} bytes; if it is that large, say so (--max-bytes)"
+def _refuse_excess(url: str, received: int, announced: int | None, limit: int) -> None:
+    what = f"more than the {announced} bytes that were announced"
+    if announced is None:
+        what = f"more than {limit} bytes; if it is that large, say so (--max-bytes)"
+    if received > (limit if announced is None else announced):
         raise ChecksumError(f"{redact_url(url)} sends {what}; nothing was kept")
 
 
@@ -283,9 +264,16 @@ def _why_cut(url: str, error: requests.RequestException, received: int, started:
             f"{redact_url(url)}: the connection was cut, with {received} bytes received; run the "
             "same command again to resume"
         )
-    reason = next(text for kind, text in _UNREACHABLE.items() if isinstance(error, kind))
+    reasons = (text for kind, text in _UNREACHABLE.items() if isinstance(error, kind))
     host = urlsplit(url).netloc.rpartition("@")[2]
+    reason = next(reasons, type(error).__name__)
     return f"{host} can't be reached: {reason}. {ELSEWHERE} (docs/fetch.md)"
+
+
+def _git_hash(path: Path) -> str:
+    from huggingface_hub.utils.sha import git_hash
+
+    return git_hash(path.read_bytes())
 
 
 def _size(part: Path) -> int:

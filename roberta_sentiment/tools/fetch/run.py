@@ -30,20 +30,13 @@ from roberta_sentiment.tools.fetch.staging import staging_dir
 _ZOO = "zoo"
 _SINGLE = (".onnx", ".safetensors", *PICKLES)
 
+type _Files = dict[str, str]
+"""Path in the model directory to path at the source; the graph or the weights come first."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What may be asked for beside a source and a target.
-
-    Attributes:
-        sha256: of the graph, of the weights, or of the archive; empty if not known.
-        tokenizer: local directory or "hf:organisation/name" with tokenizer and config.json.
-        file: path of the graph at a source with several, or of the weights.
-        include_pytorch: whether pickles are fetched.
-        max_bytes: accepted of a file whose size its server does not say.
-        replace: whether an existing target is replaced.
-        name, licence: for the manifest; empty for what is known of the source.
-    """
+    """What may be asked for beside a source and a target: the options of the command."""
 
     sha256: str = ""
     tokenizer: str = ""
@@ -61,17 +54,20 @@ class Fetched:
 
     Attributes:
         main: name of the graph, or of the weights if there is no graph.
-        is_graph: which of the two it is.
         sha256: of that file.
         precision: of the graph, or "unknown".
         refused: why a server with default settings would not start with it; empty if it would.
     """
 
     main: str
-    is_graph: bool
     sha256: str
     precision: str
-    refused: str = ""
+    refused: str
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether it can be served without `convert`."""
+        return self.main.endswith(".onnx")
 
 
 def fetch(source: str, target: Path, options: Options, progress: Progress) -> Fetched:
@@ -94,29 +90,12 @@ def fetch(source: str, target: Path, options: Options, progress: Progress) -> Fe
         )
     with staging_dir(target, source, replace=options.replace) as path:
         run = _Run(path, options, progress)
-        model = run.published() if source == _ZOO else run.model(read_source(source))
-        run.complete(model)
-        facts = {"name": options.name, "licence": options.licence}
-        precision = describe(path, model.main, model.listing, facts, default_name=target.name)
-        sha256 = sha256_of(path / model.main)
-    refused = why_refused(target) if model.is_graph else ""
-    return Fetched(model.main, model.is_graph, sha256, precision, refused)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Model:
-    """What was fetched: path in the model directory to path at the source, the main one first."""
-
-    listing: Listing
-    files: Mapping[str, str]
-
-    @property
-    def main(self) -> str:
-        return next(iter(self.files))
-
-    @property
-    def is_graph(self) -> bool:
-        return self.main.endswith(".onnx")
+        listing, files = run.published() if source == _ZOO else run.model(read_source(source))
+        run.complete(files, listing.origin)
+        given, main = {"name": options.name, "licence": options.licence}, next(iter(files))
+        precision = describe(path, main, listing, given, default_name=target.name)
+    refused = why_refused(target) if main.endswith(".onnx") else ""
+    return Fetched(main, sha256_of(target / main), precision, refused)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,15 +104,20 @@ class _Run:
     options: Options
     progress: Progress
 
-    def model(self, listing: Listing) -> _Model:
+    def model(self, listing: Listing) -> tuple[Listing, _Files]:
         """Download a model, or an archive and what is chosen of it."""
-        if listing.file.endswith(ARCHIVES):
-            return self._archived(listing)
-        if listing.file:
-            _refuse_bare(listing, self.options)
-        return self._chosen(listing, listing.file or self.options.file, self.options.sha256)
+        only, options = listing.file, self.options
+        if only.endswith(ARCHIVES):
+            # It stays in the staging directory to the end, for a run that must be repeated.
+            item = _expect(listing.items[only], options.sha256, only)
+            self._download({only: item}, {f".{only}": only})
+            with sources.unpack(self.path / f".{only}", listing.origin) as content:
+                return listing, self._chosen(content, options.file, sha256="")
+        if only:
+            _refuse_bare(listing, options)
+        return listing, self._chosen(listing, only or options.file, options.sha256)
 
-    def published(self) -> _Model:
+    def published(self) -> tuple[Listing, _Files]:
         """Download the published graph from the first location that has it."""
         refused: list[ArtifactError] = []
         for source, file in zoo.LOCATIONS:
@@ -143,11 +127,10 @@ class _Run:
                 listing = read_source(source)
                 if file not in listing.items:
                     raise ArtifactError(f"{source} has no file {file}")
-                item = dataclasses.replace(
-                    _expect(listing.items[file], zoo.SHA256, zoo.FILE), size=zoo.SIZE
-                )
-                found = Listing({zoo.FILE: item}, f"{listing.origin}/{file}")
-                return self._chosen(found, zoo.FILE, self.options.sha256)
+                item = _expect(listing.items[file], zoo.SHA256, zoo.FILE)
+                items = {zoo.FILE: dataclasses.replace(item, size=zoo.SIZE)}
+                found = Listing(items, f"{listing.origin}/{file}")
+                return found, self._chosen(found, zoo.FILE, self.options.sha256)
             except ArtifactError as error:
                 refused.append(error)
         reasons = "; ".join(dict.fromkeys(error.message for error in refused))
@@ -156,45 +139,37 @@ class _Run:
             f"the published graph was found at none of {len(refused)} locations: {reasons}"
         )
 
-    def complete(self, model: _Model) -> None:
+    def complete(self, files: _Files, origin: str) -> None:
         """Add tokenizer and configuration where the source has none, or the user names others."""
-        for name in {*TOKENIZER_FILES, CONFIG, MANIFEST}.difference(model.files):
+        for name in {*TOKENIZER_FILES, CONFIG, MANIFEST}.difference(files):
             (self.path / name).unlink(missing_ok=True)  # an earlier run has added it
-        known = is_published(self.path / model.main)
+        known = is_published(self.path / next(iter(files)))
         source = self.options.tokenizer or (f"{HUB}{zoo.TOKENIZER}" if known else "")
-        wanted = () if has_tokenizer(model.files) else TOKENIZER_FILES
+        wanted = () if has_tokenizer(files) else TOKENIZER_FILES
         if wanted and not source:
             raise ArtifactError(
-                f"{model.listing.origin} has no tokenizer (tokenizer.json, or vocab.json with "
-                "merges.txt, or vocab.txt); name its directory or repository (--tokenizer)"
+                f"{origin} has no tokenizer (tokenizer.json, or vocab.json with merges.txt, or "
+                "vocab.txt); name its directory or repository (--tokenizer)"
             )
-        if CONFIG not in model.files and not known:
+        if CONFIG not in files and known:
+            text = json.dumps(zoo.CONFIG, indent=2) + "\n"
+            (self.path / CONFIG).write_text(text, encoding="utf-8")
+        elif CONFIG not in files:
             wanted = (*wanted, CONFIG)
         if source and wanted:
             self._add(source, wanted)
-        if CONFIG not in model.files and known:
-            text = json.dumps(zoo.CONFIG, indent=2) + "\n"
-            (self.path / CONFIG).write_text(text, encoding="utf-8")
 
     def _add(self, source: str, names: Iterable[str]) -> None:
         if not (source.startswith(HUB) or Path(source).expanduser().is_dir()):
             raise ArtifactError(f"the directory {source} does not exist (--tokenizer)")
         listing = read_source(source)
-        files = companions(listing.items, wanted=names)
-        self._download(listing.items, files)
+        self._download(listing.items, companions(listing.items, wanted=names))
         if not has_tokenizer(path.name for path in self.path.iterdir()):
             raise ArtifactError(
                 f"{source} has neither tokenizer.json nor vocab.json with merges.txt (--tokenizer)"
             )
 
-    def _archived(self, listing: Listing) -> _Model:
-        """It stays in the staging directory to the end, for a run that must be repeated."""
-        item = _expect(listing.items[listing.file], self.options.sha256, listing.file)
-        self._download({listing.file: item}, {f".{listing.file}": listing.file})
-        with sources.unpack(self.path / f".{listing.file}", listing.origin) as content:
-            return self._chosen(content, self.options.file, sha256="")
-
-    def _chosen(self, listing: Listing, file: str, sha256: str) -> _Model:
+    def _chosen(self, listing: Listing, file: str, sha256: str) -> _Files:
         """Choose the files of a model and download them."""
         files = choose(
             listing.items, listing.origin, file=file, include_pytorch=self.options.include_pytorch
@@ -204,23 +179,17 @@ class _Run:
         main, path = next(iter(files.items()))
         items = {**listing.items, path: _expect(listing.items[path], sha256, main)}
         self._download(items, files)
-        if main.endswith(".onnx"):
-            beside = {
-                name: str(PurePosixPath(path).parent / name)
-                for name in external_files(self.path / main)
-                if is_inner_path(name)
-            }
-            weights = {name: path for name, path in beside.items() if path in items}
-            self._download(items, weights)
-            files |= weights
-        return _Model(listing, files)
+        if not main.endswith(".onnx"):
+            return files
+        inner = filter(is_inner_path, external_files(self.path / main))
+        beside = {name: str(PurePosixPath(path).parent / name) for name in inner}
+        weights = {name: path for name, path in beside.items() if path in items}
+        self._download(items, weights)
+        return files | weights
 
     def _download(self, items: Mapping[str, Item], files: Mapping[str, str]) -> None:
         for name, path in files.items():
-            item = items[path]
-            if item.size is None:
-                item = dataclasses.replace(item, max_bytes=self.options.max_bytes)
-            download(item, self.path / name, self.progress)
+            download(items[path], self.path / name, self.progress, self.options.max_bytes)
 
 
 def _refuse_bare(listing: Listing, options: Options) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
-import gzip
 import logging
 import os
 import re
@@ -31,8 +30,28 @@ logger = logging.getLogger(__name__)
 
 HUB = "hf:"
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
+_KINDS = "give zoo, hf:organisation/name, an http(s) address, or a local file or directory"
 _CHECKSUM = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 """Names of files in a hub's cache are checksums."""
+_LOG_IN = "accept its conditions at {hub}/{name}, and set HF_TOKEN to a token that may read it"
+_REFUSALS = {
+    "GatedRepoError": f"{{at}} is gated: {_LOG_IN}",
+    "RepositoryNotFoundError": (
+        "{at} is not at {hub}, or is private; mind the spelling. If it is private or gated: "
+        + _LOG_IN
+    ),
+    "RevisionNotFoundError": "{at} has no revision {revision!r}; name a branch, a tag or a commit",
+    "HfHubHTTPError": f"{{hub}} refuses {{at}} ({{error}}); try again later, or {_LOG_IN}",
+    "HFValidationError": "{at} is no name of a repository: {error}",
+    "ProxyError": "the proxy to {hub} can't be used; see HTTPS_PROXY and NO_PROXY",
+    **dict.fromkeys(
+        ("HTTPError", "InvalidURL", "ConnectionError"),
+        "{hub} can't be reached ({error}). A mirror is named by HF_ENDPOINT. "
+        f"{ELSEWHERE} (docs/fetch.md)",
+    ),
+    "Exception": "{hub} gives no list of {at} that can be read; is it a hub? (HF_ENDPOINT)",
+}
+"""By the name of the error's class, or of the nearest class that it is derived from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,39 +78,33 @@ def read_source(source: str) -> Listing:
         ArtifactError: it does not exist, can't be reached, or is no source.
     """
     if source.startswith(HUB):
-        return _read_hub(source)
+        repository, _, revision = source.removeprefix(HUB).partition("@")
+        return (_list_cache if is_offline() else _list_hub)(repository, revision or None)
     try:
         parts = urlsplit(source)
     except ValueError:
         raise ArtifactError(f"{source!r} is no address: {_KINDS}") from None
     if parts.scheme in ("http", "https"):
         name = Path(unquote(parts.path)).name
-        items = {name: Item(source)}
-        return Listing(items, redact_url(source), file=name)
+        return Listing({name: Item(source)}, redact_url(source), file=name)
     if parts.scheme not in ("", "file"):
         raise ArtifactError(f"{source!r} is no source; {_KINDS}")
     path = Path(unquote(parts.path) if parts.scheme else source).expanduser()
     if path.is_dir():
-        return read_directory(path)
+        return _list_directory(path, "*", "*/*", origin=f"directory {path.resolve().name}")
     if not path.is_file():
         raise ArtifactError(
             f"{path} does not exist; a hub's repository is named hf:organisation/name"
         )
     stem = glob.escape(path.stem)
-    weights = _read_files(path.parent, f"{stem}.*", f"{stem}{glob.escape(path.suffix)}_*")
-    return Listing({**weights, path.name: Item(path)}, f"file {path.name}", file=path.name)
+    weights = (f"{stem}.*", f"{stem}{glob.escape(path.suffix)}_*")
+    beside = _list_directory(path.parent, *weights, origin=f"file {path.name}")
+    return dataclasses.replace(
+        beside, items={**beside.items, path.name: Item(path)}, file=path.name
+    )
 
 
-_KINDS = "give zoo, hf:organisation/name, an http(s) address, or a local file or directory"
-
-
-def read_directory(path: Path, *patterns: str, origin: str = "") -> Listing:
-    """List a directory and the folders in it, or what matches patterns."""
-    items = _read_files(path, *(patterns or ("*", "*/*")))
-    return Listing(items, origin or f"directory {path.resolve().name}")
-
-
-def _read_files(root: Path, *patterns: str) -> dict[str, Item]:
+def _list_directory(root: Path, *patterns: str, origin: str) -> Listing:
     """Files that match; hidden ones and links that lead out are left out."""
     found = {}
     for file in sorted(path for pattern in patterns for path in root.glob(pattern)):
@@ -100,7 +113,7 @@ def _read_files(root: Path, *patterns: str) -> dict[str, Item]:
         if file.is_file() and not hidden and _is_within(file, root):
             blob = file.resolve().name if file.is_symlink() else ""
             found[name.as_posix()] = Item(file, checksum=blob if _CHECKSUM.fullmatch(blob) else "")
-    return found
+    return Listing(found, origin)
 
 
 def _is_within(file: Path, directory: Path) -> bool:
@@ -140,11 +153,11 @@ def unpack(path: Path, origin: str) -> Iterator[Listing]:
             raise ChecksumError(
                 f"{name} names a file outside of itself, {error.tarinfo.name!r}; nothing was used"
             ) from None
-        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             raise ChecksumError(f"{name} is no whole .tar or .tar.gz archive: {error}") from None
         entries = [entry for entry in Path(folder).iterdir() if not entry.name.startswith(".")]
         top = entries[0] if len(entries) == 1 and entries[0].is_dir() else Path(folder)
-        yield read_directory(top, "**/*", origin=origin)
+        yield _list_directory(top, "**/*", origin=origin)
 
 
 def is_offline() -> bool:
@@ -152,17 +165,6 @@ def is_offline() -> bool:
     from huggingface_hub import constants
 
     return constants.is_offline_mode()
-
-
-def _read_hub(source: str) -> Listing:
-    """List "hf:organisation/name[@revision]"; offline, what huggingface_hub's cache has of it."""
-    from huggingface_hub.errors import HFValidationError
-
-    repository, _, revision = source.removeprefix(HUB).partition("@")
-    try:
-        return (_list_cache if is_offline() else _list_hub)(repository, revision or None)
-    except HFValidationError as error:
-        raise ArtifactError(f"{source} is no name of a repository: {first_line(error)}") from None
 
 
 def _list_cache(repository: str, revision: str | None) -> Listing:
@@ -180,7 +182,7 @@ def _list_cache(repository: str, revision: str | None) -> Listing:
             f"@{revision or 'main'}. Fetch it where there is network, and copy the model directory "
             "or the cache (HF_HOME) here"
         ) from None
-    return read_directory(root, "**/*", origin=f"{HUB}{repository}@{root.name}")
+    return _list_directory(root, "**/*", origin=f"{HUB}{repository}@{root.name}")
 
 
 def _list_hub(repository: str, revision: str | None) -> Listing:
@@ -207,37 +209,13 @@ def _list_hub(repository: str, revision: str | None) -> Listing:
 
 
 def _model_info(api: Any, repository: str, revision: str | None) -> Any:
-    from httpx2 import HTTPError, InvalidURL, ProxyError
-    from huggingface_hub import errors
+    from httpx2 import HTTPError, InvalidURL
 
-    hub, at = api.endpoint, f"{HUB}{repository}" + (f"@{revision}" if revision else "")
-    log_in = (
-        f"accept its conditions at {hub}/{repository}, and set HF_TOKEN to a token that may read it"
-    )
     try:
         return api.model_info(repository, revision=revision, files_metadata=True)
-    except errors.GatedRepoError:
-        reason = f"{at} is gated: {log_in}"
-    except errors.RepositoryNotFoundError:
-        reason = (
-            f"{at} is not at {hub}, or is private; mind the spelling. If it is private or gated: "
-            f"{log_in}"
-        )
-    except errors.RevisionNotFoundError:
-        reason = f"{HUB}{repository} has no revision {revision!r}; name a branch, a tag or a commit"
-    except errors.HfHubHTTPError as error:
-        code = error.response.status_code
-        way_out = log_in if code in (401, 403) else "try again later"
-        reason = f"{hub} answers {code} for {at}; {way_out}"
-    except ProxyError:
-        reason = f"the proxy to {hub} can't be used; see HTTPS_PROXY and NO_PROXY"
-    except (HTTPError, InvalidURL, ConnectionError) as error:
-        reason = (
-            f"{hub} can't be reached ({first_line(error)}). A mirror is named by HF_ENDPOINT. "
-            f"{ELSEWHERE} (docs/fetch.md)"
-        )
-    except errors.HFValidationError:
-        raise
-    except (ValueError, TypeError, KeyError):
-        reason = f"{hub} gives no list of {at} that can be read; is it a hub? (HF_ENDPOINT)"
-    raise ArtifactError(reason)
+    except (HTTPError, InvalidURL, ConnectionError, ValueError, TypeError, KeyError) as error:
+        kinds = (kind.__name__ for kind in type(error).__mro__)
+        reason = next(_REFUSALS[kind] for kind in kinds if kind in _REFUSALS)
+        facts = {"hub": api.endpoint, "name": repository, "revision": revision}
+        at = f"{HUB}{repository}" + (f"@{revision}" if revision else "")
+        raise ArtifactError(reason.format(at=at, error=first_line(error), **facts)) from None

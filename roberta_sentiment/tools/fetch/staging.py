@@ -8,11 +8,13 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from roberta_sentiment.errors import ArtifactError, ChecksumError, first_line
-from roberta_sentiment.tools.target import put_in_place
+from roberta_sentiment.tools.target import check_target, put_in_place
 
-_SOURCE, _LOCK = ".source", ".lock"
+_SOURCE = ".source"
+"""Says what is fetched, and is locked meanwhile."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -31,33 +33,28 @@ def staging_dir(target: Path, source: str, *, replace: bool) -> Iterator[Path]:
     Raises:
         ArtifactError: the target exists, can't be written, or is being fetched right now.
     """
-    exists = target.is_symlink() or target.is_file() or (target.is_dir() and any(target.iterdir()))
-    if exists and not replace:
-        raise ArtifactError(
-            f"{target} exists already; name another directory, or replace it (--replace)"
-        )
+    check_target(target, made_by="", sources=(), replace=replace)
     path = target.with_name(f"{target.name}.part")
     with _one_sentence(path):
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / _LOCK).open("w")
-    with lock, _one_sentence(path):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArtifactError(
-                f"{path} is in use: {target} is being fetched by another process; wait for it"
-            ) from None
-        try:
-            _drop_other_source(path, source)
-            yield path
-        except BaseException as error:
-            nothing = {entry.name for entry in path.iterdir()} <= {_SOURCE, _LOCK}
-            if nothing or isinstance(error, ChecksumError):
-                shutil.rmtree(path)
-            raise
-        for entry in path.glob(".*"):  # the note, the lock, and an archive that was unpacked
-            entry.unlink()
-        put_in_place(path, target)
+        with (path / _SOURCE).open("a+", encoding="utf-8") as note:
+            try:
+                fcntl.flock(note, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ArtifactError(
+                    f"{path} is in use: {target} is being fetched by another process; wait for it"
+                ) from None
+            try:
+                _drop_other_source(path, note, source)
+                yield path
+            except BaseException as error:
+                nothing = [entry.name for entry in path.iterdir()] == [_SOURCE]
+                if nothing or isinstance(error, ChecksumError):
+                    shutil.rmtree(path)
+                raise
+            for entry in path.glob(".*"):  # the note, and an archive that was unpacked
+                entry.unlink()
+            put_in_place(path, target)
 
 
 @contextlib.contextmanager
@@ -73,12 +70,14 @@ def _one_sentence(path: Path) -> Iterator[None]:
         raise ArtifactError(f"{error.filename or path} can't be used: {reason}") from error
 
 
-def _drop_other_source(path: Path, source: str) -> None:
+def _drop_other_source(path: Path, note: TextIO, source: str) -> None:
     """Empty a staging directory in which another source was fetched."""
-    note = path / _SOURCE
-    if note.exists() and note.read_text(encoding="utf-8") == source:
+    note.seek(0)
+    if note.read() == source:
         return
     for entry in path.iterdir():
-        if entry.name != _LOCK:
+        if entry.name != _SOURCE:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    note.write_text(source, encoding="utf-8")
+    note.truncate(0)
+    note.write(source)
+    note.flush()

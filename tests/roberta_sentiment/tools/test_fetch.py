@@ -710,7 +710,7 @@ def test_an_existing_directory_is_replaced_only_on_demand(hub: Hub, tmp_path: Pa
 def test_two_at_a_time_do_not_mix(hub: Hub, tmp_path: Path) -> None:
     """Both would append to one partial file."""
     (tmp_path / "model.part").mkdir()
-    with (tmp_path / "model.part" / ".lock").open("w") as lock:
+    with (tmp_path / "model.part" / ".source").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ArtifactError, match="by another process"):
             run(f"hf:{REPOSITORY}", tmp_path / "model")
