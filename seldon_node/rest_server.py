@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +20,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
 
 from roberta_sentiment.errors import OWN_FAULT
+from seldon_node.rest_poller import READ, WRITE, Poller
 from seldon_node.rest_request import HEADER_BYTES, SMALL_BODY, Parser, RefusedError
 from seldon_node.threads import LastWaiter
 
@@ -115,6 +116,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: Parser | None
     requests: list[Parser]
     last_activity: float
+    connected: bool
     sent_continue: bool
     close_when_flushed: bool
     will_close: bool
@@ -228,6 +230,38 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return self.will_close
         return bool(self.total_outbufs_len or self.close_when_flushed)
 
+    def service(self) -> None:
+        """Answer a request; wake the loop if the connection has then more for it than to read."""
+        super().service()
+        waits = self.server.map.watched(self._fileno) == READ
+        if not waits or self._ahead or self.writable():
+            self.server.wake(self)
+
+    def on_events(self, events: int) -> None:
+        """Handle what the loop has waited for."""
+        if self._fileno is None:  # closed by another connection's event of the same wait
+            return
+        if not (self.readable() or self.writable()):
+            self.watch()
+            return
+        wasyncore.readwrite(self, events)
+        if self.writable() or self.server.map.watched(self._fileno) != READ:
+            self.watch()
+
+    def watch(self) -> None:
+        """Have the loop wait for what can be done now.
+
+        While a request is answered, the loop goes on waiting for data until some arrives: most
+        clients send none before they have the answer.
+        """
+        for _ in range(2):  # again, where the request has ended in between and woken nobody
+            if self._fileno is None:
+                return
+            events = READ * bool(self.readable()) | WRITE * bool(self.writable())
+            self.server.map.watch(self._fileno, events)
+            if events or self.requests:
+                return
+
     def handle_write(self) -> None:
         """Send, and begin to drain where the rest of the connection is of no interest."""
         if self.drains and self.close_when_flushed and not self.will_close:
@@ -292,7 +326,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         normal = _started_threads(limits.threads)
         sock.setblocking(False)
         info = (sock.family, sock.type, sock.proto, sock.getsockname())
-        self.map: dict[int, Any] = {}
+        self.map = Poller()
+        self._changed: deque[Channel] = deque()
         super().__init__(
             application, self.map, True, sock, normal, _adjustments(limits), info, bind_socket=False
         )
@@ -341,7 +376,21 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def serve_once(self) -> None:
         """Wait for something to happen, a second at most, and handle it."""
         self.readable()  # which looks after the connections, when a second has passed
-        wasyncore.poll2(0.1 if self.stopping else 1.0, self.map)
+        while self._changed:
+            self._changed.popleft().watch()
+        for handler, events in self.map.wait(0.1 if self.stopping else 1.0):
+            if isinstance(handler, Channel):
+                handler.on_events(events)
+            else:
+                wasyncore.readwrite(handler, events)
+
+    def pull_trigger(self) -> None:
+        """Nothing: waitress asks for it after every request, `Channel.service` where it must."""
+
+    def wake(self, channel: Channel) -> None:
+        """Have the loop look at a connection; any thread may call it."""
+        self._changed.append(channel)
+        self.trigger.pull_trigger()
 
     def stop_accepting(self) -> None:
         """Refuse new connections; those that are open may end their requests."""

@@ -90,6 +90,7 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn is untyped
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
+            os.write(self.PIPE[1], b"1")  # which wakes the loop
         if self.log.access_log_enabled:
             request = task.request
             environ = {

@@ -51,7 +51,7 @@ class Running:
 
     def end(self) -> None:
         self._over = True
-        self.server.pull_trigger()
+        self.server.trigger.pull_trigger()
         self._thread.join()
 
 
