@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ab.compare.analysis import PairedComparison
-from ab.report.text import bounds, needed, points
-from ab.stats.interval import Interval, ahead
+from ab.report.text import bounds, needed, points, with_bounds
+from ab.stats.interval import ahead
 from roberta_sentiment.tools.page.text import millis, p_value, percent
 
 FORMAT = 2
@@ -58,7 +58,7 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
     test, sure = c.sequential, f"{100 * (1 - c.alpha):.3g}%"
     leader, other, sign = ahead(c.a, c.b, c.difference)
     difference = c.difference.seen_from(sign)
-    at_any_look = Interval(None, test.now.low, test.now.high).seen_from(sign)
+    any_look = test.estimate(c.difference.value).seen_from(sign)
     return [
         ("texts that both answered", f"{c.texts:,}"),
         ("of them with a truth", f"{c.pairs.n:,}"),
@@ -75,7 +75,7 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
         (f"{leader} minus {other}", points(difference.value)),
         (f"{sure} interval for one look", bounds(difference, points)),
         ("McNemar's exact test, p", p_value(c.p_value)),
-        (f"{sure} interval at any look (sequential)", bounds(at_any_look, points)),
+        (f"at any look, {sure} interval (sequential)", with_bounds(any_look, points)),
         ("p-value at any look (sequential)", p_value(test.p_value)),
         ("further texts a verdict at any look needs", needed(c.needed) if c.pairs.n else "-"),
         *(

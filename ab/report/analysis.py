@@ -88,6 +88,11 @@ class Comparison:
     segments: tuple[Segment, ...]
     faults: tuple[str, ...]
 
+    @property
+    def estimate(self) -> Interval:
+        """The difference at any look."""
+        return self.sequential.estimate(self.difference.value)
+
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:

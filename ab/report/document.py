@@ -46,5 +46,6 @@ def _comparison(analysis: Analysis, comparison: Comparison) -> dict[str, Any]:
     figures = dataclasses.asdict(comparison)
     del figures["sequential"]["looks"]
     figures["sequential"]["now"] = dataclasses.asdict(comparison.sequential.now)
+    figures["estimate"] = dataclasses.asdict(comparison.estimate)
     verdict = judge(analysis, comparison)
     return {**figures, "verdict": {**dataclasses.asdict(verdict), "decision": verdict.decision}}

@@ -34,7 +34,7 @@ def render(analysis: Analysis, record: Mapping[str, str]) -> str:
         comparisons=[
             (
                 verdict,
-                ahead(each.a, each.b, each.difference),
+                ahead(each.a, each.b, each.estimate),
                 picture.sequence(each, margin, verdict.decided),
                 rows.comparison_rows(each, margin, verdict),
             )

@@ -36,7 +36,7 @@ def sequence(comparison: Comparison, margin: float, decided: bool) -> str:
         margin: smallest difference that matters.
         decided: whether the verdict names a winner, so that it is told since when.
     """
-    *_, sign = ahead(comparison.a, comparison.b, comparison.difference)
+    *_, sign = ahead(comparison.a, comparison.b, comparison.estimate)
     looks = [
         (look.n, *sorted((100 * sign * look.low, 100 * sign * look.high)))
         for look in comparison.sequential.looks

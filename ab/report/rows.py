@@ -8,7 +8,7 @@ from ab.report.analysis import Analysis, Comparison, ModelFigures
 from ab.report.segments import Segment
 from ab.report.text import Rows, bounds, counts, needed, points, with_bounds
 from ab.report.verdict import Finding, Verdict
-from ab.stats.interval import Interval, ahead
+from ab.stats.interval import ahead
 from roberta_sentiment.tools.page.text import millis, number, p_value, percent
 
 
@@ -47,34 +47,34 @@ def comparison_rows(comparison: Comparison, margin: float, verdict: Verdict) -> 
     """The difference from the leading model's side, and what is known about it."""
     c, test = comparison, comparison.sequential
     sure = f"{100 * (1 - test.alpha):.3g}%"
-    leader, other, sign = ahead(c.a, c.b, c.difference)
-    difference = c.difference.seen_from(sign)
-    at_any_look = Interval(None, test.now.low, test.now.high).seen_from(sign)
+    leader, other, sign = ahead(c.a, c.b, c.estimate)
+    one_look, any_look = c.difference.seen_from(sign), c.estimate.seen_from(sign)
     progress = [
         ("decided after answers", f"{test.decided_at:,}" if verdict.decided else "not yet"),
         ("further answers a verdict needs", needed(c.needed)),
     ]
     return [
-        (f"accuracy of {leader} minus {other}", points(difference.value)),
-        (f"{sure} interval for one look (Newcombe)", bounds(difference, points)),
-        ("p-value for one look", p_value(c.p_value)),
-        (f"{sure} interval at any look (sequential)", bounds(at_any_look, points)),
+        (f"accuracy of {leader} minus {other}", points(any_look.value)),
+        (f"{sure} interval at any look (sequential)", bounds(any_look, points)),
         ("p-value at any look (sequential)", p_value(test.p_value)),
+        (f"the same for one look, {sure} interval (Newcombe)", with_bounds(one_look, points)),
+        ("p-value for one look", p_value(c.p_value)),
         *(
             (f"probability that {name} leads by more than {100 * margin:.1f} points", percent(p))
             for name, p in ((c.b, c.b_better), (c.a, c.a_better))[::sign]
         ),
         *(progress if verdict.finding is not Finding.INVALID else ()),
         *((f"guardrail {each.text}", f"{each.state}; {each.figure}") for each in c.guardrails),
-        *((f"{each.dimension}: {each.name}", _of_segment(each)) for each in c.segments),
+        *((f"{each.dimension}: {each.name}", _of_segment(each, sign)) for each in c.segments),
     ]
 
 
-def _of_segment(segment: Segment) -> str:
-    a, b = segment.answers
+def _of_segment(segment: Segment, sign: int) -> str:
+    """The difference from the side of the model that leads over all texts."""
+    first, second = segment.answers[::-sign]
     return (
-        f"{with_bounds(segment.difference, points)} at any look, of all segments; {a:,} and {b:,} "
-        f"answers, p = {p_value(segment.p_value)}"
+        f"{with_bounds(segment.difference.seen_from(sign), points)} at any look, of all segments; "
+        f"{first:,} and {second:,} answers, p = {p_value(segment.p_value)}"
     )
 
 

@@ -12,7 +12,8 @@ from statsmodels.stats.multitest import multipletests
 from ab.report.difference import sequential_test
 from ab.report.text import points
 from ab.stats import proportions
-from ab.stats.interval import Interval
+from ab.stats.interval import Interval, ahead
+from ab.stats.sequential import Sequential
 
 LENGTHS = (0, 50, 200, 1000)
 """Characters from which the segments of `length` begin."""
@@ -75,7 +76,7 @@ def find_segments(
     tests = [sequential_test(part, models[1], share_b, level) for *_, part in parts]
     differs, corrected = multipletests([t.p_value for t in tests], alpha / 2, method=correction)[:2]
     return tuple(
-        _segment(*part, models, Interval(None, test.now.low, test.now.high), float(p), bool(known))
+        _segment(*part, models, test, float(p), bool(known))
         for part, test, p, known in zip(parts, tests, corrected, differs, strict=True)
     )
 
@@ -85,15 +86,14 @@ def _segment(
     name: str,
     part: pd.DataFrame,
     models: tuple[str, str],
-    interval: Interval,
+    test: Sequential,
     p_value: float,
     differs: bool,
 ) -> Segment:
     sides = [part[part.model == model] for model in models]
     a, b = (proportions.weighted(side.right, 1 / side.rate).value or 0.0 for side in sides)
-    difference = dataclasses.replace(interval, value=b - a)
     counts = (len(sides[0]), len(sides[1]))
-    return Segment(dimension, name, counts, difference, p_value, differs)
+    return Segment(dimension, name, counts, test.estimate(b - a), p_value, differs)
 
 
 def divide(answers: pd.DataFrame, dimension: str) -> pd.Series:
@@ -118,14 +118,13 @@ def sentences(segments: Sequence[Segment], a: str, b: str, correction: str) -> t
     if not segments:
         return ()
     found = [
-        f"For {s.name} ({s.dimension}) {b} is {_word(s)} than {a}: {points(s.difference.value)} "
-        f"(p = {s.p_value:.2g}, {CORRECTIONS[correction]})."
+        f"For {s.name} ({s.dimension}) {_lead(s, a, b)} ({CORRECTIONS[correction]})."
         for s in segments
         if s.differs
     ]
     uneven = [
-        f"The difference depends on {one.dimension}: it is {points(one.difference.value)} for "
-        f"{one.name}, {points(other.difference.value)} for {other.name}."
+        f"The difference depends on {one.dimension}: for {one.name} {_lead(one, a, b)}, for "
+        f"{other.name} {_lead(other, a, b)}."
         for one, other in itertools.permutations(segments, 2)
         if one.dimension == other.dimension
         and (one.difference.high or 0) < (other.difference.low or 0)
@@ -134,5 +133,7 @@ def sentences(segments: Sequence[Segment], a: str, b: str, correction: str) -> t
     return (*found, *(uneven or [even]))
 
 
-def _word(segment: Segment) -> str:
-    return "better" if (segment.difference.value or 0.0) > 0 else "worse"
+def _lead(segment: Segment, a: str, b: str) -> str:
+    winner, loser, sign = ahead(a, b, segment.difference)
+    lead = segment.difference.seen_from(sign).value
+    return f"{winner} beats {loser} by {points(lead).removeprefix('+')}"

@@ -160,9 +160,9 @@ def _explained(analysis: Analysis) -> str:
 
 
 def _finding(comparison: Comparison, plan: TestPlan) -> Finding:
-    look, value = comparison.sequential.now, comparison.difference.value
-    if comparison.sequential.decided_at is not None and value:
-        return Finding.B_WINS if value > 0 else Finding.A_WINS
+    look = comparison.sequential.now
+    if comparison.sequential.decided_at is not None:
+        return Finding.B_WINS if look.low + look.high > 0 else Finding.A_WINS
     if -plan.margin < look.low and look.high < plan.margin:
         return Finding.EQUIVALENT
     return Finding.OPEN
@@ -171,7 +171,7 @@ def _finding(comparison: Comparison, plan: TestPlan) -> Finding:
 def _lead(comparison: Comparison, plan: TestPlan) -> str:
     """Who wins, and the smallest and largest lead that fit the data."""
     c, look = comparison, comparison.sequential.now
-    winner, loser, sign = ahead(c.a, c.b, c.difference)
+    winner, loser, sign = ahead(c.a, c.b, c.estimate)
     least, most = sorted(max(0.0, sign * end) for end in (look.low, look.high))
     enough = "perhaps by less than"
     if least > plan.margin:
@@ -192,10 +192,15 @@ def _needed(comparison: Comparison) -> str:
 
 def _reasons(finding: Finding, comparison: Comparison) -> tuple[str, ...]:
     c, test = comparison, comparison.sequential
-    leader, other, sign = ahead(c.a, c.b, c.difference)
+    leader, other, sign = ahead(c.a, c.b, c.estimate)
     low, high = sorted((100 * sign * test.now.low, 100 * sign * test.now.high))
-    lead = _points(abs(c.difference.value or 0.0))
+    lead = _points(abs(c.estimate.value or 0.0))
     so_far = f"So far {leader} is right {lead} more often than {other}."
+    if c.estimate.value != c.difference.value:
+        so_far += (
+            f" That is the nearest lead which all looks together allow; the answers by now show "
+            f"{100 * sign * (c.difference.value or 0.0):+.1f} points."
+        )
     bounds = (
         f"With {100 * (1 - test.alpha):.3g}% confidence, however often one looks, the accuracy of "
         f"{leader} minus that of {other} lies between {low:+.1f} and {high:+.1f} percentage points."

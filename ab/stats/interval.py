@@ -34,6 +34,11 @@ class Interval:
         return Interval(value, high, low)
 
 
+def bounded(value: float, low: float, high: float, least: float = 0.0) -> Interval:
+    """An interval of shares, `least` to 1, whose ends no rounding moves beyond the estimate."""
+    return Interval(value, max(least, min(low, value)), min(1.0, max(high, value)))
+
+
 def ahead(a: str, b: str, difference: Interval) -> tuple[str, str, int]:
     """The model that is ahead, the other, and 1 if that is the difference B minus A, else -1."""
     return (a, b, -1) if (difference.value or 0.0) < 0 else (b, a, 1)

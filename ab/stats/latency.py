@@ -26,9 +26,8 @@ def percentile(values: Sequence[float], percent: float, confidence: float = 0.95
     sample = np.asarray(values, float)
     estimate = float(np.percentile(sample, percent))
     test = stats.quantile_test(sample, q=estimate, p=percent / 100)
-    low, high = test.confidence_interval(confidence)
-    return Interval(estimate, _bound(low), _bound(high))
-
-
-def _bound(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    low, high = (
+        None if np.isnan(end) else float(end) for end in test.confidence_interval(confidence)
+    )
+    # Between the last two of a few values, it may lie below the last, which is the lower end
+    return Interval(estimate if low is None else max(low, estimate), low, high)

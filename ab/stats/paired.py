@@ -11,7 +11,7 @@ import math
 
 from scipy import stats
 
-from ab.stats.interval import NOTHING, Interval
+from ab.stats.interval import NOTHING, Interval, bounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ def paired_difference(
     quantile = float(stats.t.isf((1 - confidence) / 2, seen if seen < all_seen else math.inf))
     reach = quantile * error + (share / seen if seen < all_seen else 0.0)
     value = disagreeing / n * (only_b - only_a) / judged if judged else 0.0
-    return Interval(value, max(-1.0, centre - reach), min(1.0, centre + reach))
+    return bounded(value, centre - reach, centre + reach, least=-1.0)
 
 
 def fixed_pairs(apart: float, difference: float, power: float = 0.8, alpha: float = 0.05) -> float:

@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import (
     samplesize_proportions_2indep_onetail,
 )
 
-from ab.stats.interval import NOTHING, Interval
+from ab.stats.interval import NOTHING, Interval, bounded
 
 _QUANTILES = 20_000
 
@@ -26,7 +26,7 @@ def wilson(right: float, n: float, confidence: float = 0.95) -> Interval:
     if n == 0:
         return NOTHING
     low, high = proportion_confint(right, n, alpha=1 - confidence, method="wilson")
-    return Interval(right / n, max(0.0, float(low)), min(1.0, float(high)))
+    return bounded(right / n, float(low), float(high))
 
 
 def weighted(right: npt.ArrayLike, weights: npt.ArrayLike, confidence: float = 0.95) -> Interval:
@@ -57,7 +57,7 @@ def difference(
     low, high = confint_proportions_2indep(
         right_b, n_b, right_a, n_a, method="newcomb", compare="diff", alpha=1 - confidence
     )
-    return Interval(right_b / n_b - right_a / n_a, float(low), float(high))
+    return bounded(right_b / n_b - right_a / n_a, float(low), float(high), least=-1.0)
 
 
 def difference_p_value(right_a: int, n_a: int, right_b: int, n_b: int) -> float | None:

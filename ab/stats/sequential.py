@@ -3,8 +3,10 @@
 For every difference d from B to A there is an e-process: a number that starts at 1 and, if d is
 the true difference, is not expected to grow, whatever has happened before. By Ville's inequality
 it then ever reaches 1 / alpha with probability alpha at most, at any sample size and after any
-number of looks. The differences whose e-process never reached it form a confidence sequence.
-`ab.stats.e_values` says by what factor each answer changes it.
+number of looks. The differences whose e-process never reached it form a confidence sequence, and so
+do the intersections of its intervals so far (Howard, Ramdas, McAuliffe and Sekhon, 2021,
+"Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of Statistics
+49:1055-1080). `ab.stats.e_values` says by what factor each answer changes an e-process.
 
 The predictions are updated after every answer at first, later after every 2 % more answers; they
 use the past only, so this changes the speed and not the validity.
@@ -29,6 +31,7 @@ from ab.stats.e_values import (
     paired_gains,
     paired_kinds,
 )
+from ab.stats.interval import Interval
 
 ALPHA = 0.05
 
@@ -82,6 +85,23 @@ class Sequential:
     def contradicts(self) -> bool:
         """Whether no single difference fits the data."""
         return self.now.low > self.now.high
+
+    def estimate(self, observed: float | None) -> Interval:
+        """The interval now, around the observed difference, or around the nearest one inside.
+
+        The interval is what all looks together allow, so that the answers by now may point out of
+        it. If it holds the true difference, the nearest one inside is the closer to that of both.
+
+        Args:
+            observed: difference of the accuracies; None when there is none.
+
+        Returns:
+            No bounds where no difference fits.
+        """
+        low, high = self.now.low, self.now.high
+        if observed is None or self.contradicts:
+            return Interval(observed, None, None)
+        return Interval(min(max(observed, low), high), low, high)
 
 
 def block_ends(n: int, start: int = 0) -> list[int]:

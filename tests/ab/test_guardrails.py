@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,10 @@ def test_segments_show_where_a_model_is_worse(tmp_path: Path) -> None:
     assert found["length", "200 to 999 characters"].differs
     assert not found["tier", "gold"].differs
     told = sentences(comparison.segments, "old", "new", "holm")
-    assert any(s.startswith("For 200 to 999 characters (length) new is worse") for s in told)
-    assert any(s.startswith("The difference depends on length: it is -1") for s in told)
+    assert any(s.startswith("For 200 to 999 characters (length) old beats new by 1") for s in told)
+    assert any(s.startswith("For 0 to 49 characters (length) new beats old by 1") for s in told)
+    (depends,) = [s for s in told if s.startswith("The difference depends on length: for 200 to")]
+    assert re.search(r"old beats new by .+, for 0 to 49 characters new beats old by", depends)
     assert set(told) < set(judge(analysis, comparison).reasons)
 
 

@@ -22,6 +22,7 @@ from ab.report.verdict import Decision, Finding, Verdict, judge
 from ab.stats.power import TestPlan
 from tests.ab import records
 from tests.ab.running import run_ab
+from tests.ab.stats.test_interval import drifting
 
 MODELS = {"lexicon": 0.5, "roberta": 0.5}
 
@@ -103,6 +104,29 @@ def test_a_late_answer_is_counted_once_and_named(analysed: Callable[..., Analysi
     assert slowest is not None
     assert slowest > 2.0
     assert "Review 000041 was answered after the time limit; it counts, once." in warnings(analysis)
+
+
+def test_an_estimate_lies_within_its_interval(tmp_path: Path) -> None:
+    """The answers by now may point out of what all looks together allow: then the nearest lead
+    inside is shown, and a sentence says so; the interval for one look has its own."""
+    from_b, right = drifting(1, 1100)
+    events = [records.run_line(1100, MODELS)]
+    events += [
+        records.answer(i, "roberta" if b else "lexicon", right=r)
+        for i, (b, r) in enumerate(zip(from_b, right, strict=True))
+    ]
+    page, figures = tmp_path / "r.html", tmp_path / "r.json"
+    path = records.write(tmp_path / "record.jsonl", events)
+    shown = run_ab("report", path, "--html", page, "--json", figures)
+    (found,) = json.loads(figures.read_text(encoding="utf-8"))["comparisons"]
+    estimate, now = found["estimate"], found["sequential"]["now"]
+    assert found["difference"]["value"] < now["low"] == estimate["value"] == estimate["low"]
+    assert found["difference"]["low"] <= found["difference"]["value"] <= found["difference"]["high"]
+    lead, observed = 100 * now["low"], 100 * found["difference"]["value"]
+    for text in (shown.out, page.read_text(encoding="utf-8")):
+        assert f"So far roberta is right {lead:.1f} percentage points more often" in text
+        assert "nearest lead which all looks together allow" in text
+        assert f"the answers by now show {observed:+.1f} points." in text
 
 
 def test_a_lost_and_then_answered_request_is_not_lost(analysed: Callable[..., Analysis]) -> None:

@@ -11,9 +11,11 @@ import numpy as np
 from ab.compare import page as compare_page
 from ab.compare.analysis import compare
 from ab.compare.answers import ModelAnswers, read_answers
+from ab.data import features
 from ab.record import Event, read_record
 from ab.report import page as report_page
 from ab.report.analysis import analyse
+from ab.report.segments import KNOWN
 from ab.stats.power import TestPlan
 from roberta_sentiment.tools import metrics
 from roberta_sentiment.tools.evaluate import report
@@ -25,11 +27,11 @@ LONG = "a_model_whose_name_is_as_long_as_such_names_are_on_the_hub-v2.1"
 LINK = f"https://example.org/{'path/' * 40}"
 
 
-def report_of(events: Sequence[Event], folder: Path) -> str:
+def report_of(events: Sequence[Event], folder: Path, plan: TestPlan = TestPlan()) -> str:  # noqa: B008  frozen
     """The page of `ab report`."""
     folder.mkdir(exist_ok=True)
     path = records.write(folder / "record.jsonl", events)
-    analysis = analyse(read_record(path), TestPlan())
+    analysis = analyse(read_record(path), plan)
     return report_page.render(analysis, {"name": path.name, "sha256": "0" * 64})
 
 
@@ -46,6 +48,22 @@ def invalid(folder: Path) -> str:
     events = records.simulated(900, {"lexicon": 0.6, "roberta": 0.9}, share_b=0.35)
     events[0] = records.run_line(900, {"lexicon": 0.5, "roberta": 0.5})
     return report_of(events, folder)
+
+
+def divided(folder: Path) -> str:
+    """A leads, by all on long texts; B keeps a guardrail, breaks one, and one is not decided."""
+    rng, events = np.random.default_rng(8), [records.run_line(2400, {"old": 0.5, "new": 0.5})]
+    for i in range(2400):
+        long, model = bool(rng.random() < 0.6), ("old", "new")[int(rng.random() < 0.5)]
+        right = bool(rng.random() < (0.9 if model == "old" or not long else 0.6))
+        text = features(LONG + ("!" * 300 if long else ""))
+        tags = {"shop": LONG if i % 3 else "web"}
+        answered = records.answer(i, model, right=right, features=text, request_tags=tags)
+        answered["latency_s"] *= 20 if model == "new" else 1
+        events.append(answered)
+    guardrails = ("p95<=150ms", "p50<=400ms", "recall:negative>=A-2%", "truncated<=5%")
+    plan = TestPlan(guardrails=guardrails, segments=(*KNOWN, "shop"))
+    return report_of(events, folder, plan)
 
 
 def four(folder: Path) -> str:
@@ -140,6 +158,7 @@ PAGES: Mapping[str, Callable[[Path], str]] = {
     "report": won,
     "report-without-verdict": invalid,
     "report-of-four": four,
+    "report-of-segments": divided,
     "compare": compared,
     "evaluate": lambda _: report.render(evaluated(2)),
     "evaluate-28-labels": lambda _: report.render(evaluated(28)),

@@ -112,6 +112,19 @@ def test_a_difference_is_told_from_the_side_of_the_winner(tmp_path: Path, name: 
     assert f"{loser} minus {winner}" not in page
 
 
+def test_segments_are_told_from_the_side_of_the_winner(tmp_path: Path) -> None:
+    """Over all texts in the table, of each segment in the sentences; each p-value is there once."""
+    page = PAGES["report-of-segments"](tmp_path)
+    assert "But new breaks guardrails." in page
+    assert "For 200 to 999 characters (length) old beats new by" in page
+    rows = re.findall(r"<th scope=\"row\">(\w+: .+?)</th><td>(.+?)</td>", page)
+    told = {name.partition(":")[0] for name, _ in rows}
+    assert {"length", "class", "digits", "marks", "symbols", "capitals", "shop"} == told
+    lead = dict(rows)["length: 200 to 999 characters"]
+    assert re.match(r"\+\d\d\.\d points, \+\d\d\.\d points to ", lead)
+    assert len(rows) == page.count("p = ")
+
+
 @pytest.mark.parametrize("name", ["compare", "evaluate"])
 def test_a_p_value_is_there_once(tmp_path: Path, name: str) -> None:
     """Twice, it is rounded in two ways and taken for two."""
