@@ -71,6 +71,13 @@ def features(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
     return (platform.machine(), *sorted(found | rest))
 
 
+def processor(cpuinfo: Path = _CPUINFO) -> str:
+    """Name of the CPU, as the kernel gives it; that of its architecture where it gives none."""
+    lines = _read(cpuinfo).splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
 def memory_limit(cgroup: Path = CGROUP) -> int | None:
     """Bytes of memory that this container may use; None if there is no limit."""
     return _limit(cgroup, _MEMORY_LIMITS)

@@ -78,16 +78,22 @@ def parse(
     _check_count(truths, request, "texts")
     predictions = _predictions(response, names, labels, reader)
     if predictions is None:
-        if request is None:
-            raise FeedbackError(
-                "the feedback has a truth, but neither the request nor the response it is about"
-            )
-        predictions = predict(request)
+        predictions = _ask(predict, request)
     _check_count(truths, predictions, "predictions")
     both = list(zip(truths, predictions, strict=True))
     pairs = [pair for truth, given in both for pair in reader.pairs(truth, given)]
     errors = [error for truth, given in both for error in reader.errors(truth, given)]
     return Feedback(pairs, message.reward, errors=errors)
+
+
+def _ask(
+    predict: Callable[[payload.Request], list[Any]], request: payload.Request | None
+) -> list[Any]:
+    if request is None:
+        raise FeedbackError(
+            "the feedback has a truth, but neither the request nor the response it is about"
+        )
+    return predict(request)
 
 
 def _check_reward(reward: float) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from roberta_sentiment import container
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "lab" / "benchmarks" / "results"
 _LINES_KEPT = 6
@@ -33,7 +35,7 @@ def describe() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
         "commit": _commit(),
-        "cpu": _cpu(),
+        "cpu": container.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "python_profile_guided": "--enable-optimizations"
@@ -82,10 +84,3 @@ def _commit() -> str:
 def _git(*words: str) -> str:
     run = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
     return run.stdout.strip()
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()

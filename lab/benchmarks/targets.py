@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -216,30 +216,8 @@ def mlserver(name: str, model: Path, *, optimum: bool = True, **model_settings: 
     """
     http, grpc, metrics = free_ports(3)
     base = f"http://127.0.0.1:{http}"
-    folder = Path(tempfile.mkdtemp(prefix="mlserver-"))
-    # Its transformers can't read tokenizer.json of today, and makes it from vocabulary and merges.
-    files = shutil.ignore_patterns("tokenizer.json", ".*")
-    copied = str(shutil.copytree(model, folder / "files", ignore=files))
-    extra = {
-        "task": "text-classification",
-        "pretrained_model": copied,
-        "pretrained_tokenizer": copied,
-        "optimum_model": optimum,
-        "device": -1,
-    }
-    (folder / "model-settings.json").write_text(
-        json.dumps(
-            {
-                "name": "base",
-                "implementation": "mlserver_huggingface.HuggingFaceRuntime",
-                "parameters": {"extra": extra},
-                **model_settings,
-            }
-        )
-    )
-    (folder / "settings.json").write_text(
-        json.dumps({"http_port": http, "grpc_port": grpc, "metrics_port": metrics, "debug": False})
-    )
+    ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
+    folder = _mlserver_folder(model, ports, optimum=optimum, **model_settings)
     server = _Killed(
         [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)],
         {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0"},
@@ -254,6 +232,32 @@ def mlserver(name: str, model: Path, *, optimum: bool = True, **model_settings: 
         },
         lambda answer: _labelled([json.loads(answer["outputs"][0]["data"][0])]),
     )
+
+
+def _mlserver_folder(
+    model: Path, ports: Mapping[str, int], *, optimum: bool, **model_settings: Any
+) -> Path:
+    """A temporary directory with the model and MLServer's two files of settings."""
+    folder = Path(tempfile.mkdtemp(prefix="mlserver-"))
+    # Its transformers can't read tokenizer.json of today, and makes it from vocabulary and merges.
+    files = shutil.ignore_patterns("tokenizer.json", ".*")
+    copied = str(shutil.copytree(model, folder / "files", ignore=files))
+    extra = {
+        "task": "text-classification",
+        "pretrained_model": copied,
+        "pretrained_tokenizer": copied,
+        "optimum_model": optimum,
+        "device": -1,
+    }
+    served = {
+        "name": "base",
+        "implementation": "mlserver_huggingface.HuggingFaceRuntime",
+        "parameters": {"extra": extra},
+        **model_settings,
+    }
+    (folder / "model-settings.json").write_text(json.dumps(served))
+    (folder / "settings.json").write_text(json.dumps({**ports, "debug": False}))
+    return folder
 
 
 def _labelled(found: list[dict[str, Any]]) -> float:

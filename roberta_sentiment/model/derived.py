@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import functools
 import hashlib
 import json
 import logging
@@ -102,29 +101,48 @@ def open_prepared(
         GraphError: the model can't be loaded.
     """
     cache = Cache(default_roots() if roots is None else roots)
+    opener = _Opener(artifact, threads, serving_cpu)
     key = optimized_key(artifact.digest)
-    known = optimized if optimized and optimized.key == key and optimized.unchanged() else None
-    found = known or cache.find(key)
-    open_one = functools.partial(open_session, first_position=artifact.first_position)
-    open_whole = functools.partial(open_one, threads=threads, caller_cpu=serving_cpu)
-
-    def opened(source: Path | bytes, kind: str, session: Session | None = None) -> Prepared:
-        whole = session or open_whole(source, optimized=kind == OPTIMIZED)
-        if whole.has_mask and artifact.signature.mask is None:
-            place = source.parent if isinstance(source, Path) else "memory"
-            logger.info("an attention mask was put into the graph; kept in %s", place)
-        if threads == 1 or not (kind == OPTIMIZED or _fits_again(artifact)):
-            return Prepared(whole, kind)
-        return Prepared(whole, kind, open_one(source, threads=1, optimized=kind == OPTIMIZED))
-
+    is_known = optimized and optimized.key == key and optimized.is_unchanged()
+    found = (is_known and optimized) or cache.find(key)
     if found:
-        return opened(found.path / FILE, OPTIMIZED)
+        return opener.prepared(found.path / FILE, OPTIMIZED)
     found = cache.find(_masked_key(artifact.digest))
     if found:
-        return opened(found.path / FILE, MASKED)
-    session = open_whole(artifact.onnx_path)
+        return opener.prepared(found.path / FILE, MASKED)
+    session = opener.open(artifact.onnx_path, ORIGINAL)
     source = None if session.has_mask else _masked(artifact, cache)
-    return opened(source, MASKED) if source else opened(artifact.onnx_path, ORIGINAL, session)
+    if source:
+        return opener.prepared(source, MASKED)
+    return opener.prepared(artifact.onnx_path, ORIGINAL, session)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opener:
+    """Opens a file of a model, or its content, once for all threads and once for runs of one."""
+
+    artifact: Artifact
+    threads: int
+    serving_cpu: int | None
+
+    def open(self, source: Path | bytes, kind: str) -> Session:
+        return open_session(
+            source,
+            threads=self.threads,
+            first_position=self.artifact.first_position,
+            optimized=kind == OPTIMIZED,
+            caller_cpu=self.serving_cpu,
+        )
+
+    def prepared(self, source: Path | bytes, kind: str, session: Session | None = None) -> Prepared:
+        whole = session or self.open(source, kind)
+        if whole.has_mask and self.artifact.signature.mask is None:
+            place = source.parent if isinstance(source, Path) else "memory"
+            logger.info("an attention mask was put into the graph; kept in %s", place)
+        if self.threads == 1 or not (kind == OPTIMIZED or _fits_again(self.artifact)):
+            return Prepared(whole, kind)
+        alone = dataclasses.replace(self, threads=1, serving_cpu=None)
+        return Prepared(whole, kind, alone.open(source, kind))
 
 
 def _fits_again(artifact: Artifact) -> bool:
@@ -190,7 +208,7 @@ class Entry:
     key: Mapping[str, str]
     stamp: Stamp
 
-    def unchanged(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether no file was touched since the check."""
         return bool(self.stamp) and _stamp_of(self.path) == self.stamp
 

@@ -50,31 +50,40 @@ def open_on_gpu(
     """
     first = artifact.first_position
     reference = open_session(artifact.onnx_path, threads=threads, first_position=first)
-    allowed = HALF_TOLERANCE if is_half else TOLERANCE
     problems = []
     for kind, graph in _graphs(artifact, has_mask=reference.has_mask, is_half=is_half):
         try:
-            session: Session = open_gpu_session(
+            session = open_gpu_session(
                 artifact.onnx_path if graph is None else graph.SerializeToString(),
                 device,
                 memory_limit=memory_limit,
                 first_position=first,
                 is_half=is_half,
             )
-            off = largest_difference(reference, session, artifact)
+            off = _compare(reference, session, artifact, HALF_TOLERANCE if is_half else TOLERANCE)
         except (SentimentError, ValueError, EncodeError) as error:  # the last two: over 2 GB
             problem = first_line(error.__cause__ or error)
+            problems.append(f"{kind}: {problem[:120]}")
+            logger.warning("%s is not used on %s: %s", kind, device, problem)
         else:
-            if off <= allowed:
-                logger.info("%s on %s: a logit differs by %.1e at most", kind, device, off)
-                return session, kind
-            problem = f"a logit is {off:.1e} off, more than {allowed:.0e}"
-        problems.append(f"{kind}: {problem[:120]}")
-        logger.warning("%s is not used on %s: %s", kind, device, problem)
+            logger.info("%s on %s: a logit differs by %.1e at most", kind, device, off)
+            return session, kind
     raise DeviceError(
         f"{artifact.name} does not run on {device} as on the CPU ({'; '.join(problems)}); set "
         f"{'precision to as_stored, or ' if is_half else ''}device to cpu"
     )
+
+
+def _compare(reference: Session, session: Session, artifact: Artifact, tolerance: float) -> float:
+    """The largest difference of a logit.
+
+    Raises:
+        DeviceError: it is over the tolerance.
+    """
+    off = largest_difference(reference, session, artifact)
+    if not off <= tolerance:
+        raise DeviceError(f"a logit is {off:.1e} off, more than {tolerance:.0e}")
+    return off
 
 
 def _graphs(

@@ -42,17 +42,6 @@ def write_manifest(
     Raises:
         ArtifactError: a file can't be read.
     """
-    names = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
-    graph = Path(model)
-    names |= {
-        model,
-        *((graph.parent / name).as_posix() for name in external_files(directory / graph)),
-    }
-    files = {
-        name: {"sha256": sha256_of(directory / name), "size": (directory / name).stat().st_size}
-        for name in sorted(names.difference(_LEFT_OUT))
-        if (directory / name).is_file()
-    }
     content = {
         "format": FORMAT,
         "name": name,
@@ -62,9 +51,20 @@ def write_manifest(
         "licence": licence,
         "origin": origin,
         **facts,
-        "files": files,
+        "files": _entries(directory, Path(model)),
     }
     scratch = directory / f".{MANIFEST}.new"
     scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     scratch.replace(directory / MANIFEST)
     return directory / MANIFEST
+
+
+def _entries(directory: Path, graph: Path) -> dict[str, dict[str, str | int]]:
+    """Checksum and size of each file at the top, of the graph and of the weights beside it."""
+    names = {path.name for path in directory.iterdir() if not path.name.startswith(".")}
+    names |= {(graph.parent / name).as_posix() for name in external_files(directory / graph)}
+    return {
+        name: {"sha256": sha256_of(directory / name), "size": (directory / name).stat().st_size}
+        for name in sorted((names | {graph.as_posix()}).difference(_LEFT_OUT))
+        if (directory / name).is_file()
+    }

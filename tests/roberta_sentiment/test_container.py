@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from roberta_sentiment.container import (
     memory_kills,
     memory_limit,
     process_limit,
+    processor,
 )
 
 
@@ -87,6 +89,21 @@ def test_features_are_those_of_the_cpu_that_runs(
     monkeypatch.setattr(container, "__cpu_features__", real)
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
     assert found == list(features(tmp_path / "cpuinfo")[1:])
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        pytest.param("processor\t: 0\nmodel name\t: AMD EPYC 9B45\n", "AMD EPYC 9B45", id="named"),
+        pytest.param("processor\t: 0\n", platform.machine(), id="unnamed"),
+        pytest.param(None, platform.machine(), id="no file"),
+    ],
+)
+def test_the_processor_is_named(tmp_path: Path, content: str | None, name: str) -> None:
+    """ARM kernels give no name; the architecture is better than nothing."""
+    if content is not None:
+        (tmp_path / "cpuinfo").write_text(content)
+    assert name == processor(tmp_path / "cpuinfo")
 
 
 LIMITS = [

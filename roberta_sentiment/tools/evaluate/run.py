@@ -20,7 +20,7 @@ from roberta_sentiment.label_names import label_named
 from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.model.integrity import sha256_of
 from roberta_sentiment.settings import HeadSetting, Settings
-from roberta_sentiment.tools.evaluate.measure import Answers, Latency, Track, answer, latency
+from roberta_sentiment.tools.evaluate.measure import Latency, Track, answer, latency
 from roberta_sentiment.tools.extras import need
 from roberta_sentiment.tools.labelled import Labelled, read_labelled
 from roberta_sentiment.tools.metrics import Comparison, Quality, compare, quality
@@ -29,7 +29,6 @@ FORMAT = 2
 LATENCY_TEXTS = 500
 
 _LIBRARIES = ("onnxruntime", "tokenizers", "numpy", "scikit-learn", "statsmodels")
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,8 +182,7 @@ def evaluate(
         need(module)
     for judged in filter(None, (artifact, other)):
         refuse_values(judged, settings.head)
-    order = _order(artifact, other, label_map or {}) if other else None
-    same_name = other is not None and other.name == artifact.name
+    order = _order(artifact, other, label_map or {}) if other else []
     data = read_labelled(
         path,
         artifact.labels,
@@ -195,26 +193,15 @@ def evaluate(
         label_map=label_map,
     )
     measure = functools.partial(
-        _measure, data=data, settings=settings, latency_texts=latency_texts, track=track
-    )
-    model, probabilities = measure(artifact, range(len(artifact.labels)), qualified=same_name)
-    second = comparison = None
-    flips: tuple[Flip, ...] = ()
-    if other and order:
-        second, others = measure(other, order, qualified=same_name)
-        comparison = compare(data.labels, probabilities, others)
-        flips = _flips(comparison.flips, data, artifact.labels, probabilities, others)
-    return Evaluation(
-        facts=_facts(path, data, settings),
-        remarks=data.remarks(),
-        model=model,
-        other=second,
-        mistakes=_mistakes(data, artifact.labels, probabilities),
-        comparison=comparison,
-        flips=flips,
-        truth=data.labels,
-        probabilities=probabilities,
-    )
+        _measure, data=data, settings=settings, latency_texts=latency_texts, track=track,
+        qualified=other is not None and other.name == artifact.name,
+    )  # fmt: skip
+    first = measure(artifact, range(len(artifact.labels)))
+    second = measure(other, order) if other else None
+    return _judge(first, second, data, _facts(path, data, settings))
+
+
+type _Measured = tuple[Result, Probabilities]
 
 
 def _measure(
@@ -226,16 +213,46 @@ def _measure(
     settings: Settings,
     latency_texts: int,
     track: Track,
-) -> tuple[Result, Probabilities]:
+) -> _Measured:
     """Run a model over the texts; `order` has its index of each class."""
     classifier = load_classifier(artifact, settings)
     answers = answer(classifier, data.texts, track)
     timed = latency(classifier, data.texts, latency_texts, track)
     probabilities = answers.probabilities[:, order]
-    judged = quality(data.labels, probabilities)
-    name = f"{artifact.name} {artifact.version}" if qualified else artifact.name
-    labels = tuple(artifact.labels[i] for i in order)
-    return _result(artifact, name, labels, answers, timed, judged), probabilities
+    result = Result(
+        name=f"{artifact.name} {artifact.version}" if qualified else artifact.name,
+        sha256=artifact.sha256,
+        precision=artifact.precision,
+        labels=tuple(artifact.labels[i] for i in order),
+        quality=quality(data.labels, probabilities),
+        latency=timed,
+        texts_per_second=len(answers.tokens) / answers.seconds,
+        tokens=_tokens(answers.tokens),
+        truncated=answers.truncated,
+    )
+    return result, probabilities
+
+
+def _judge(
+    first: _Measured, second: _Measured | None, data: Labelled, facts: dict[str, Any]
+) -> Evaluation:
+    model, probabilities = first
+    other, others = second or (None, None)
+    comparison = None if others is None else compare(data.labels, probabilities, others)
+    flips: tuple[Flip, ...] = ()
+    if comparison is not None and others is not None:
+        flips = _flips(comparison.flips, data, model.labels, probabilities, others)
+    return Evaluation(
+        facts=facts,
+        remarks=data.remarks(),
+        model=model,
+        other=other,
+        mistakes=_mistakes(data, model.labels, probabilities),
+        comparison=comparison,
+        flips=flips,
+        truth=data.labels,
+        probabilities=probabilities,
+    )
 
 
 def _mistakes(
@@ -296,28 +313,9 @@ def _order(artifact: Artifact, other: Artifact, label_map: Mapping[str, str]) ->
     return order
 
 
-def _result(
-    artifact: Artifact,
-    name: str,
-    labels: tuple[str, ...],
-    answers: Answers,
-    timed: Latency,
-    judged: Quality,
-) -> Result:
-    p50, p90, p99 = (float(p) for p in np.percentile(answers.tokens, [50, 90, 99]))
-    total = sum(answers.tokens)
-    mean = total / len(answers.tokens)
-    return Result(
-        name=name,
-        sha256=artifact.sha256,
-        precision=artifact.precision,
-        labels=labels,
-        quality=judged,
-        latency=timed,
-        texts_per_second=len(answers.tokens) / answers.seconds,
-        tokens=Tokens(total, mean, p50, p90, p99, max(answers.tokens)),
-        truncated=answers.truncated,
-    )
+def _tokens(lengths: Sequence[int]) -> Tokens:
+    p50, p90, p99 = (float(p) for p in np.percentile(lengths, [50, 90, 99]))
+    return Tokens(sum(lengths), sum(lengths) / len(lengths), p50, p90, p99, max(lengths))
 
 
 def _facts(path: Path, data: Labelled, settings: Settings) -> dict[str, Any]:
@@ -330,7 +328,7 @@ def _facts(path: Path, data: Labelled, settings: Settings) -> dict[str, Any]:
             for name in ("truncation", "max_tokens", "window_overlap", "batch_tokens", "threads")
         },
         "machine": {
-            "processor": _processor(),
+            "processor": container.processor(),
             "cpus": container.available_cpus(),
             "features": list(container.features()),
             "system": f"{platform.system()} {platform.release()}",
@@ -341,13 +339,3 @@ def _facts(path: Path, data: Labelled, settings: Settings) -> dict[str, Any]:
             **{name: version(name) for name in _LIBRARIES},
         },
     }
-
-
-def _processor() -> str:
-    """Name of the CPU, as the kernel gives it."""
-    try:
-        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

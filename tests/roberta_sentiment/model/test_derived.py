@@ -85,11 +85,11 @@ def test_an_entry_knows_whether_it_was_touched(tmp_path: Path) -> None:
     found = Cache([tmp_path]).find(KEY)
     assert stored is not None
     assert found is not None
-    assert found.unchanged()
+    assert found.is_unchanged()
     (stored / "model.onnx").write_bytes(b"another graph")
-    assert not found.unchanged()
+    assert not found.is_unchanged()
     shutil.rmtree(stored)
-    assert not found.unchanged()
+    assert not found.is_unchanged()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"key": 1, "files": 2}'])
