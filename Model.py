@@ -48,6 +48,7 @@ class Model(SentimentNode):
             warn_of_misspelt()
             self._artifact, self._optimized = check(*locate(self.settings.model_uri))
             self.labels = self._artifact.labels
+            self.settings.check_label_map(self.labels)
             self._checked = self._check()
             self.head = self._checked.head
             self.device = str(self._checked.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,15 +15,14 @@ from rich.prompt import Prompt
 from ab.clock import Clock
 from ab.compare.analysis import share_texts
 from ab.compare.answers import read_answers
-from ab.data import fingerprint, read_reviews
+from ab.data import fingerprint
 from ab.errors import AnalysisError
 from ab.events import truth
 from ab.observations import observe, run_of
 from ab.options import Seed
 from ab.record import Journal, read_record
-from roberta_sentiment.tools.labelled import TextColumnOption
+from roberta_sentiment.tools.labelled import TextColumnOption, read_texts
 
-COLUMNS = ("id", "text", "label", "rate")
 _SKIP, _QUIT = "skip", "quit"
 
 
@@ -58,8 +56,8 @@ def command(
     difference of their accuracies. Of one record: any texts.
     """
     labels = run_of(read_record(record))["labels"]
-    read = read_reviews(reviews, labels, text_column=text_column) if reviews else []
-    texts = {fingerprint(review.text): review.text for review in read}
+    read = read_texts(reviews, text_column=text_column) if reviews else []
+    texts = {fingerprint(text): text for text in read}
     if other is None:
         found = observe(read_record(record)).answered
         parts = [(found[found.truth.isna()], number)]
@@ -76,10 +74,7 @@ def command(
         raise AnalysisError("no text that is worth a label lacks one")
     console = Console(highlight=False, markup=False)
     if csv_file:
-        with csv_file.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+        pd.DataFrame(rows).to_csv(csv_file, index=False)
         console.print(
             f"{len(rows):,} texts are in {csv_file.name}; when the column `label` is filled in: "
             f"python -m ab truth {record.name} {csv_file.name} --no-feedback"

@@ -46,6 +46,7 @@ class BaselineNode(SentimentNode, abc.ABC):
         super().__init__()
         try:
             self.settings = read_settings(parameters, self.NAME)
+            self.settings.check_label_map(LABELS)
             warn_of_misspelt()
             self._sha256 = fingerprint(self.files())
         except StartError as error:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 
-def parse_label_map(text: str) -> dict[str, str]:
+def parse_label_map(text: str, labels: Sequence[str] | None = None) -> dict[str, str]:
     """Read `FROM=TO` pairs, separated by commas.
 
+    Args:
+        text: to read.
+        labels: that names may stand for; None where they are not known.
+
     Raises:
-        ValueError: a part is no pair, or a name stands for two labels.
+        ValueError: a part is no pair, or a name stands for two labels or for none of them.
     """
     found: dict[str, str] = {}
     for part in filter(str.strip, text.split(",")):
@@ -18,6 +22,8 @@ def parse_label_map(text: str) -> dict[str, str]:
             raise ValueError(f"{part.strip()[:60]!r} is no FROM=TO, such as LABEL_1=positive")
         if found.setdefault(name, label) != label:
             raise ValueError(f"{name[:60]!r} stands for {found[name][:60]!r} and {label[:60]!r}")
+        if labels is not None and label_named(label, labels, {}) is None:
+            raise ValueError(f"{label[:60]!r} is no label; labels are {', '.join(labels)[:150]}")
     return found
 
 

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from roberta_sentiment.errors import SettingsError
@@ -170,15 +170,23 @@ class Settings:
                 "precision is fp16 but device is cpu, which computes faster in fp32 and int8; "
                 "set device to cuda, or precision to as_stored"
             )
-        try:
-            parse_label_map(self.label_map)
-        except ValueError as error:
-            raise SettingsError(f"label_map: {error}") from None
+        self.check_label_map()
         if self.max_tokens and self.window_overlap >= self.max_tokens - 2:
             raise SettingsError(
                 f"window_overlap is {self.window_overlap} but max_tokens is {self.max_tokens}; "
                 "the overlap must be smaller by at least 3"
             )
+
+    def check_label_map(self, labels: Sequence[str] | None = None) -> None:
+        """Read the label map, and check it against the labels of the model where they are given.
+
+        Raises:
+            SettingsError: it is none, or names another label.
+        """
+        try:
+            parse_label_map(self.label_map, labels)
+        except ValueError as error:
+            raise SettingsError(f"label_map: {error}") from None
 
     @classmethod
     def read(

@@ -72,13 +72,14 @@ def command(
     """Compare two models that both judge every text, from two endpoints or two records."""
     require_directories(json_file, html_file)
     names = parse_labels(labels)
+    meant = read_label_map(label_map, names)
     read = (
         read_reviews(
             reviews,
             names,
             text_column=text_column,
             label_column=label_column,
-            label_map=read_label_map(label_map),
+            label_map=meant,
         )
         if reviews
         else []
@@ -96,7 +97,7 @@ def command(
             headers=header or (),
             graph=Graph(()),
             labels=names,
-            label_map=read_label_map(label_map),
+            label_map=meant,
             pace=Pace(concurrency=concurrency),
             timeout_s=timeout,
             tries=tries,

@@ -26,6 +26,7 @@ from ab.record import Journal, drop_texts, read_record
 from ab.run.cli import graph_of
 from ab.run.session import stopping
 from ab.run.tasks import check_same
+from roberta_sentiment.tools.labelled import LabelMapOption, read_label_map
 
 _HOUR_S = 3600.0
 
@@ -56,6 +57,7 @@ def command(
         str | None, typer.Option(help="Graph node that chooses, if the answers do not show it.")
     ] = None,
     labels: Labels = LABELS,
+    label_map: LabelMapOption = "",
     deployment: Annotated[
         str, typer.Option(help="SeldonDeployment, if the log is of several.")
     ] = "",
@@ -78,9 +80,11 @@ def command(
         raise DataError("name a file of events, or --listen HOST:PORT, and not both")
     graph = graph_of(models or [], manifest, router)
     rates = _rates(sampled or [], graph.names)
+    names = parse_labels(labels)
     log = Importer(
         graph=_as_logged(graph, rates),
-        labels=parse_labels(labels),
+        labels=names,
+        label_map=read_label_map(label_map, names),
         deployment=deployment,
         keep_texts=keep_texts,
     )

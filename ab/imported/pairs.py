@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ab.attribution import Attribution, Graph
 from ab.data import features, fingerprint
@@ -27,6 +27,7 @@ class Importer:
     Attributes:
         graph: the models; a name is that of a node, of a predictor, or what an answer calls itself.
         labels: names of the classes.
+        label_map: what other names in answers and truths stand for.
         deployment: to import; empty: the only one there is.
         keep_texts: whether lines hold the texts.
         counts: what was seen that became no answer, for people.
@@ -34,6 +35,7 @@ class Importer:
 
     graph: Graph
     labels: Sequence[str]
+    label_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     deployment: str = ""
     keep_texts: bool = False
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -125,7 +127,7 @@ class Importer:
         if message is None:
             return None, NO_ANSWER
         try:
-            return read_answer(message, self.labels), ""
+            return read_answer(message, self.labels, label_map=self.label_map), ""
         except BadAnswer as error:
             return None, str(error)
 
@@ -143,7 +145,7 @@ class Importer:
         metas = [part["meta"] for part in parts if isinstance(part, dict) and "meta" in part]
         puids = [*(meta.get("puid") for meta in metas if isinstance(meta, dict)), event.request]
         name = next((puid for puid in puids if puid in recorded), None)
-        labels = truths_of(event.message, self.labels)
+        labels = truths_of(event.message, self.labels, self.label_map)
         self.counts["feedback without a known request"] += name is None
         for i, label in enumerate(labels if name else []):
             if label is not None:

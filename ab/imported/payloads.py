@@ -10,6 +10,7 @@ from typing import Any
 
 from ab import wire_v2
 from ab.wire import Message
+from roberta_sentiment.label_names import label_named
 
 
 def texts_of(message: Mapping[str, Any]) -> list[str | None]:
@@ -87,7 +88,9 @@ def tags_of(message: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in given.items() if isinstance(value, simple)}
 
 
-def truths_of(message: Mapping[str, Any], labels: Sequence[str]) -> list[str | None]:
+def truths_of(
+    message: Mapping[str, Any], labels: Sequence[str], label_map: Mapping[str, str]
+) -> list[str | None]:
     """The truths of a feedback by text: labels, indices or one-hot rows; None for what is none."""
     truth = message.get("truth")
     if not isinstance(truth, dict):
@@ -96,16 +99,16 @@ def truths_of(message: Mapping[str, Any], labels: Sequence[str]) -> list[str | N
     rows = data.get("ndarray", [truth.get("strData")])
     if isinstance(tensor := data.get("tensor"), dict):
         rows = _rows(tensor.get("values") or [], int((tensor.get("shape") or [1])[0]))
-    return [_label(row[0] if isinstance(row, list) and len(row) == 1 else row, labels)
-            for row in rows]  # fmt: skip
+    alone = [row[0] if isinstance(row, list) and len(row) == 1 else row for row in rows]
+    return [_label(value, labels, label_map) for value in alone]
 
 
-def _label(value: Any, labels: Sequence[str]) -> str | None:
+def _label(value: Any, labels: Sequence[str], label_map: Mapping[str, str]) -> str | None:
     if isinstance(value, list) and len(value) == len(labels) and sorted(value)[-2:] == [0, 1]:
         value = value.index(1)
     if isinstance(value, (int, float)) and value in range(len(labels)):
         return labels[int(value)]
-    return value if isinstance(value, str) and value in labels else None
+    return label_named(value, labels, label_map) if isinstance(value, str) else None
 
 
 def _text(value: Any) -> str | None:

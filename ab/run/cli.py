@@ -98,6 +98,7 @@ def command(
     """Send reviews through an endpoint, and their truths back along the route."""
     if rate < 0:
         raise DataError("the rate is a number of requests a second, or 0")
+    names = parse_labels(labels)
     options = Options(
         reviews=reviews,
         text_column=text_column,
@@ -106,8 +107,8 @@ def command(
         endpoint=endpoint,
         headers=header or (),
         graph=graph_of(models or [], manifest, router),
-        labels=parse_labels(labels),
-        label_map=read_label_map(label_map),
+        labels=names,
+        label_map=read_label_map(label_map, names),
         pace=Pace(rate, concurrency, give_up_after),
         timeout_s=timeout,
         tries=tries,

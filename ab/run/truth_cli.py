@@ -62,7 +62,7 @@ def command(
             run["labels"],
             text_column=text_column,
             label_column=label_column,
-            label_map=read_label_map(label_map),
+            label_map=read_label_map(label_map, run["labels"]),
         )
         matched, unmatched = match(given, content.events)
         for line in close_open_feedback(content.events, clock.now()):

@@ -153,14 +153,14 @@ class LabelReader:
         return label
 
 
-def read_label_map(text: str) -> dict[str, str]:
-    """The value of `--label-map`.
+def read_label_map(text: str, labels: Sequence[str]) -> dict[str, str]:
+    """The value of `--label-map`, whose names stand for these labels.
 
     Raises:
-        DataError: it is no list of `FROM=TO`.
+        DataError: it is no list of `FROM=TO`, or names another label.
     """
     try:
-        return parse_label_map(text)
+        return parse_label_map(text, labels)
     except ValueError as error:
         raise DataError(f"--label-map: {error}") from None
 

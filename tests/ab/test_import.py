@@ -307,6 +307,19 @@ def test_a_sampled_log_has_other_shares(tmp_path: Path) -> None:
     assert "The log is a sample" in report.out
 
 
+def test_other_names_of_labels_are_mapped(tmp_path: Path) -> None:
+    """In logged answers and in logged feedback."""
+    reply = answer(0.9)
+    reply["data"]["names"] = ["LABEL_0", "LABEL_1"]
+    told = {"response": {"meta": {"puid": "one"}}, "truth": {"strData": "good"}}
+    entries = [*pair("one", asked("fine"), reply), event("feedback", "two", told, 0.03)]
+    names = ("--label-map", "LABEL_0=negative,LABEL_1=positive,good=positive")
+    _, seen = imported(tmp_path, entries, *MODELS, *names)
+    assert [("positive", "positive")] == list(
+        zip(seen.answered.predicted, seen.answered.truth, strict=True)
+    )
+
+
 @pytest.mark.parametrize("rates", [["0"], ["roberta=0.5"], ["x=1"], ["1.5"], ["0.5", "0.5"]])
 def test_wrong_rates_are_refused(tmp_path: Path, rates: list[str]) -> None:
     """A rate of nothing, or of some models only, would bend the split."""
@@ -448,12 +461,13 @@ def test_answers_are_found_in_every_kind() -> None:
         ({"data": {"ndarray": [[0, 1], [1.0, 0.0]]}}, ["positive", "negative"]),
         ({"data": {"tensor": {"shape": [2, 1], "values": [1, 0]}}}, ["positive", "negative"]),
         ({"strData": "negative"}, ["negative"]),
+        ({"data": {"ndarray": ["POSITIVE", "bad"]}}, ["positive", "negative"]),
         (None, []),
     ],
 )
 def test_truths_are_labels_indices_or_one_hot(truth: Any, labels: list[str | None]) -> None:
     """As the server takes them."""
-    assert labels == truths_of({"truth": truth}, LABELS)
+    assert labels == truths_of({"truth": truth}, LABELS, {"bad": "negative"})
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from ab.run.runner import RETRIED, Pace
 from ab.run.session import Session
 from rehearsal.counters import read_counters
 from tests import ROOT
+from tests.ab import records
 from tests.ab.fake import FakeEndpoint, Script
 from tests.ab.running import execute, lines, once, options, run_ab, seen, write_reviews
 from tests.service import Service, free_ports
@@ -398,3 +399,21 @@ def test_a_run_does_not_import_the_statistics() -> None:
 
 def counted(service: Service) -> Counter[tuple[str, ...]]:
     return read_counters(service.scrape(), feedback=True)
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "import", "truth"])
+def test_a_label_map_to_another_label_is_refused(tmp_path: Path, command: str) -> None:
+    """Before anything is sent or written, with the option and the labels there are."""
+    reviews = write_reviews(tmp_path / "reviews.tsv", 3)
+    kept = records.write(tmp_path / "kept.jsonl", records.simulated(3, {"a": 0.5, "b": 0.5}))
+    endpoint, record = "http://localhost:9", tmp_path / "record.jsonl"
+    arguments: dict[str, list[str | Path]] = {
+        "run": [reviews, "--endpoint", endpoint, "--record", record, "--models", "a"],
+        "compare": [endpoint, endpoint, "--reviews", reviews],
+        "import": [reviews, "--record", record, "--models", "a"],
+        "truth": [kept, reviews, "--no-feedback"],
+    }
+    before = kept.read_bytes()
+    ended = run_ab(command, *arguments[command], "--label-map", "LABEL_1=good")
+    assert "error: --label-map: 'good' is no label; labels are negative, positive" == ended.err
+    assert (USAGE, before, False) == (ended.code, kept.read_bytes(), record.exists())

@@ -113,6 +113,14 @@ def test_a_setting_without_effect_aborts_startup(
         kind(**{name: value})
 
 
+@pytest.mark.parametrize("kind", NODES, ids=lambda node: node.NAME)
+def test_a_label_map_to_another_label_aborts_startup(kind: type[BaselineNode]) -> None:
+    """As with RoBERTa."""
+    message = "cannot start: label_map: 'good' is no label; labels are negative, positive"
+    with pytest.raises(SystemExit, match=message):
+        kind(label_map="LABEL_1=good")
+
+
 def test_taken_settings_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parameters that deploy/ab-test.yaml gives both models, and the variables beside them."""
     monkeypatch.setenv("SENTIMENT_MAX_CHARACTERS", "10")

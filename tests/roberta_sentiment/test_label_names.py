@@ -36,6 +36,18 @@ def test_a_map_is_read() -> None:
     assert {} == parse_label_map("")
 
 
+def test_a_map_to_a_label_that_is_none_is_refused() -> None:
+    """Where the labels are known: it would never fit, unnoticed. Case never matters."""
+    assert {"a": "POSITIVE"} == parse_label_map("a=POSITIVE", LABELS)
+    many = tuple(f"emotion number {i}" for i in range(40))
+    for labels in (LABELS, many):
+        with pytest.raises(
+            ValueError, match=f"'pos' is no label; labels are {labels[0]}"
+        ) as caught:
+            parse_label_map("LABEL_1=pos", labels)
+        assert len(str(caught.value)) <= 300
+
+
 @pytest.mark.parametrize("text", ["a", "a=", "=b", "a=b,a=c"])
 def test_a_wrong_map_aborts_startup(text: str) -> None:
     """With the part that is wrong."""

@@ -42,6 +42,15 @@ def test_health_is_red_before_the_warm_up(unloaded: Model) -> None:
     assert (503, "NOT_READY") == (status["code"], status["reason"])
 
 
+def test_a_label_map_to_a_label_of_another_model_aborts_startup(tmp_path: Path) -> None:
+    """Its feedback would be refused one by one, long after the deployment."""
+    path = toy.write(tmp_path / "model")
+    with pytest.raises(
+        SystemExit, match="cannot start: label_map: 'good' is no label; labels are "
+    ):
+        Model(model_uri=str(path), label_map="LABEL_1=good")
+
+
 @pytest.mark.parametrize("moment", ["before", "meanwhile"])
 def test_a_model_that_changes_before_it_is_loaded_is_not_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, moment: str

@@ -81,16 +81,17 @@ def command(
     for module in ("matplotlib.figure", "jinja2") if html_file else ():
         need(module)
     settings = read_settings(truncation, head, max_tokens, window_overlap, threads)
+    artifact = open_artifact(*locate(str(model or "")))
     evaluation = evaluate(
         data,
-        open_artifact(*locate(str(model or ""))),
+        artifact,
         settings,
         other=open_artifact(compare) if compare else None,
         limit=limit,
         numbered=[name.strip() for name in labels.split(",")] if labels else [],
         text_column=text_column,
         label_column=label_column,
-        label_map=read_label_map(label_map),
+        label_map=read_label_map(label_map, artifact.labels),
         latency_texts=latency_texts,
         track=_track,
     )

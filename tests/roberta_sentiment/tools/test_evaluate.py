@@ -270,3 +270,14 @@ def test_a_report_that_can_not_be_written_is_refused_at_once(
     path = write_rows(tmp_path / "a.tsv")
     with pytest.raises(DataError, match=r"directory of .* does not exist"):
         command(path, toy_path, json_file=tmp_path / "none" / "out.json")
+
+
+def test_a_label_map_to_a_label_of_another_model_is_refused_at_once(
+    tmp_path: Path, toy_path: Path
+) -> None:
+    """Before a text is scored, with the labels of this one."""
+    path = write_rows(tmp_path / "a.tsv")
+    with pytest.raises(
+        DataError, match="--label-map: 'good' is no label; labels are negative, pos"
+    ):
+        command(path, toy_path, label_map="LABEL_1=good")
