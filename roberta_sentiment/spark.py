@@ -16,6 +16,7 @@ import functools
 import io
 import math
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -67,20 +68,23 @@ _TYPES: dict[type, DataType] = {
     bool: BooleanType(),
 }
 _PACKAGE = Path(__file__).parent
+_ZIP = "roberta_sentiment.zip"
 _VERSION, _REASON = "model_version", "reason"
-_PLACE = ("file", "split", "line")
-"""Where a rejected row lies: its file, the first byte of its split and, of Parquet, its row."""
-_UNREADABLE = "the row can't be read as one of this table"
+_PLACE_TYPES = {"file": "string", "split": "long", "line": "long", "row": "string"}
+"""Where a rejected row lies: its file, the first byte of its split, and of Parquet its number; of
+what is no row, the bytes."""
+_NO_ROW = "the row can't be read as one of this table"
+_NOT_UTF8 = "it is not UTF-8, or holds U+FFFD"
 _WRITERS: dict[str, dict[str, str]] = {
     "csv": {"header": "true", "escape": '"'},
     "jsonl": {"ignoreNullFields": "false"},
     "parquet": {},
 }
 ROWS_OF_A_TASK = 10_000
-_sent: set[tuple[str, str]] = set()
-"""Applications and the models that they have; each file of a job has a name of its own."""
 _CODECS = {".gz": "gzip", ".zst": "zstd"}
-_SENTIMENT, _CORRUPT = "_sentiment", "_corrupt_record"
+_SENTIMENT, _CORRUPT, _PLACE, _UNREADABLE = "_sentiment", "_corrupt_record", "_place", "_unreadable"
+_OURS = r"roberta_sentiment\.errors\.\w+Error: (.+)"
+_CAUSE = r"^(?:Caused by: |: )?[\w.$]+(?:Error|Exception): (.+)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,23 +143,21 @@ def sentiment(
 def _ship(session: SparkSession, artifact: Artifact, settings: Settings) -> _Model:
     """Send the model and this package with the job, unless it has them."""
     name = f"model-{artifact.version}"
-    graph = artifact.onnx_path.relative_to(artifact.path)
     context = session.sparkContext
-    if (context.applicationId, name) not in _sent:
-        folder = Path(tempfile.mkdtemp(prefix="roberta-sentiment-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="roberta-sentiment-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if not any(name in archive for archive in context.listArchives):
         files = {*artifact.files.values(), artifact.path / MANIFEST}
         with tarfile.open(folder / f"{name}.tar", "w") as tar:
             for file in sorted(file for file in files if file.exists()):
                 tar.add(file.resolve(), file.relative_to(artifact.path))
         context.addArchive(f"{folder / name}.tar#{name}")
-        if context.applicationId not in {application for application, _ in _sent}:
-            package = folder / "roberta_sentiment.zip"
-            with zipfile.ZipFile(package, "w") as zipped:
-                for file in sorted(_PACKAGE.rglob("*.py")):
-                    zipped.write(file, file.relative_to(_PACKAGE.parent))
-            context.addPyFile(str(package))
-        _sent.add((context.applicationId, name))
+    if not any(_ZIP in file for file in context.listFiles):
+        with zipfile.ZipFile(folder / _ZIP, "w") as zipped:
+            for file in sorted(_PACKAGE.rglob("*.py")):
+                zipped.write(file, file.relative_to(_PACKAGE.parent))
+        context.addPyFile(str(folder / _ZIP))
+    graph = artifact.onnx_path.relative_to(artifact.path)
     return _Model(f"{name}/{graph}", artifact.digest, settings)
 
 
@@ -238,21 +240,23 @@ def score(
     session = running or SparkSession.builder.appName("roberta-sentiment").getOrCreate()
     try:
         table, column = _read(session, data, kind, text_column)
+        given = [name for name in table.columns if name not in (_PLACE, _UNREADABLE)]
+        readable = F.when(F.col(_UNREADABLE).isNull(), F.col(_quoted(column)))
+        scores = sentiment(session, model, settings, column)(readable)
         table = _spread(session, table, kind, partitions)
-        given = [name for name in table.columns if name not in (*_PLACE, _CORRUPT)]
-        scores = sentiment(session, model, settings, column)(F.col(_quoted(column)))
         scored = table.withColumn(_SENTIMENT, scores).persist(StorageLevel.DISK_ONLY)
         added = [f for f in scored.schema[_SENTIMENT].dataType.fields if f.name != _REASON]
-        refuse_common(given, [prefix + field.name for field in added])
-        reason = F.col(f"{_SENTIMENT}.{_REASON}")
-        if _CORRUPT in table.columns:
-            reason = F.coalesce(F.when(F.col(_CORRUPT).isNotNull(), F.lit(_UNREADABLE)), reason)
-        place = [name for name in (*_PLACE, _CORRUPT) if name in table.columns]
-        bad = scored.where(reason.isNotNull())
-        columns = [reason.alias(_REASON), *(F.col(_quoted(name)) for name in (*place, *given))]
-        _write(bad.select(*columns), f"{output}.rejected", written_kind, output, restart)
+        reason = F.coalesce(F.col(_UNREADABLE), F.col(f"{_SENTIMENT}.{_REASON}"))
+        why = {_REASON: reason, **{name: F.col(f"{_PLACE}.{name}") for name in _PLACE_TYPES}}
+        refuse_common(given, [prefix + name for name in (*(f.name for f in added), *why)])
+        bad = scored.where(reason.isNotNull()).select(
+            *(value.alias(prefix + name) for name, value in why.items()),
+            *(_valid(table.schema[name]) for name in given),
+        )
+        _write(bad, f"{output}.rejected", written_kind, output, restart)
         values = [_value(field, prefix + field.name, written_kind) for field in added]
-        good = scored.where(reason.isNull()).select(*map(F.col, map(_quoted, given)), *values)
+        kept = [F.col(_quoted(name)) for name in given]
+        good = scored.where(reason.isNull()).select(*kept, *values)
         _write(good, output, written_kind, output, restart)
         counts = good.count(), bad.count()
         scored.unpersist()
@@ -265,35 +269,60 @@ def score(
 
 
 def _read(session: SparkSession, data: str, kind: Kind, asked: str) -> tuple[DataFrame, str]:
-    """The table with the place of each row, and the name of the column of its texts."""
+    """The table with the place of each row and why it can't be read, and its column of texts."""
     reader = session.read.option("columnNameOfCorruptRecord", _CORRUPT)
     path = Path(data)
     if kind in ("csv", "tsv"):
-        first = session.read.text(data).first()
-        line = f"{first[0] if first else ''}\n".encode()
-        source = read_header(path, kind, io.BytesIO(line), Position(0, 0), asked)
-        names = source.names or ()
-        table = reader.csv(
-            data,
-            schema=StructType([StructField(name, StringType()) for name in (*names, _CORRUPT)]),
-            sep=source.delimiter,
-            header=source.start.offset > 0,
-            multiLine=kind == "csv",
-            quote='"' if kind == "csv" else "",
-            escape='"',
-        )
+        table = _read_table(session, data, kind, asked)
     elif kind == "text":
-        table = reader.text(data)
+        table = reader.text(data).withColumnRenamed("value", "text")
     else:
         table = reader.json(data) if kind == "jsonl" else reader.parquet(data)
-    line = F.col("_metadata.row_index") + 1 if kind == "parquet" else F.lit(None).cast("long")
-    place = [F.col("_metadata.file_path"), F.col("_metadata.file_block_start"), line]
-    named = [column.alias(name) for column, name in zip(place, _PLACE, strict=True)]
-    columns = [F.col(_quoted(name)) for name in table.columns]
-    columns = [F.col("value").alias("text")] if kind == "text" else columns
-    table = table.select(*columns, *named)
-    given = [name for name in table.columns if name not in (*_PLACE, _CORRUPT)]
-    return table, text_column_of(path, given, asked)
+    given = [name for name in table.columns if name != _CORRUPT]
+    column = text_column_of(path, given, asked)
+    if (found := table.schema[column].dataType) != StringType():
+        raise DataError(
+            f"{path}: the column {column!r} holds {found.simpleString()}; strings are needed"
+        )
+    place = {
+        "file": F.col("_metadata.file_path"),
+        "split": F.col("_metadata.file_block_start"),
+        "line": F.col("_metadata.row_index") + 1 if kind == "parquet" else F.lit(None),
+        "row": F.make_valid_utf8(_CORRUPT) if _CORRUPT in table.columns else F.lit(None),
+    }
+    is_decoded = kind in ("csv", "tsv")  # by Spark, which puts U+FFFD for what is not UTF-8
+    unreadable = F.when(F.lit(False), "")
+    for field in table.schema:
+        if field.dataType == StringType() and field.name != _CORRUPT:
+            cell = F.col(_quoted(field.name))
+            broken = cell.contains("\ufffd") if is_decoded else ~F.is_valid_utf8(cell)
+            unreadable = unreadable.when(broken, _NOT_UTF8)
+    unreadable = unreadable.when(place["row"].isNotNull(), _NO_ROW)
+    cells = {name: F.col(_quoted(name)) for name in given}
+    if is_decoded:  # and which takes an empty cell for none
+        cells = {name: F.coalesce(cell, F.lit("")) for name, cell in cells.items()}
+    lies = F.struct(*(value.cast(_PLACE_TYPES[n]).alias(n) for n, value in place.items()))
+    selected = {**cells, _PLACE: lies, _UNREADABLE: unreadable}
+    return table.select(*(value.alias(name) for name, value in selected.items())), column
+
+
+def _read_table(session: SparkSession, data: str, kind: Kind, asked: str) -> DataFrame:
+    """CSV or TSV, all cells as text."""
+    first = session.read.text(data, lineSep="\n").first()
+    line = f"{first[0] if first else ''}\n"
+    source = read_header(Path(data), kind, io.BytesIO(line.encode()), Position(0, 0), asked)
+    names = source.names or ()
+    return session.read.csv(
+        data,
+        schema=StructType([StructField(name, StringType()) for name in (*names, _CORRUPT)]),
+        columnNameOfCorruptRecord=_CORRUPT,
+        sep=source.delimiter,
+        header=source.start.offset > 0,
+        lineSep="\r\n" if line.endswith("\r\n") else "\n",
+        multiLine=kind == "csv",
+        quote='"' if kind == "csv" else "",
+        escape='"',
+    )
 
 
 def _spread(session: SparkSession, table: DataFrame, kind: Kind, partitions: int) -> DataFrame:
@@ -305,7 +334,7 @@ def _spread(session: SparkSession, table: DataFrame, kind: Kind, partitions: int
         return table.repartition(partitions) if partitions else table
     least = 4 * session.sparkContext.defaultParallelism
     partitions = partitions or max(least, math.ceil(table.count() / ROWS_OF_A_TASK))
-    order = [_PLACE[0], _PLACE[2]]
+    order = [f"{_PLACE}.file", f"{_PLACE}.line"]
     return table.repartitionByRange(partitions, *order).sortWithinPartitions(*order)
 
 
@@ -324,11 +353,17 @@ def _value(field: StructField, name: str, kind: Kind) -> Column:
     return column.alias(name)
 
 
+def _valid(field: StructField) -> Column:
+    """A column of rejected rows; a string that is no UTF-8 would break its readers."""
+    column = F.col(_quoted(field.name))
+    is_text = field.dataType == StringType()
+    return F.make_valid_utf8(column).alias(field.name) if is_text else column
+
+
 def _reason_of(error: Exception) -> str:
-    """The sentence in a failure: ours from an executor, else Spark's first line."""
-    lines = str(error).splitlines()
-    ours = [line.partition("Error: ")[2] for line in lines if "roberta_sentiment.errors." in line]
-    return next(iter(ours), "") or first_line(error)
+    """The sentence in a failure: ours or the cause's, else Spark's first line."""
+    ours, causes = (re.findall(pattern, str(error), re.M) for pattern in (_OURS, _CAUSE))
+    return next(iter(ours), "") or next(reversed(causes), "")[:300] or first_line(error)
 
 
 def _quoted(name: str) -> str:

@@ -1,10 +1,13 @@
 """What batch engines cost: Spark with one and two executors, and Seldon's batch processor.
 
-    python -m lab.benchmarks.batch [--rows 6000] [--words 60]
+    python -m lab.benchmarks.batch [--rows 5000] [--words 60]
     python -m lab.benchmarks.batch memory [--rows 200000] [--words 8]
+    python -m lab.benchmarks.batch alone [--rows 2000] [--words 20]
 
 Needs `make test-spark`'s packages and Java. A rate is that of the scoring itself: of Spark the time
-between the first and the last part that is done, without its start and that of the model.
+between the first and the last task that ends, without its start and that of the model. On one core
+means everything on one, Spark's driver too. `memory` is that of an executor; `alone` is what it
+costs to run each text by itself, as float models are scored.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -24,24 +28,80 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from lab.benchmarks import machine, texts
+from lab.benchmarks import machine, models, texts
 from lab.benchmarks.usage import memory_mb
 from scripts.local_service import Microservice
 from scripts.serve import image_environment
 
 SPARK_MEMORY = 1024
 """MB of an executor's JVM."""
+TASKS = 12
+_POOL = 20_000
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="?", choices=list(_DEFAULTS), default="rates")
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--words", type=int)
+    asked = parser.parse_args()
+    measure, name, rows, words = _DEFAULTS[asked.what]
+    rows, words = asked.rows or rows, asked.words or words
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "reviews.parquet"
+        write_reviews(path, rows, words)
+        result = {"rows_scored": rows, "words": words, **measure(path, rows)}
+    print(machine.write(name, result).read_text(encoding="utf-8"))
 
 
 def write_reviews(path: Path, rows: int, words: int) -> None:
     """Parquet with texts of about so many words."""
-    found = texts.reviews(min(rows, 20_000), (words // 2, words * 3 // 2))
+    found = texts.reviews(min(rows, _POOL), (words // 2, words * 3 // 2))
     column = [found[i % len(found)] for i in range(rows)]
     pyarrow.parquet.write_table(pyarrow.table({"id": range(rows), "text": column}), path)
 
 
-def locally(path: Path, threads: int) -> dict[str, float]:
+def rates(path: Path, rows: int) -> dict[str, Any]:
+    """Texts a second of each way, and what they are to each other."""
+    found = {}
+    for cores in (1, 2):
+        found[f"score, {cores} cores"] = locally(path, cores)
+        found[f"Spark, {cores} executors of a core"] = on_spark(path, cores, rows)
+    for transport in ("rest", "grpc"):
+        for batch in (1, 16):
+            name = f"seldon-batch-processor, {transport}, {batch} texts a request, 2 cores"
+            found[name] = by_seldon(path, transport, batch)
+    pairs = {
+        "two executors to one": ("Spark, 2 executors of a core", "Spark, 1 executors of a core"),
+        "Spark to score on one core": ("Spark, 1 executors of a core", "score, 1 cores"),
+        "Spark to score on two cores": ("Spark, 2 executors of a core", "score, 2 cores"),
+        **{f"{name} to score": (name, "score, 2 cores") for name in found if "seldon" in name},
+    }
+    return {
+        "texts_per_s": found,
+        "ratios": {name: round(found[a] / found[b], 3) for name, (a, b) in pairs.items()},
+    }
+
+
+@contextlib.contextmanager
+def on_cores(count: int) -> Iterator[None]:
+    """Processes that are started meanwhile run on so many cores."""
+    all_cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(all_cores)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, all_cores)
+
+
+def locally(path: Path, cores: int) -> float:
     """Texts a second of `score`, from its first finished chunk on."""
+    with on_cores(cores), multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_score, (path, cores))
+
+
+def _score(path: Path, threads: int) -> float:
     from roberta_sentiment.model.artifact import locate, open_artifact
     from roberta_sentiment.settings import Settings
     from roberta_sentiment.tools.score.run import Progress, score
@@ -54,74 +114,94 @@ def locally(path: Path, threads: int) -> dict[str, float]:
     output = path.with_name(f"local{threads}.parquet")
     score(path, output, open_artifact(*locate("")), Settings(threads=threads), on_progress=note)
     (start, first), (end, last) = reached[1], reached[-1]
-    return {"texts_per_s": round((last - first) / (end - start), 1)}
+    return round((last - first) / (end - start), 1)
 
 
 @contextlib.contextmanager
-def spark_job(path: Path, output: Path, executors: int, partitions: int) -> Iterator[Any]:
-    """`score --engine spark` on so many executor processes of one core."""
-    log = output.with_name(output.name + ".log").open("w")
-    job = subprocess.Popen(
-        [sys.executable, "-m", "roberta_sentiment", "score", "--engine", "spark",
-         str(path), str(output), "--partitions", str(partitions)],
-        cwd=machine.ROOT, stderr=log,
-        env={
-            **os.environ,
-            "SPARK_LOCAL_IP": "127.0.0.1",
-            "SPARK_LOCAL_DIRS": str(output.parent / f"{output.name}.scratch"),
-            "PYSPARK_SUBMIT_ARGS": f"--master local-cluster[{executors},1,{SPARK_MEMORY}] "
-            "--conf spark.ui.enabled=false pyspark-shell",
-        },
-    )  # fmt: skip
-    with job, log:
-        yield job
-    assert job.returncode == 0, machine.errors_in(Path(log.name).read_text(encoding="utf-8"))
-
-
-def on_spark(path: Path, executors: int, rows: int) -> dict[str, float]:
-    """Texts a second: the parts behind the first of each executor over their time."""
-    partitions = 12
-    output = path.with_name(f"spark{executors}")
-    scratch = path.with_name(f"spark{executors}.scratch")
-    begun = time.perf_counter()
-    with spark_job(path, output, executors, partitions) as job:
-        done: dict[str, float] = {}
-        while job.poll() is None:
-            for file in scratch.glob("**/rdd_*"):
-                done.setdefault(file.name, time.perf_counter())
-            time.sleep(0.02)
-    finished = sorted(done.values())
-    span = finished[-1] - finished[executors - 1]
-    return {
-        "texts_per_s": round(rows * (len(finished) - executors) / partitions / span, 1),
-        "seconds_of_the_job": round(time.perf_counter() - begun, 1),
+def spark_job(path: Path, output: Path, executors: int, tasks: int) -> Iterator[Any]:
+    """`score --engine spark` on so many executor processes of one core, with a log of events."""
+    log, events = output.with_name(f"{output.name}.log"), output.with_name(f"{output.name}.events")
+    events.mkdir()
+    options = {
+        "spark.ui.enabled": "false",
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": events.as_uri(),
+        "spark.eventLog.compress": "false",
+        "spark.eventLog.rolling.enabled": "false",
     }
+    confs = " ".join(f"--conf {name}={value}" for name, value in options.items())
+    master = f"--master local-cluster[{executors},1,{SPARK_MEMORY}]"
+    with log.open("w", encoding="utf-8") as stream:
+        job = subprocess.Popen(
+            [sys.executable, "-m", "roberta_sentiment", "score", "--engine", "spark",
+             str(path), str(output), "--partitions", str(tasks)],
+            cwd=machine.ROOT, stderr=stream,
+            env={
+                **os.environ,
+                "SPARK_LOCAL_IP": "127.0.0.1",
+                "SPARK_LOCAL_DIRS": str(output.with_name(f"{output.name}.scratch")),
+                "PYSPARK_SUBMIT_ARGS": f"{master} {confs} pyspark-shell",
+            },
+        )  # fmt: skip
+        with job:
+            yield job
+    assert job.returncode == 0, machine.errors_in(log.read_text(encoding="utf-8"))
 
 
-def memory_of(path: Path, rows: int) -> dict[str, Any]:
-    """Memory of the executor, JVM and Python worker, at parts of a run over many rows, MB."""
+def on_spark(path: Path, executors: int, rows: int) -> float:
+    """Texts a second: the tasks behind the first of each executor over their time."""
+    output = path.with_name(f"spark{executors}")
+    with on_cores(executors), spark_job(path, output, executors, TASKS):
+        pass
+    ends = scoring_ends(output.with_name(f"{output.name}.events"))
+    assert len(ends) == TASKS, ends
+    span = ends[-1] - ends[executors - 1]
+    return round(rows * (TASKS - executors) / TASKS / span, 1)
+
+
+def scoring_ends(events: Path) -> list[float]:
+    """When the tasks of the longest stage ended, in order, seconds."""
+    [log] = events.iterdir()
+    stages: dict[int, list[tuple[float, float]]] = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["Event"] == "SparkListenerTaskEnd":
+            times = [event["Task Info"][name] / 1000 for name in ("Launch Time", "Finish Time")]
+            stages.setdefault(event["Stage ID"], []).append((times[0], times[1]))
+    longest = max(stages.values(), key=lambda tasks: sum(end - start for start, end in tasks))
+    return sorted(end for _, end in longest)
+
+
+def memory(path: Path, rows: int) -> dict[str, Any]:
+    """Memory of an executor, JVM and Python worker, over a run with many rows, MB."""
     output, curve = path.with_name("memory"), []
+    scratch = output.with_name("memory.scratch")
     with spark_job(path, output, 1, max(8, rows // 10_000)) as job:
         while job.poll() is None:
-            used = {"jvm": 0.0, "python": 0.0}
-            for pid, command in descendants(job.pid):
-                with contextlib.suppress(OSError, KeyError):
-                    if "CoarseGrainedExecutorBackend" in command:
-                        used["jvm"] = memory_mb(pid)["rss"]
-                    elif "pyspark.daemon" in command:
-                        used["python"] += memory_mb(pid)["pss"]
-            parts = len({file.name for file in path.parent.glob("memory.scratch/**/rdd_*")})
-            curve.append({"parts": parts, **used})
+            tasks = len({file.name for file in scratch.glob("**/rdd_*")})
+            curve.append({"tasks": tasks, **executor_memory(job.pid)})
             time.sleep(1)
-    steady = [point["python"] for point in curve if point["parts"] >= 2]
+    steady = [point["python"] for point in curve if point["tasks"] >= 2]
     half = len(steady) // 2
     return {
-        "rows": rows,
         "python_mb_first_half": round(sum(steady[:half]) / half, 1),
         "python_mb_second_half": round(sum(steady[half:]) / (len(steady) - half), 1),
         "python_mb_most": round(max(steady), 1),
         "jvm_mb_most": round(max(point["jvm"] for point in curve), 1),
+        "curve": curve,
     }
+
+
+def executor_memory(job: int) -> dict[str, float]:
+    """MB of the executor's JVM (RSS) and of its Python processes (PSS)."""
+    used = {"jvm": 0.0, "python": 0.0}
+    for pid, command in descendants(job):
+        with contextlib.suppress(OSError):
+            if "CoarseGrainedExecutorBackend" in command:
+                used["jvm"] = memory_mb(pid)["rss"]
+            elif "pyspark.daemon" in command:
+                used["python"] += memory_mb(pid)["pss"]
+    return used
 
 
 def descendants(process: int) -> Iterator[tuple[int, str]]:
@@ -133,7 +213,7 @@ def descendants(process: int) -> Iterator[tuple[int, str]]:
                 yield from descendants(int(child))
 
 
-def by_seldon(path: Path, transport: str, batch: int) -> dict[str, float]:
+def by_seldon(path: Path, transport: str, batch: int) -> float:
     """Texts a second of seldon-batch-processor, with eight workers against our service."""
     column = pyarrow.parquet.read_table(path)["text"].to_pylist()
     lines = path.with_name("in.jsonl")
@@ -149,45 +229,44 @@ def by_seldon(path: Path, transport: str, batch: int) -> dict[str, float]:
              "--log-level", "error"],
             check=True, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        return {"texts_per_s": round(len(column) / (time.perf_counter() - begun), 1)}
+        return round(len(column) / (time.perf_counter() - begun), 1)
 
 
-def main() -> None:
-    """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["rates", "memory"], default="rates")
-    parser.add_argument("--rows", type=int, default=6000)
-    parser.add_argument("--words", type=int, default=60)
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "reviews.parquet"
-        write_reviews(path, asked.rows, asked.words)
-        if asked.what == "memory":
-            print(machine.write("batch_memory", memory_of(path, asked.rows)).read_text())
-            return
-        rows: dict[str, Any] = {
-            "score, 1 thread": locally(path, 1),
-            "Spark, 1 executor of 1 core": on_spark(path, 1, asked.rows),
-            "score, 2 threads": locally(path, 2),
-            "Spark, 2 executors of 1 core": on_spark(path, 2, asked.rows),
+def alone(path: Path, rows: int) -> dict[str, Any]:
+    """Texts a second with each text in a run of its own and in shared runs, on one thread."""
+    from roberta_sentiment.classifier import load_classifier
+    from roberta_sentiment.model.artifact import DEFAULT_MODEL, open_artifact
+    from roberta_sentiment.settings import Settings
+
+    column = pyarrow.parquet.read_table(path)["text"].to_pylist()
+    found = {}
+    for name, model in {"int8": DEFAULT_MODEL, "float": models.default_float()}.items():
+        artifact = open_artifact(model)
+        seconds: dict[int, list[float]] = {0: [], 1: []}
+        classifiers = {
+            tokens: load_classifier(artifact, Settings(threads=1, batch_tokens=tokens))
+            for tokens in seconds
         }
-        for transport in ("rest", "grpc"):
-            for batch in (1, 16):
-                name = f"seldon-batch-processor, {transport}, {batch} texts a request"
-                rows[name] = by_seldon(path, transport, batch)
-    rate = {name: row["texts_per_s"] for name, row in rows.items()}
-    ratios = {
-        "two executors to one": rate["Spark, 2 executors of 1 core"]
-        / rate["Spark, 1 executor of 1 core"],
-        "Spark to score on one core": rate["Spark, 1 executor of 1 core"] / rate["score, 1 thread"],
-        "Spark to score on two cores": rate["Spark, 2 executors of 1 core"]
-        / rate["score, 2 threads"],
-    }
-    result = {
-        "rows_scored": asked.rows, "words": asked.words, "rows": rows,
-        "ratios": {name: round(value, 3) for name, value in ratios.items()},
-    }  # fmt: skip
-    print(machine.write("batch", result).read_text())
+        for tokens in (0, 1, 1, 0, 0, 1):
+            begun = time.perf_counter()
+            for i in range(0, rows, 256):
+                classifiers[tokens].classify(column[i : i + 256])
+            seconds[tokens].append(time.perf_counter() - begun)
+        shared, single = (rows / min(times) for times in seconds.values())
+        found[name] = {
+            "shared_per_s": round(shared, 1),
+            "alone_per_s": round(single, 1),
+            "alone_to_shared": round(single / shared, 3),
+        }
+    return {"models": found}
+
+
+_DEFAULTS: dict[str, tuple[Any, str, int, int]] = {
+    "rates": (rates, "batch", 5000, 60),
+    "memory": (memory, "batch_memory", 200_000, 8),
+    "alone": (alone, "batch_alone", 2000, 20),
+}
+"""What is measured, the name of the result, rows and words of a text."""
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ Everything is kept in `build/benchmarks/` and made once.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -93,6 +94,26 @@ def default_checkpoint() -> Path:
         no_graph = shutil.ignore_patterns("*.onnx", ".*", "config.json", "manifest.json")
         shutil.copytree(DEFAULT_MODEL, found, ignore=no_graph)
         shutil.copytree(ROOT / "lab" / "training" / "checkpoint", found, dirs_exist_ok=True)
+    return found
+
+
+def default_float() -> Path:
+    """The embedded model in float32, from what it was made of."""
+    import onnx
+    from safetensors.numpy import load_file
+
+    from roberta_sentiment.graph.fused import build
+    from roberta_sentiment.graph.weights import from_state_dict
+
+    found = _FOLDER / "default-float"
+    if not found.exists():
+        checkpoint = default_checkpoint()
+        config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+        weights = from_state_dict(load_file(checkpoint / "model.safetensors"), config)
+        scratch = found.with_name("default-float-new")
+        shutil.copytree(checkpoint, scratch, ignore=shutil.ignore_patterns("*.safetensors"))
+        onnx.save(build(weights), str(scratch / "model.onnx"))
+        scratch.rename(found)
     return found
 
 

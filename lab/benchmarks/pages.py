@@ -249,18 +249,24 @@ def _core_hours() -> str:
 
 def _batch() -> str:
     result = read("batch")
-    rows = [(name, row["texts_per_s"]) for name, row in result["rows"].items()]
     ratios = "; ".join(f"{name} {value}" for name, value in result["ratios"].items())
-    return table(("", "texts/s"), rows) + f"\nRatios: {ratios}.\n\n" + origin(result)
+    rates = table(("", "texts/s"), result["texts_per_s"].items())
+    return f"{rates}\nRatios: {ratios}.\n\n" + origin(result)
 
 
 def _batch_memory() -> str:
     result = read("batch_memory")
     names = ("python_mb_first_half", "python_mb_second_half", "python_mb_most", "jvm_mb_most")
     header = ("rows", *(name.replace("_mb_", ", ").replace("_", " ") + ", MB" for name in names))
-    return (
-        table(header, [(result["rows"], *(result[name] for name in names))]) + "\n" + origin(result)
-    )
+    row = (result["rows_scored"], *(result[name] for name in names))
+    return table(header, [row]) + "\n" + origin(result)
+
+
+def _batch_alone() -> str:
+    result = read("batch_alone")
+    rows = [(name, *row.values()) for name, row in result["models"].items()]
+    header = ("embedded model", "shared runs, texts/s", "each alone, texts/s", "ratio")
+    return table(header, rows) + "\n" + origin(result)
 
 
 def _ablation(name: str, precision: str) -> Callable[[], str]:
@@ -373,6 +379,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "core_hours": _core_hours,
     "batch": _batch,
     "batch_memory": _batch_memory,
+    "batch_alone": _batch_alone,
     "ablation_int8": _ablation("ablation_sentences", "int8"),
     "ablation_fp32": _ablation("ablation_sentences", "fp32"),
     "served_ablation_default": _served_ablation,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import io
 import itertools
 import json
 import math
@@ -12,60 +10,90 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from roberta_sentiment.errors import first_line
 from roberta_sentiment.tools.extras import need
 
 _ROWS = 256
 """Rows of a file that are in memory at once."""
 _INFERRED_ROWS = 4096
 _BUFFER = 2**20
-_GROUP_BYTES = 2**26
-"""Of a row group that is written."""
+_PIECES_OF_A_GROUP = 128
+"""Pieces that make a row group, so that both memory and the number of groups have a bound."""
 
 Record = dict[str, Any]
 
 
-def files(path: Path) -> list[Path]:
-    """A Parquet file, or those of a directory as Spark writes it, in the order of their names."""
-    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+class ParquetFiles:
+    """A Parquet file, or all those below a directory as Spark writes them.
+
+    Attributes:
+        paths: of the files, in the order of their names.
+        schema: the pyarrow.Schema that they have in common, with what names of directories say,
+            such as year=2026; a column that a file lacks is null there.
+
+    Raises:
+        OSError: there is none.
+        ValueError: one can't be read, or a column has types without a common one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._arrow, dataset = need("pyarrow", "batch"), need("pyarrow.dataset", "batch")
+        path.stat()  # Arrow's own message is longer
+        hive = "hive" if path.is_dir() else None
+        found = dataset.dataset(path, format="parquet", partitioning=hive)
+        files = sorted(found.get_fragments(), key=lambda file: str(file.path))
+        if not files:
+            raise FileNotFoundError(2, "the directory holds no file of Parquet")
+        self.paths = [Path(file.path) for file in files]
+        self._folders = [dataset.get_partition_keys(file.partition_expression) for file in files]
+        schemas = [found.schema, *(file.physical_schema for file in files)]
+        try:
+            self.schema = self._arrow.unify_schemas(schemas, promote_options="permissive")
+        except self._arrow.ArrowException as error:
+            raise ValueError(f"its files differ: {first_line(error)}") from None
+
+    def count(self) -> int:
+        """Rows of all files, as their footers say."""
+        parquet = need("pyarrow.parquet")
+        return sum(parquet.read_metadata(path).num_rows for path in self.paths)
+
+    def rows(self, first: int) -> Iterator[tuple[Record | Exception, Any]]:
+        """Rows from a number on with their pyarrow.Table, or the reason why one has no values."""
+        for path, folders in zip(self.paths, self._folders, strict=True):
+            with need("pyarrow.parquet").ParquetFile(path, buffer_size=_BUFFER) as file:
+                for group in range(file.num_row_groups):
+                    rows = file.metadata.row_group(group).num_rows
+                    if first >= rows:
+                        first -= rows
+                        continue
+                    for batch in file.iter_batches(_ROWS, row_groups=[group]):
+                        yield from _rows(self._aligned(batch.slice(first), folders))
+                        first = max(0, first - len(batch))
+
+    def _aligned(self, batch: Any, folders: Record) -> Any:
+        """A batch as a table with the columns and types of all files."""
+        table = self._arrow.Table.from_batches([batch])
+        for name, value in folders.items():
+            column = self._arrow.array([value] * len(batch), self.schema.field(name).type)
+            table = table.append_column(name, column)
+        if table.schema.equals(self.schema):
+            return table
+        tables = [self.schema.empty_table(), table]
+        return self._arrow.concat_tables(tables, promote_options="permissive")
 
 
-def read_schema(path: Path) -> Any:
-    """The pyarrow.Schema of a file, or of the first one of a directory."""
-    found = next(iter(files(path)), None)
-    if found is None:
-        raise FileNotFoundError(2, "the directory holds no file *.parquet")
-    return need("pyarrow.parquet", "batch").read_schema(found)
-
-
-def count_rows(path: Path) -> int:
-    """Rows of a file or of all files of a directory, as their footers say."""
-    parquet = need("pyarrow.parquet", "batch")
-    return sum(parquet.read_metadata(file).num_rows for file in files(path))
-
-
-def read_rows(path: Path, first: int) -> Iterator[Record | Exception]:
-    """Rows from a number on; where one can't be told as Python values, the reason why."""
-    parquet = need("pyarrow.parquet", "batch")
-    for file in files(path):
-        with parquet.ParquetFile(file, buffer_size=_BUFFER) as table:
-            for group in range(table.num_row_groups):
-                rows = table.metadata.row_group(group).num_rows
-                for batch in table.iter_batches(_ROWS, row_groups=[group]) if first < rows else ():
-                    yield from _values(batch.slice(first))
-                    first -= min(first, len(batch))
-                    rows -= len(batch)
-                first -= min(first, rows)
-
-
-def _values(batch: Any) -> list[Record | Exception]:
+def _rows(table: Any) -> Iterator[tuple[Record | Exception, Any]]:
     """One bad value, such as a string that is no UTF-8, must not cost the others."""
     try:
-        found: list[Record | Exception] = batch.to_pylist()
+        values = table.to_pylist()
     except (ValueError, OverflowError) as error:
-        if len(batch) == 1:
-            return [error]
-        return [value for i in range(len(batch)) for value in _values(batch.slice(i, 1))]
-    return found
+        if len(table) == 1:
+            yield error, None
+        else:
+            for i in range(len(table)):
+                yield from _rows(table.slice(i, 1))
+    else:
+        yield from ((value, table.slice(i, 1)) for i, value in enumerate(values))
 
 
 def to_json(value: Any) -> Any:
@@ -99,7 +127,11 @@ def infer_schema(rows: Iterable[Mapping[str, Any]]) -> Any:
         for name in dict.fromkeys(name for row in chunk for name in row):
             values = [row.get(name) for row in chunk]
             types[name] = _common_type(arrow, types.get(name, arrow.null()), values)
-    return arrow.schema(types.items())
+    unwritable = ("null", "struct<>")
+    return arrow.schema(
+        (name, arrow.string() if any(word in str(kind) for word in unwritable) else kind)
+        for name, kind in types.items()
+    )
 
 
 def _common_type(arrow: Any, before: Any, values: Sequence[Any]) -> Any:
@@ -111,28 +143,40 @@ def _common_type(arrow: Any, before: Any, values: Sequence[Any]) -> Any:
 
 
 class Pieces:
-    """Rows as pieces of an Arrow stream, which are put together to Parquet at the end.
+    """Rows as pieces of a file, each an Arrow stream of its own, of which Parquet is made.
 
     Args:
-        schema: pyarrow.Schema of the rows; a type that Parquet can't hold becomes JSON as text.
+        schema: pyarrow.Schema of the rows.
+        added: names and examples of the columns that are added.
     """
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Any, added: Mapping[str, Any]) -> None:
         self._arrow = need("pyarrow", "batch")
-        self._schema = self._arrow.schema(
-            [(field.name, self._writable(field.type)) for field in schema]
-        )
+        self._given, self._added = schema, infer_schema([added])
 
-    def header(self) -> bytes:
-        """The piece before all others."""
-        return bytes(self._schema.serialize())
+    def piece(
+        self, tables: Sequence[Any], rows: Sequence[Mapping[str, Any]], added: Sequence[Any]
+    ) -> bytes:
+        """A piece with n rows.
 
-    def rows(self, rows: Sequence[Mapping[str, Any]]) -> bytes:
-        """A piece with rows; a column that a row lacks is null."""
-        columns = [
-            self._column(field, [row.get(field.name) for row in rows]) for field in self._schema
-        ]
-        return bytes(self._arrow.record_batch(columns, schema=self._schema).serialize())
+        Args:
+            tables: the n rows as they were read from Parquet, or n times nothing.
+            rows: the same as values; a column that one lacks is null.
+            added: values of the added columns of each row.
+        """
+        if tables[0] is not None:
+            table = self._arrow.concat_tables(tables).combine_chunks()
+        else:
+            columns = [
+                self._column(field, [r.get(field.name) for r in rows]) for field in self._given
+            ]
+            table = self._arrow.Table.from_arrays(columns, schema=self._given)
+        for field, values in zip(self._added, zip(*added, strict=True), strict=True):
+            table = table.append_column(field, self._arrow.array(values, field.type))
+        stream = self._arrow.BufferOutputStream()
+        with self._arrow.ipc.new_stream(stream, table.schema) as writer:
+            writer.write_table(table)
+        return bytes(stream.getvalue())
 
     def _column(self, field: Any, values: list[Any]) -> Any:
         if self._arrow.types.is_string(field.type):
@@ -142,31 +186,16 @@ class Pieces:
         except (self._arrow.ArrowException, OverflowError):  # a whole number beyond 2**53 as float
             return self._arrow.array(values).cast(field.type, safe=False)
 
-    def _writable(self, kind: Any) -> Any:
-        """The type, if an empty table of it can be written and read; dictionaries are dissolved."""
-        kind = kind.value_type if self._arrow.types.is_dictionary(kind) else kind
-        table = self._arrow.schema([("", kind)]).empty_table()
-        with contextlib.suppress(self._arrow.ArrowException):
-            if not self._arrow.types.is_null(kind):
-                need("pyarrow.parquet", "batch").write_table(table, io.BytesIO())
-                piece = [table.schema.serialize(), *(b.serialize() for b in table.to_batches())]
-                self._arrow.ipc.open_stream(b"".join(map(bytes, piece))).read_all()
-                return kind
-        return self._arrow.string()
+    def write(self, part: Path, target: Path) -> None:
+        """Make a Parquet file of the pieces in another file, in constant memory."""
+        schema = self._arrow.schema([*self._given, *self._added])
+        with need("pyarrow.parquet", "batch").ParquetWriter(target, schema) as writer:
+            for group in itertools.batched(self._read(part), _PIECES_OF_A_GROUP):
+                writer.write_table(self._arrow.concat_tables(group))
 
-
-def write_parquet(part: Path, target: Path) -> None:
-    """Make a Parquet file of the pieces in another file, in constant memory."""
-    arrow, parquet = need("pyarrow", "batch"), need("pyarrow.parquet", "batch")
-    group: list[Any] = []
-    with (
-        part.open("rb") as file,
-        arrow.ipc.open_stream(file) as pieces,
-        parquet.ParquetWriter(target, pieces.schema) as writer,
-    ):
-        for piece in pieces:
-            group.append(piece)
-            if sum(batch.nbytes for batch in group) >= _GROUP_BYTES:
-                writer.write_table(arrow.Table.from_batches(group))
-                group = []
-        writer.write_table(arrow.Table.from_batches(group, pieces.schema))
+    def _read(self, part: Path) -> Iterator[Any]:
+        size = part.stat().st_size
+        with part.open("rb") as file:
+            while file.tell() < size:
+                with self._arrow.ipc.open_stream(file) as stream:
+                    yield stream.read_all()

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NoReturn, Protocol, cast
@@ -48,8 +49,12 @@ EMPTY = "the text is empty"
 
 _DELIMITERS = ",;\t"
 """Of a CSV file, tried in this order."""
+_TEXT_TYPE = re.compile(r"(dictionary<values=)?(large_)?string")
+"""How Arrow calls types of texts."""
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF16_SHOWS = 4
+"""Bytes of which one is NUL in UTF-16 without a mark, and in most files that are no text."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class Row:
         columns: all its columns, the text among them.
         text: what is to be scored; empty where the file need not have texts.
         raw: its bytes; of Parquet, the row as JSON.
+        table: of Parquet, the row as a pyarrow.Table.
     """
 
     start: Position
@@ -81,6 +87,7 @@ class Row:
     columns: Mapping[str, Any]
     text: str
     raw: bytes
+    table: Any = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,22 +116,25 @@ class _Records(Protocol):
     Attributes:
         position: behind the last one.
         raw: bytes of those that were read since it was cleared.
+        table: of Parquet, the last one as a pyarrow.Table.
     """
 
     position: Position
     raw: bytearray
+    table: Any
 
 
 class _ParquetRecords:
     """Rows of Parquet, counted."""
 
     def __init__(self, path: Path, position: Position) -> None:
-        self._values = arrow.read_rows(path, position.line)
+        self._values = arrow.ParquetFiles(path).rows(position.line)
         self.position = position
         self.raw = bytearray()
+        self.table = None
 
     def __next__(self) -> Mapping[str, Any]:
-        columns = next(self._values)
+        columns, self.table = next(self._values)
         self.position = Position(self.position.offset + 1, self.position.line + 1)
         if isinstance(columns, Exception):
             raise _RowError(str(columns))
@@ -161,6 +171,7 @@ class _Lines:
         self._file = file
         self.position = position
         self.raw = bytearray()
+        self.table = None
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -230,7 +241,7 @@ class Source:
                     columns = read()
                     if columns is not None:
                         text, raw = self._text(columns), bytes(records.raw)
-                        yield Row(start, records.position, columns, text, raw)
+                        yield Row(start, records.position, columns, text, raw, records.table)
                 except StopIteration:
                     return
                 except (_RowError, csv.Error) as error:
@@ -260,7 +271,7 @@ class Source:
             return None
         with reading(self.path):
             if self.kind == "parquet":
-                return arrow.count_rows(self.path)
+                return arrow.ParquetFiles(self.path).count()
             return length(self.path) if count or not is_compressed(self.path) else None
 
     def _reader(
@@ -368,12 +379,11 @@ def _parquet(path: Path, text_column: str, *, needs_text: bool) -> Source:
     if path == STANDARD:
         raise DataError("Parquet can't be read from standard input; name a file")
     with reading(path):
-        schema = arrow.read_schema(path)
+        schema = arrow.ParquetFiles(path).schema
     names = tuple(schema.names)
-    _refuse_double(path, names)
     found = text_column_of(path, names, text_column, needs_text=needs_text)
-    if found and "string" not in str(schema.field(found).type):
-        kind = schema.field(found).type
+    kind = schema.field(found).type if found else "string"
+    if not _TEXT_TYPE.match(str(kind)):
         raise DataError(f"{path}: the column {found!r} holds {kind}; strings are needed")
     return Source(path, "parquet", Position(0, 0), names, found, needs_text=needs_text)
 
@@ -399,8 +409,8 @@ def _text_column(names: Sequence[str], asked: str, *, needs_text: bool) -> str |
 
 def _start(path: Path, first: bytes) -> Position:
     """Behind the byte order mark, if there is one."""
-    if first.startswith(_UTF16):
-        raise DataError(f"{path} is UTF-16; convert it to UTF-8")
+    if first.startswith(_UTF16) or b"\0" in first[:_UTF16_SHOWS]:
+        raise DataError(f"{path} is UTF-16 or no text; convert it to UTF-8")
     return Position(len(_BOM) if first.startswith(_BOM) else 0, 0)
 
 
@@ -456,7 +466,8 @@ def _header(path: Path, delimiter: str, lines: _Lines) -> tuple[str, ...]:
     except StopIteration:
         raise DataError(f"{path} holds no rows") from None
     except (_RowError, csv.Error) as error:
-        raise DataError(f"{path}: its first line can't be read: {error}") from None
+        hint = "; end its lines with LF" if "new-line character" in str(error) else ""
+        raise DataError(f"{path}: its first line can't be read: {error}{hint}") from None
 
 
 def _refuse_double(path: Path, header: Sequence[str]) -> None:
@@ -512,14 +523,24 @@ def _object(line: str) -> Mapping[str, Any] | None:
     if not line.strip():
         return None
     try:
-        content = json.loads(_clean(line), parse_constant=_no_json)
+        content = json.loads(
+            _clean(line), parse_constant=_no_json, object_pairs_hook=_without_doubles
+        )
         if not isinstance(content, dict):
-            raise _RowError("a JSON object is needed")
+            raise _RowError("each line must be a JSON object")
         json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         raise _RowError("it holds half a surrogate pair, which is no Unicode text") from None
     except (ValueError, RecursionError) as error:
         raise _RowError(f"not valid JSON: {error}") from None
+    return content
+
+
+def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"two values named {max(names, key=names.count)!r}")
     return content
 
 
@@ -533,5 +554,7 @@ def _clean(cell: str) -> str:
         cell.encode()
     except UnicodeEncodeError as error:
         byte = ord(cell[error.start]) & 0xFF
-        raise _RowError(f"not UTF-8: byte 0x{byte:02x} after {error.start} characters") from None
+        raise _RowError(
+            f"not UTF-8: byte 0x{byte:02x} after {error.start} characters; convert it to UTF-8"
+        ) from None
     return cell

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import io
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,8 +19,9 @@ from roberta_sentiment.tools.extras import need
 STANDARD = Path("-")
 """Standard input or standard output."""
 COMPRESSED = (".gz", ".zst")
-_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-"""How files compressed by them begin; no UTF-8 text begins so."""
+_GZIP = b"\x1f\x8b"
+_ZSTANDARD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
+"""How files compressed by them begin, with a frame to be skipped too; no UTF-8 text begins so."""
 _BLOCK = 2**20
 
 
@@ -54,10 +56,10 @@ def open_input(path: Path) -> BinaryIO:
         io.BufferedReader,
         sys.stdin.buffer if path == STANDARD else io.BufferedReader(path.open("rb", 0)),
     )
-    start = file.peek(len(_ZSTANDARD))
+    start = file.peek(4)
     if start.startswith(_GZIP):
         return cast(BinaryIO, gzip.GzipFile(fileobj=file))
-    if start.startswith(_ZSTANDARD):
+    if _ZSTANDARD.match(start):
         arrow = need("pyarrow", "batch")
         return io.BufferedReader(arrow.CompressedInputStream(file, "zstd"))
     return file

@@ -191,12 +191,12 @@ def open_journal(
     earlier = _read(files.state) if resume and not restart else None
     if earlier:
         _refuse_change(earlier, start, files)
-        if earlier.complete and (files.part.exists() or output.exists()):
-            yield Journal(files, earlier, ())
-            return
     elif output.exists() and not restart:
         raise DataError(f"{output} exists already; --restart replaces it")
     try:
+        if earlier and earlier.complete and (files.part.exists() or output.exists()):
+            yield Journal(files, earlier, ())
+            return
         with files.part.open("ab") as part, files.rejected_part.open("ab") as rejected_part:
             _lock(part, output)
             if not earlier:

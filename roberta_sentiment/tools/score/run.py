@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from roberta_sentiment.settings import Settings
 from roberta_sentiment.text.check import check_text
 from roberta_sentiment.tools import arrow
 from roberta_sentiment.tools.rows import BadRow, Kind, Position, Row, Source, open_source
-from roberta_sentiment.tools.score.journal import Journal, State, open_journal
+from roberta_sentiment.tools.score.journal import Files, Journal, State, open_journal
 from roberta_sentiment.tools.score.sink import Sink, output_kind, render_bad
-from roberta_sentiment.tools.streams import STANDARD, reading
+from roberta_sentiment.tools.streams import STANDARD, is_compressed, reading
 
 CHUNK_ROWS = 256
 """Rows that are scored together and made durable at once."""
@@ -98,7 +98,7 @@ def score(
     """
     source = open_source(path, text_column, kind=kind)
     written_kind = written_kind or output_kind(output, source.kind)
-    _refuse_output(output, written_kind)
+    _refuse_output(path, output, written_kind)
     head = artifact.head(settings.head)
     names, schema = _columns(source, written_kind)
     sink = Sink(output, written_kind, names, artifact.labels, prefix, head, schema)
@@ -115,7 +115,7 @@ def score(
         if not journal.state.complete:
             position = Position(journal.state.offset, journal.state.line)
             chunks = _of_shard(grouped(source.rows(position), chunk_rows), shard, size)
-            if not journal.state.output_bytes and (shard[0] == 1 or written_kind == "parquet"):
+            if not journal.state.output_bytes and shard[0] == 1:
                 journal.commit(sink.header(), b"", offset=position.offset, line=position.line)
             first = _write_all(chunks, sink, load_classifier(artifact, settings), journal, report)
             if not journal.state.rows and shard == WHOLE:
@@ -136,11 +136,16 @@ def reproducible(settings: Settings, artifact: Artifact) -> Settings:
     return dataclasses.replace(settings, batch_tokens=1)
 
 
-def _refuse_output(output: Path, kind: Kind) -> None:
-    if output == STANDARD and kind == "parquet":
-        raise DataError("Parquet can't be written to standard output; name a file")
+def _refuse_output(path: Path, output: Path, kind: Kind) -> None:
+    if kind == "parquet" and (output == STANDARD or is_compressed(output)):
+        raise DataError(f"Parquet can't be written to {output}; name a file that ends in .parquet")
+    if output == STANDARD:
+        return
     if not output.parent.is_dir():
         raise DataError(f"the directory of the output {output} does not exist")
+    for file in (output, Files(output).rejected):
+        if file.exists() and path.exists() and file.samefile(path):
+            raise DataError(f"{file} is the input; name another output")
 
 
 def _columns(source: Source, kind: Kind) -> tuple[Sequence[str], Any]:
@@ -148,16 +153,14 @@ def _columns(source: Source, kind: Kind) -> tuple[Sequence[str], Any]:
 
     JSON lines are read once to their end where the output must know all columns before the first.
     """
-    if source.kind != "jsonl" or kind not in ("csv", "tsv", "parquet") or source.stream:
-        if source.stream and source.kind == "jsonl" and kind == "parquet":
-            raise DataError("JSON lines from standard input can't become Parquet; name a file")
-        names = source.first_names()
-        if kind != "parquet":
-            return names, None
-        is_typed = source.kind == "parquet"
-        of_text = arrow.infer_schema([dict.fromkeys(names, "")])
-        return names, arrow.read_schema(source.path) if is_typed else of_text
-    rows = (row.columns for row in source.rows() if isinstance(row, Row))
+    if source.kind == "parquet":
+        schema = arrow.ParquetFiles(source.path).schema
+        return schema.names, schema
+    if source.kind == "jsonl" and source.stream and kind == "parquet":
+        raise DataError("JSON lines from standard input can't become Parquet; name a file")
+    rows: Iterable[Mapping[str, Any]] = [dict.fromkeys(source.first_names(), "")]
+    if source.kind == "jsonl" and not source.stream and kind in ("csv", "tsv", "parquet"):
+        rows = (row.columns for row in source.rows() if isinstance(row, Row))
     if kind == "parquet":
         schema = arrow.infer_schema(rows)
         return schema.names, schema
@@ -312,7 +315,8 @@ def _input_identity(path: Path) -> dict[str, Any]:
     if path == STANDARD:
         return {}
     with reading(path):
-        files = [(file, file.stat()) for file in arrow.files(path)]
+        paths = arrow.ParquetFiles(path).paths if path.is_dir() else [path]
+        files = [(file, file.stat()) for file in paths]
         with files[0][0].open("rb") as file:
             beginning = hashlib.sha256(file.read(_START_BYTES)).hexdigest()
     return {

@@ -6,9 +6,9 @@ import csv
 import io
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from roberta_sentiment.classifier import Predictions
 from roberta_sentiment.errors import DataError
@@ -56,7 +56,7 @@ def _chosen_columns(head: Head) -> tuple[str, ...]:
     return ("label", "score", "labels") if head.multi_label else ("label", "score")
 
 
-def refuse_common(names: Iterable[str], added: Collection[str]) -> None:
+def refuse_common(names: Iterable[str], added: Container[str]) -> None:
     """Refuse an input that has a column which is to be added.
 
     Raises:
@@ -68,96 +68,6 @@ def refuse_common(names: Iterable[str], added: Collection[str]) -> None:
             f"the input has a column {common[0]!r} already; put something before the names "
             "of the added columns (--prefix predicted_)"
         )
-
-
-class Format(Protocol):
-    """How rows become bytes."""
-
-    def header(self) -> bytes:
-        """What comes before the first row."""
-        ...
-
-    def rows(self, rows: Sequence[Scored]) -> bytes:
-        """The rows, which may be put after others."""
-        ...
-
-
-class Table:
-    """Rows of cells, under a header.
-
-    Args:
-        names: columns of the input and those that are added.
-        tabs: between tabs and without quotes; else CSV.
-    """
-
-    def __init__(self, names: Sequence[str], *, tabs: bool) -> None:
-        self._names = names
-        self._tabs = tabs
-
-    def header(self) -> bytes:
-        return self._lines([self._names])
-
-    def rows(self, rows: Sequence[Scored]) -> bytes:
-        return self._lines(
-            [
-                *(arrow.to_text(row.columns.get(name)) for name in self._names[: -len(added)]),
-                *map(_cell, added),
-            ]
-            for row, added in rows
-        )
-
-    def _lines(self, rows: Iterable[Sequence[str]]) -> bytes:
-        if self._tabs:
-            return "".join(map(_tab_separated, rows)).encode()
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        return text.getvalue().encode()
-
-
-class Text:
-    """A line a text: the first columns that are added, then the text, between tabs."""
-
-    def __init__(self, columns: int) -> None:
-        self._columns = columns
-
-    def header(self) -> bytes:
-        return b""
-
-    def rows(self, rows: Sequence[Scored]) -> bytes:
-        lines = [[*map(_cell, added[: self._columns]), row.text] for row, added in rows]
-        return "".join(map(_tab_separated, lines)).encode()
-
-
-class JsonLines:
-    """An object a row."""
-
-    def __init__(self, added: Sequence[str]) -> None:
-        self._added = added
-
-    def header(self) -> bytes:
-        return b""
-
-    def rows(self, rows: Sequence[Scored]) -> bytes:
-        return b"".join(json_line(_joined(row, self._added, added)) for row, added in rows)
-
-
-class Parquet:
-    """Pieces of an Arrow stream, of which `Sink.publish` makes Parquet.
-
-    Args:
-        schema: pyarrow.Schema of the input.
-        added: names and examples of the columns that are added.
-    """
-
-    def __init__(self, schema: Any, added: Mapping[str, Any]) -> None:
-        self._added = tuple(added)
-        self._pieces = arrow.Pieces([*schema, *arrow.infer_schema([added])])
-
-    def header(self) -> bytes:
-        return self._pieces.header()
-
-    def rows(self, rows: Sequence[Scored]) -> bytes:
-        return self._pieces.rows([_joined(row, self._added, added) for row, added in rows])
 
 
 def output_kind(path: Path, read_kind: Kind) -> Kind:
@@ -206,47 +116,64 @@ class Sink:
     ) -> None:
         self.kind = kind
         examples = {prefix + name: value for name, value in added_columns(labels, head).items()}
-        added = list(examples)
-        self._added = frozenset(added)
-        self._known = frozenset(names)
+        refuse_common(names, examples)
+        self._names, self._added = tuple(names), tuple(examples)
+        self._of_text = len(_chosen_columns(head)) or len(labels)
         self._compress = compressor(path)
-        refuse_common(names, added)
-        self._format: Format = JsonLines(added)
-        if kind in ("csv", "tsv"):
-            self._format = Table([*names, *added], tabs=kind == "tsv")
-        elif kind == "text":
-            self._format = Text(len(_chosen_columns(head)) or len(labels))
-        elif kind == "parquet":
-            self._format = Parquet(schema, examples)
+        self._pieces = arrow.Pieces(schema, examples) if kind == "parquet" else None
 
     def header(self) -> bytes:
         """What comes before the first row."""
-        return self._compress(self._format.header())
+        is_table = self.kind in ("csv", "tsv")
+        return self._compress(self._lines([(*self._names, *self._added)]) if is_table else b"")
 
     def unfit(self, row: Row) -> str | None:
         """Why a row does not fit the columns of the output, if so."""
-        if row.columns.keys() == self._known:
+        if row.columns.keys() == set(self._names):
             return None
         for name in row.columns:
             if name in self._added:
                 return f"it has a column {name!r} already (--prefix)"
-        other = sorted(row.columns.keys() - self._known)
+        other = sorted(row.columns.keys() - set(self._names))
         if other and self.kind != "jsonl":
             return f"a column {other[0]!r} that the first row lacks; write JSON lines instead"
         return None
 
     def render(self, rows: Sequence[Row], predictions: Predictions) -> bytes:
         """The piece for n rows with their n predictions."""
-        values = added_values(predictions)
-        return self._compress(self._format.rows(list(zip(rows, values, strict=True))))
+        added = added_values(predictions)
+        return self._compress(self._piece(rows, added, list(zip(rows, added, strict=True))))
+
+    def _piece(
+        self, rows: Sequence[Row], added: Sequence[Sequence[Any]], scored: Sequence[Scored]
+    ) -> bytes:
+        if self._pieces:
+            return self._pieces.piece([r.table for r in rows], [r.columns for r in rows], added)
+        if self.kind == "jsonl":
+            names = self._added
+            return b"".join(
+                json_line({**row.columns, **dict(zip(names, values, strict=True))})
+                for row, values in scored
+            )
+        if self.kind == "text":
+            return self._lines([*map(_cell, v[: self._of_text]), row.text] for row, v in scored)
+        return self._lines(
+            [*(arrow.to_text(row.columns.get(name)) for name in self._names), *map(_cell, values)]
+            for row, values in scored
+        )
+
+    def _lines(self, rows: Iterable[Sequence[str]]) -> bytes:
+        if self.kind == "csv":
+            return b"".join(map(_comma_separated, rows))
+        return b"".join(map(_tab_separated, rows))
 
     def publish(self, part: Path, output: Path) -> None:
         """Give the output its name, now that all its pieces are there."""
-        if self.kind != "parquet":
+        if not self._pieces:
             part.replace(output)
             return
         scratch = output.with_name(output.name + ".new")
-        arrow.write_parquet(part, scratch)
+        self._pieces.write(part, scratch)
         with scratch.open("rb") as file:
             os.fsync(file.fileno())
         scratch.replace(output)
@@ -272,12 +199,15 @@ def render_bad(rows: Sequence[BadRow]) -> bytes:
     )
 
 
-def _joined(row: Row, names: Sequence[str], added: Sequence[Any]) -> dict[str, Any]:
-    return {**row.columns, **dict(zip(names, added, strict=True))}
+def _comma_separated(cells: Sequence[str]) -> bytes:
+    """A row of CSV that ends in LF; a CR alone is quoted, too, since readers take it for an end."""
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n").encode() + b"\n"
 
 
-def _tab_separated(cells: Sequence[str]) -> str:
-    return "\t".join(cell.translate(_ESCAPES) for cell in cells) + "\n"
+def _tab_separated(cells: Sequence[str]) -> bytes:
+    return "\t".join(cell.translate(_ESCAPES) for cell in cells).encode() + b"\n"
 
 
 def json_line(content: Mapping[str, Any]) -> bytes:

@@ -61,7 +61,8 @@ def test_a_table_can_be_read_on_from_the_end_of_any_row(
         ("a.csv", b'id,text\n\n\n1,"good\nfilm\n', 4, "unexpected end of data"),
         ("a.tsv", b"text\tid\ngood\n", 2, "1 column, expected 2 (text, id)"),
         ("a.jsonl", b'{"text": "good"\n', 1, "not valid JSON: Expecting ',' delimiter"),
-        ("a.jsonl", b'\n["good"]\n', 2, "a JSON object is needed"),
+        ("a.jsonl", b'\n["good"]\n', 2, "each line must be a JSON object"),
+        ("a.jsonl", b'{"text": "good", "a": 1, "a": 2}\n', 1, "two values named 'a'"),
         ("a.jsonl", b'{"a": "good"}\n', 1, "no 'text' in it"),
         ("a.jsonl", b'{"text": 5}\n', 1, "text is int; a string is needed"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', 1, "half a surrogate pair"),
@@ -74,8 +75,9 @@ def test_a_table_can_be_read_on_from_the_end_of_any_row(
     ],
     ids=[
         "csv columns", "csv empty", "csv encoding", "csv quote", "csv end", "tsv columns",
-        "json cut", "json array", "json without text", "json number", "json surrogate",
-        "json NaN", "json infinity", "json depth", "json encoding", "text empty", "text long",
+        "json cut", "json array", "json double", "json without text", "json number",
+        "json surrogate", "json NaN", "json infinity", "json depth", "json encoding",
+        "text empty", "text long",
     ],
 )  # fmt: skip
 def test_a_bad_row_is_rejected_with_its_line_and_its_reason(
@@ -127,7 +129,10 @@ def test_a_quote_that_is_never_closed_does_not_hide_the_rest(tmp_path: Path) -> 
         ("a.csv", b"", "holds no rows"),
         ("a.csv", b"text,id,id\n", "two columns are named 'id'"),
         ("a.csv", b'"text\n', "first line can't be read: unexpected end of data"),
-        ("a.csv", b"\xff\xfet\x00", "UTF-16; convert it"),
+        ("a.csv", b"\xff\xfet\x00", "UTF-16 or no text; convert it"),
+        ("a.csv", b"t\x00e\x00x\x00t\x00\n\x00", "UTF-16 or no text; convert it"),
+        ("a.csv", b"text,id\rgood,1\r", "its first line can't be read: .*; end its lines with LF"),
+        ("a.csv", "text,größe\ngood,1\n".encode("latin-1"), "not UTF-8: byte 0xf6"),
         ("a.xlsx", b"", "must end in one of .csv, .tsv"),
         ("b/a.csv", None, "No such file"),
     ],

@@ -430,6 +430,32 @@ def test_an_output_that_can_not_be_written_is_refused_at_once(
     assert f"label,text,{header}" == (tmp_path / "right.csv").read_text().splitlines()[0]
 
 
+def test_the_input_is_never_overwritten(tmp_path: Path, toy_artifact: Artifact) -> None:
+    """Not by the output, nor by the rejected rows beside it, and not by way of a link."""
+    path, link = tmp_path / "out.csv.rejected.jsonl", tmp_path / "link.csv"
+    path.write_text('{"text": "good"}\n{"text": ""}\n')
+    link.symlink_to(path)
+    for output in (path, link, tmp_path / "out.csv"):
+        with pytest.raises(DataError, match="is the input; name another output"):
+            run(path, output, toy_artifact, restart=True)
+    assert ["good", ""] == [json.loads(line)["text"] for line in path.read_text().splitlines()]
+
+
+def test_a_full_disk_gives_a_sentence_and_the_run_resumes(tmp_path: Path, toy_path: Path) -> None:
+    """Here a limit on the size of a file stands for the disk."""
+    path, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    expected = _write_reviews(path, 1000)
+    command = f"{sys.executable} -m roberta_sentiment score {path} {output} --model {toy_path}"
+    for limit, code in (("ulimit -f 32;", 1), ("", 0)):
+        done = subprocess.run(
+            ["bash", "-c", limit + command], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert code == done.returncode, done.stderr
+        assert bool(code) == (f"{output} can't be written: File too large" in done.stderr)
+    assert "resuming after line" in done.stderr
+    assert expected == output.read_text()
+
+
 def test_a_failing_model_stops_the_run_and_can_be_fixed(
     tmp_path: Path, toy_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
