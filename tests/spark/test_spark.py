@@ -215,7 +215,7 @@ def test_a_column_of_a_table(session: Any) -> None:
     ("change", "words"),
     [
         ({"output": "out.txt"}, "Spark writes csv, jsonl, parquet"),
-        ({"output": "in.parquet"}, "already exists|ALREADY_EXISTS"),
+        ({"output": "in.parquet", "prefix": "my_"}, "already exists|ALREADY_EXISTS"),
         ({"data": "none.parquet"}, "PATH_NOT_FOUND|does not exist"),
         ({"text_column": "film"}, "no column 'film', found 'id', 'text', 'file'"),
         ({"text_column": "id"}, "the column 'id' holds bigint; strings are needed"),
