@@ -108,7 +108,7 @@ manifests: $(VENV)/dev  ## render deploy/*.yaml from base and overlays; needs ku
 ab: $(VENV)/dev  ## rehearse the A/B test of deploy/ab-test.yaml
 	$(RUN) -m rehearsal $(ARGS)
 
-# transformers is for models without tokenizer.json, and the hub's client for downloads.
+# transformers is for models without tokenizer.json, and the hub's client for downloads; Spark's executors do without, too.
 NOT_SERVING := transformers huggingface-hub
 # Its releases follow those of onnxruntime by some weeks.
 ONNXRUNTIME_GPU := onnxruntime-gpu[cuda,cudnn]==1.31.1
@@ -124,7 +124,9 @@ requirements:  ## renew the pins from the .in files; needs uv
 		--python-version 3.12 - -o requirements-gpu.txt
 	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements-dev.in -o requirements-dev.txt
-	for name in requirements-spark requirements-oip requirements-oip-dev tests/oip_node/kserve; do uv pip compile --quiet --upgrade --generate-hashes \
+	uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
+		--excludes <(printf '%s\n' $(NOT_SERVING)) --python-version 3.12 requirements-spark.in -o requirements-spark.txt
+	for name in requirements-oip requirements-oip-dev tests/oip_node/kserve; do uv pip compile --quiet --upgrade --generate-hashes \
 		--no-header --no-emit-index-url --python-version 3.12 $$name.in -o $$name.txt; done
 	cd lab/training && uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 requirements.in -o requirements.txt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ IMAGE = f"roberta-sentiment:{__version__}"
 STAGES = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").split("\nFROM ")
 OIP = [stage for stage in STAGES if re.match(r"\S+ AS oip", stage)]
 GPU = [stage for stage in STAGES if re.match(r"\S+ AS gpu", stage)]
+SPARK = (ROOT / "deploy/batch/Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
 DOCKERFILE = "\nFROM ".join(stage for stage in STAGES if stage not in (*OIP, *GPU))
 """Of the image for the Seldon protocol; `OIP` and `GPU` are the stages of the others alone."""
 TOOLS = ("bash", "sed", "git", "dirname", "env")
@@ -142,14 +144,18 @@ def test_its_packages_are_those_of_s2i_less_transformers() -> None:
     assert {"huggingface-hub"} == needed & left_out
 
 
-ONLY_SERVING = """
+ONLY = """
 import sys
 from importlib.metadata import packages_distributions
-serving = set(sys.argv[1:])
+allowed = set(sys.argv[1:])
 for module, packages in packages_distributions().items():
-    if serving.isdisjoint(package.lower().replace("_", "-") for package in packages):
+    if allowed.isdisjoint(package.lower().replace("_", "-") for package in packages):
         sys.modules[module] = None
 assert sys.modules["transformers"] is None
+"""
+"""No package but the arguments can be imported."""
+
+SERVES = """
 from seldon_core import microservice
 from seldon_node import grpc_server, prepare, rest_worker
 from Model import Model
@@ -157,15 +163,25 @@ node = Model()
 node.load()
 print(node.predict(["This film is so good"], []).data)
 """
-"""The server with its wrapper, where no package but the arguments can be imported."""
+
+SCORES = """
+import runpy
+sys.argv = ["score.py", "-", "-", "--format", "text", "--output-format", "csv"]
+runpy.run_path("deploy/batch/score.py", run_name="__main__")
+"""
 
 
-def test_the_server_imports_only_what_the_image_has() -> None:
-    """A package that only the tests' environment has would end the server at its first import."""
-    serving = [pin.name for pin in read_requirements(ROOT / "requirements-serving.txt")]
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("serving", SERVES), ("spark", SCORES)],
+    ids=["the server with its wrapper", "score on Spark's executors"],
+)
+def test_it_imports_only_what_the_image_has(name: str, code: str) -> None:
+    """A package that only the tests' environment has would end it at its first import."""
+    packages = [pin.name for pin in read_requirements(ROOT / f"requirements-{name}.txt")]
     done = subprocess.run(
-        [sys.executable, "-c", ONLY_SERVING, *serving, "pip"],  # which setuptools asks for
-        cwd=ROOT, capture_output=True, text=True,
+        [sys.executable, "-c", ONLY + code, *packages, "pip"],  # which setuptools asks for
+        cwd=ROOT, capture_output=True, text=True, input="This film is so good",
     )  # fmt: skip
     assert 0 == done.returncode, done.stderr
     assert "0.966" in done.stdout
@@ -268,3 +284,82 @@ def test_the_image_for_gpus_differs_in_its_packages_alone() -> None:
     added = gpu.keys() - serving.keys()
     assert {"onnxruntime-gpu", "nvidia-cudnn-cu13", "nvidia-cublas"} <= added
     assert all(name == "onnxruntime-gpu" or name.startswith("nvidia-") for name in added)
+
+
+def test_the_image_for_spark_is_made_with_the_same_care() -> None:
+    """The same base and user; packages hashed, in the versions of the server and of the tests."""
+    (base,) = re.findall(r"^FROM (\S+) AS base$", SPARK, re.M)
+    assert base in values("FROM")[0]
+    assert ["8888"] == re.findall(r"^USER (.+)$", SPARK, re.M)
+    (install,) = re.findall(r"^RUN (.+ install .+--require-hashes.+)$", SPARK, re.M)
+    assert "--no-deps" in install.split()
+    debian = re.findall(r"apt-get install(.+?)&&", SPARK)[0].split()
+    assert all("=" in package for package in debian if not package.startswith("-"))
+    pins = {pin.name: pin for pin in read_requirements(ROOT / "requirements-spark.txt")}
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        known = {pin.name: pin for pin in read_requirements(ROOT / file)}
+        assert {name: known[name] for name in pins.keys() & known} == {
+            name: pins[name] for name in pins.keys() & known
+        }
+    assert {"pyspark", "pandas", "pyarrow", "onnxruntime", "tokenizers"} <= pins.keys()
+    assert {"seldon-core", "transformers", "huggingface-hub"}.isdisjoint(pins)
+
+
+def test_the_image_for_spark_gets_what_it_copies() -> None:
+    """What its list of files lets in is there, and nothing else is."""
+    lines = (ROOT / "deploy/batch/Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    let_in = [line[1:] for line in lines if line.startswith("!")]
+    assert [
+        "deploy/batch/*.py",
+        "models/default",
+        "requirements-spark.txt",
+        "roberta_sentiment",
+    ] == (let_in)
+    assert all(list(ROOT.glob(pattern)) for pattern in let_in)
+    assert {"score.py", "spark_run.py"} == {path.name for path in ROOT.glob("deploy/batch/*.py")}
+
+
+EXECUTOR = {
+    "SPARK_DRIVER_URL": "spark://CoarseGrainedScheduler@driver.spark.svc:7078",
+    "SPARK_EXECUTOR_ID": "3",
+    "SPARK_EXECUTOR_CORES": "4",
+    "SPARK_EXECUTOR_MEMORY": "2048m",
+    "SPARK_APPLICATION_ID": "spark-1",
+    "SPARK_CONF_DIR": "/opt/spark/conf",
+    "SPARK_EXECUTOR_POD_IP": "10.0.0.7",
+    "SPARK_EXECUTOR_POD_NAME": "sentiment-exec-3",
+    "SPARK_RESOURCE_PROFILE_ID": "0",
+    **{f"SPARK_JAVA_OPT_{i}": f"-Doption={i}" for i in range(11)},
+}
+"""What Kubernetes gives the executor of Spark 4."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "expected"),
+    [
+        (
+            ["driver", "--class", "org.apache.spark.deploy.PythonRunner", "local:///score.py"],
+            {"SPARK_DRIVER_BIND_ADDRESS": "10.0.0.6"},
+            "/spark/bin/spark-submit --deploy-mode client --conf spark.driver.bindAddress=10.0.0.6 "
+            "--class org.apache.spark.deploy.PythonRunner local:///score.py",
+        ),
+        (
+            ["executor"],
+            EXECUTOR,
+            f"java {' '.join(f'-Doption={i}' for i in range(11))} -Xms2048m -Xmx2048m "
+            "-cp /opt/spark/conf:/spark/jars/* "
+            "org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend "
+            "--driver-url spark://CoarseGrainedScheduler@driver.spark.svc:7078 --executor-id 3 "
+            "--cores 4 --app-id spark-1 --hostname 10.0.0.7 --resourceProfileId 0 "
+            "--podName sentiment-exec-3",
+        ),
+        (["bash", "-c", "ls"], {}, "bash -c ls"),
+    ],
+    ids=["driver", "executor", "other"],
+)
+def test_the_entry_point_for_spark(
+    arguments: list[str], variables: dict[str, str], expected: str
+) -> None:
+    """Spark's arguments and variables become its own commands, options in their order."""
+    command = runpy.run_path(str(ROOT / "deploy/batch/spark_run.py"))["command"]
+    assert expected == " ".join(command(arguments, variables, Path("/spark")))
