@@ -16,7 +16,7 @@ COMMANDS = {
     "plan": "ab.plan",
     "import": "ab.imported.cli",
     "label": "ab.label",
-    "truth": "ab.run.truth_cli",
+    "truth": "ab.run.truth",
     "report": "ab.report.cli",
     "compare": "ab.compare.cli",
 }

@@ -16,9 +16,6 @@ from ab.transport.reply import Outcome
 if TYPE_CHECKING:
     import pandas as pd
 
-Confusion = Counter[tuple[str, str]]
-"""How often by truth and prediction."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RequestTotals:
@@ -96,7 +93,7 @@ def observe(content: Content) -> Observations:
     requests = [event for event in content.events if event["event"] == "request"]
     counted, failures = _first_draws(content.events)
     if len(run["models"]) == 1:
-        counted = _first_answers(requests)
+        counted = first_answers(requests)
     truths, contradicted = truths_of(content.events)
     answered = table(
         counted.values(),
@@ -175,20 +172,6 @@ def errors_of(model: str | None, failures: Iterable[Failure]) -> dict[str, int]:
     return dict(Counter(outcome for outcome in outcomes if outcome != INTERRUPTED))
 
 
-def confusion_of_feedback(events: Iterable[Event]) -> dict[str, Confusion]:
-    """By model, what its feedback counters must show: each feedback that it took, once."""
-    tables: dict[str, Confusion] = {}
-    counted: set[str] = set()
-    for event in events:
-        if event["event"] != "feedback" or event["state"] != FeedbackState.ANSWERED:
-            continue
-        if event["id"] not in counted and event["model"] is not None:
-            counted.add(event["id"])
-            confusion = tables.setdefault(event["model"], Counter())
-            confusion[event["truth"], event["predicted"]] += 1
-    return tables
-
-
 def run_of(content: Content) -> Mapping[str, Any]:
     """Fields of the `run` line.
 
@@ -209,10 +192,11 @@ def feedback_states(events: Iterable[Event]) -> dict[str, FeedbackState]:
 _UNCERTAIN = (FeedbackState.SENDING, FeedbackState.UNKNOWN)
 
 
-def _first_answers(requests: Sequence[Event]) -> dict[str, Event]:
+def first_answers(events: Iterable[Event]) -> dict[str, Event]:
+    """The first line of each review that was answered."""
     first: dict[str, Event] = {}
-    for event in requests:
-        if event["outcome"] == Outcome.ANSWERED:
+    for event in events:
+        if event["event"] == "request" and event["outcome"] == Outcome.ANSWERED:
             first.setdefault(event["id"], event)
     return first
 

@@ -94,11 +94,11 @@ def read_answer(
             f"data.names is {str(names)[:80]}, not {', '.join(labels)}; --label-map FROM=TO,... "
             "says what other names mean"
         )
-    head = _mapping(_mapping(message.get("meta")).get("tags")).get("head")
+    tags = _mapping(_mapping(message.get("meta")).get("tags"))
+    head, truncated = tags.get("head"), tags.get("truncated")
     if head == "identity":
         raise BadAnswer("the model gives values and chooses no label")
     scores = _scores(data, len(meant), sum_to_one=head != "sigmoid")
-    truncated = _mapping(_mapping(message.get("meta")).get("tags")).get("truncated")
     cut = bool(truncated) if isinstance(truncated, list) else None
     answer = dataclasses.replace(origin, names=tuple(meant), scores=scores, truncated=cut)
     best = label_named(str(data.get("best")), labels, label_map or {})

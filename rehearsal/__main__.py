@@ -22,17 +22,16 @@ from rich.console import Console
 from rich.table import Table
 
 from ab.errors import USAGE, ABError, DataError
-from ab.manifest import ABTest, Node, read_ab_test
+from ab.manifest import read_ab_test
 from ab.record import read_record
 from ab.report.cli import command as report
 from ab.report.gate import CODES
 from ab.report.verdict import Decision
 from ab.run.cli import STOPPED, execute
-from ab.run.runner import Pace
-from ab.run.session import Options
+from ab.run.options import Options, Pace
 from rehearsal.counters import Cell, compare
 from rehearsal.gateway import Executor
-from rehearsal.graph import Predictor
+from rehearsal.graph import Node, Predictor, read_graph
 from roberta_sentiment.tools.command_line import one_sentence
 from scripts.local_service import OIP_COMMAND, InferenceServer, Microservice, ServerError
 from scripts.serve import ROOT, image_environment
@@ -90,6 +89,7 @@ def command(
     start = time.monotonic()
     console = Console(highlight=False)
     test = read_ab_test(manifest or MANIFESTS[protocol])
+    node = read_graph(test.predictor, test.node)
     source = reviews or (SHARED_REVIEWS if SHARED_REVIEWS.exists() else OWN_REVIEWS)
     output.mkdir(parents=True, exist_ok=True)
     record = output / "record.jsonl"
@@ -98,13 +98,16 @@ def command(
     console.print(f"{test.deployment}: {shares}; reviews from {source.name}")
     with contextlib.ExitStack() as stack:
         services: dict[str, Server] = {}
-        for child in test.node.children:
-            services[child.name] = _start(child, test, grpc)
+        for child in node.children:
+            services[child.name] = _start(child, test.v2, grpc)
             stack.enter_context(services[child.name])
         _wait_until_ready(services)
         console.print(f"ready after {time.monotonic() - start:.0f} s")
         draw = random.Random(seed).random  # noqa: S311  a split, not a secret
-        executor = stack.enter_context(Executor(_predictor(test, services), draw=draw).serve())
+        predictor = Predictor(
+            test.predictor["name"], _at_ports(node, services), test.deployment, v2=test.v2
+        )
+        executor = stack.enter_context(Executor(predictor, draw=draw).serve())
         ports = {port: name for name, each in services.items() for port in (each.http, each.grpc)}
         base = f"grpc://{executor.target}" if grpc else executor.url
         options = Options(
@@ -129,8 +132,8 @@ def command(
     report(record, html_file=output / "report.html", models=models, gate=True)
 
 
-def _start(child: Node, test: ABTest, grpc: bool) -> Server:
-    if test.v2:
+def _start(child: Node, v2: bool, grpc: bool) -> Server:
+    if v2:
         if not OIP_COMMAND.exists():
             raise ABError("V2 needs MLServer; `make serve-oip` installs it into .venv-oip")
         return InferenceServer(dict(child.environment))
@@ -155,16 +158,15 @@ def _wait_until_ready(services: Mapping[str, Server]) -> None:
             raise ServerError(f"{name} does not start:\n{last_lines}") from None
 
 
-def _predictor(test: ABTest, services: Mapping[str, Server]) -> Predictor:
+def _at_ports(node: Node, services: Mapping[str, Server]) -> Node:
     children = tuple(
         dataclasses.replace(
             child, type="MODEL", host="127.0.0.1",
             http_port=services[child.name].http, grpc_port=services[child.name].grpc,
         )
-        for child in test.node.children
+        for child in node.children
     )  # fmt: skip
-    graph = dataclasses.replace(test.node, children=children)
-    return Predictor(test.predictor, graph, test.deployment, v2=test.v2)
+    return dataclasses.replace(node, children=children)
 
 
 def _check(console: Console, cells: Sequence[tuple[str, Cell, int, int]]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from ab.observations import confusion_of_feedback
+from ab.events import FeedbackState
 from ab.record import Event
 
 Cell = tuple[str, ...]
@@ -25,11 +25,8 @@ def compare(
         pages: by model.
         feedback: compare feedback by truth and prediction; else answered requests.
     """
-    recorded: dict[str, Counter[Cell]] = {}
-    if feedback:
-        for model, table in confusion_of_feedback(events).items():
-            recorded[model] = Counter({(t, p): n for (t, p), n in table.items()})
-    else:
+    recorded = confusion_of_feedback(events)
+    if not feedback:
         answers = [e["model"] for e in events if e["event"] == "request" and e["predicted"]]
         recorded = {model: Counter({("answered",): answers.count(model)}) for model in pages}
     compared = []
@@ -37,6 +34,20 @@ def compare(
         ours, counted = recorded.get(model, Counter()), read_counters(page, feedback=feedback)
         compared += [(model, cell, ours[cell], counted[cell]) for cell in sorted({*ours, *counted})]
     return compared
+
+
+def confusion_of_feedback(events: Iterable[Event]) -> dict[str, Counter[Cell]]:
+    """By model, what its feedback counters must show: each feedback that it took, once."""
+    tables: dict[str, Counter[Cell]] = {}
+    counted: set[str] = set()
+    for event in events:
+        if event["event"] != "feedback" or event["state"] != FeedbackState.ANSWERED:
+            continue
+        if event["id"] not in counted and event["model"] is not None:
+            counted.add(event["id"])
+            confusion = tables.setdefault(event["model"], Counter())
+            confusion[event["truth"], event["predicted"]] += 1
+    return tables
 
 
 def read_counters(page: str, *, feedback: bool) -> Counter[Cell]:

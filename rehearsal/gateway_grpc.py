@@ -15,12 +15,12 @@ from typing import Any
 import grpc
 from seldon_core.proto.prediction_pb2 import Feedback, SeldonMessage, SeldonModelMetadataRequest
 
-from ab.manifest import Node
 from rehearsal import go
 from rehearsal.gateway_metrics import ExecutorMetrics
 from rehearsal.graph import (
     ALL_CHILDREN,
     GraphError,
+    Node,
     PanicError,
     Predictor,
     Traversal,

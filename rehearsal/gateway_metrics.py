@@ -6,8 +6,7 @@ import time
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from ab.manifest import Node
-from rehearsal.graph import Predictor
+from rehearsal.graph import Node, Predictor
 
 _SERVER = ("code", "deployment_name", "method", "predictor_name", "predictor_version", "service")
 _CLIENT = (*_SERVER, "model_image", "model_name", "model_version")

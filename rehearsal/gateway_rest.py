@@ -21,10 +21,9 @@ from werkzeug.serving import WSGIRequestHandler
 from werkzeug.wrappers import Request, Response
 from werkzeug.wsgi import ClosingIterator
 
-from ab.manifest import Node
 from rehearsal import go
 from rehearsal.gateway_metrics import ExecutorMetrics
-from rehearsal.graph import GraphError, PanicError, Predictor, Traversal
+from rehearsal.graph import GraphError, Node, PanicError, Predictor, Traversal
 from rehearsal.nodes_rest import Payload, RestNodes, StatusError, error_body
 
 PUID = "Seldon-Puid"

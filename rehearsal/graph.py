@@ -7,14 +7,14 @@ path; what differs between them is in `Calls`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from seldon_core.proto import prediction_pb2
 
 from ab.errors import DataError
-from ab.manifest import Node
+from ab.manifest import DEFAULT_RATIO, Part, containers
 
 ALL_CHILDREN = -1
 NO_CHILD = -2
@@ -26,6 +26,63 @@ class PanicError(Exception):
 
 class GraphError(Exception):
     """A request that the executor itself refuses; the message is what the caller reads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A node of a graph.
+
+    Attributes:
+        name: of the node and its container.
+        type: MODEL, ROUTER, or empty: a node without a container.
+        host: where the container listens; empty without one.
+        http_port, grpc_port: of the container.
+        image: of the container, with its tag.
+        ratio_a: share of child 0 of a RANDOM_ABTEST, as the manifest has it; None for other nodes.
+        children: in the order of the graph.
+        parameters: as the manifest has them: name, type, value.
+        environment: variables of the container with their values in the manifest.
+    """
+
+    name: str
+    type: str = "MODEL"
+    host: str = "127.0.0.1"
+    http_port: int = 0
+    grpc_port: int = 0
+    image: str = ""
+    ratio_a: str | None = None
+    children: tuple[Node, ...] = ()
+    parameters: tuple[Mapping[str, str], ...] = ()
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def walk(self) -> Iterator[Node]:
+        """This node and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+def read_graph(predictor: Part, node: Part | None = None) -> Node:
+    """A node of a `spec.predictors[]`, by default its root, with the endpoints that the operator
+    has added."""
+    unit = predictor.get("graph", {"name": ""}) if node is None else node
+    container = next((each for each in containers(predictor) if each["name"] == unit["name"]), {})
+    endpoint, parameters = unit.get("endpoint") or {}, tuple(unit.get("parameters") or ())
+    ratios = [str(each.get("value")) for each in parameters if each.get("name") == "ratioA"]
+    # The executor reads ratioA only where it is the one parameter.
+    ratio = ratios[0] if len(parameters) == len(ratios) == 1 else DEFAULT_RATIO
+    return Node(
+        name=unit["name"],
+        type="made of methods" if unit.get("methods") else unit.get("type") or "",
+        host=endpoint.get("service_host", ""),
+        http_port=endpoint.get("httpPort", 0),
+        grpc_port=endpoint.get("grpcPort", 0),
+        image=container.get("image", ""),
+        ratio_a=ratio if unit.get("implementation") == "RANDOM_ABTEST" else None,
+        children=tuple(read_graph(predictor, child) for child in unit.get("children") or ()),
+        parameters=parameters,
+        environment={e["name"]: e["value"] for e in container.get("env") or () if "value" in e},
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,10 +15,9 @@ from seldon_core.proto import prediction_pb2
 from urllib3.exceptions import HTTPError, MaxRetryError
 from werkzeug.datastructures import Headers
 
-from ab.manifest import Node
 from rehearsal import go
 from rehearsal.gateway_metrics import ExecutorMetrics
-from rehearsal.graph import ALL_CHILDREN, GraphError, PanicError, choice_in
+from rehearsal.graph import ALL_CHILDREN, GraphError, Node, PanicError, choice_in
 
 _PATHS = {"predict": "/predict", "feedback": "/send-feedback"}
 

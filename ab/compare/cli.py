@@ -10,37 +10,16 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from ab import options
 from ab.attribution import Graph
 from ab.compare.analysis import compare
-from ab.compare.answers import ModelAnswers, read_answers
-from ab.compare.ask import ask_endpoints
+from ab.compare.answers import ModelAnswers, ask_endpoints, read_answers
 from ab.compare.show import as_json, show
 from ab.data import read_reviews, shuffled
 from ab.errors import AnalysisError
-from ab.options import (
-    LABELS,
-    Alpha,
-    Concurrency,
-    Headers,
-    HtmlFile,
-    JsonFile,
-    Labels,
-    Limit,
-    Margin,
-    Seed,
-    Timeout,
-    Tries,
-    parse_labels,
-)
-from ab.run.runner import Pace
-from ab.run.session import Options
+from ab.run.options import Options, Pace
 from ab.stats.power import TestPlan
-from roberta_sentiment.tools.labelled import (
-    LabelColumnOption,
-    LabelMapOption,
-    TextColumnOption,
-    read_label_map,
-)
+from roberta_sentiment.tools import labelled
 from roberta_sentiment.tools.output import require_directories, write_file, write_json
 
 
@@ -53,26 +32,26 @@ def command(
     ] = None,
     name_a: Annotated[str | None, typer.Option(help="Name of A, else from its answers.")] = None,
     name_b: Annotated[str | None, typer.Option(help="Name of B.")] = None,
-    json_file: JsonFile = None,
-    html_file: HtmlFile = None,
-    header: Headers = None,
-    labels: Labels = LABELS,
-    text_column: TextColumnOption = "",
-    label_column: LabelColumnOption = "",
-    label_map: LabelMapOption = "",
-    limit: Limit = None,
-    seed: Seed = 13,
-    concurrency: Concurrency = 4,
-    timeout: Timeout = 10.0,
-    tries: Tries = 4,
-    margin: Margin = TestPlan.margin,
-    alpha: Alpha = TestPlan.alpha,
+    json_file: options.JsonFile = None,
+    html_file: options.HtmlFile = None,
+    header: options.Headers = None,
+    labels: options.Labels = options.LABELS,
+    text_column: labelled.TextColumnOption = "",
+    label_column: labelled.LabelColumnOption = "",
+    label_map: labelled.LabelMapOption = "",
+    limit: options.Limit = None,
+    seed: options.Seed = 13,
+    concurrency: options.Concurrency = 4,
+    timeout: options.Timeout = 10.0,
+    tries: options.Tries = 4,
+    margin: options.Margin = TestPlan.margin,
+    alpha: options.Alpha = TestPlan.alpha,
     shown: Annotated[int, typer.Option(help="Disagreements on the screen.", min=0)] = 10,
 ) -> None:
     """Compare two models that both judge every text, from two endpoints or two records."""
     require_directories(json_file, html_file)
-    names = parse_labels(labels)
-    meant = read_label_map(label_map, names)
+    names = options.parse_labels(labels)
+    meant = labelled.read_label_map(label_map, names)
     read = (
         read_reviews(
             reviews,
@@ -88,7 +67,7 @@ def command(
     if "://" in a and "://" in b:
         if reviews is None or not found:
             raise AnalysisError("name the reviews to send with --reviews")
-        options = Options(
+        given = Options(
             reviews=reviews,
             text_column=text_column,
             label_column=label_column,
@@ -104,7 +83,7 @@ def command(
             seed=seed,
             limit=limit,
         )
-        models = _ask((a, b), (name_a, name_b), options, len(found))
+        models = _ask((a, b), (name_a, name_b), given, len(found))
     elif "://" in a or "://" in b:
         raise AnalysisError("give two endpoints or two records, not one of each")
     else:
@@ -125,11 +104,11 @@ def command(
 
 
 def _ask(
-    urls: tuple[str, str], names: tuple[str | None, str | None], options: Options, texts: int
+    urls: tuple[str, str], names: tuple[str | None, str | None], given: Options, texts: int
 ) -> tuple[ModelAnswers, ModelAnswers]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("answers", total=2 * texts)
-        return ask_endpoints(urls, names, options, lambda: bar.advance(task))
+        return ask_endpoints(urls, names, given, lambda: bar.advance(task))
 
 
 def _named(model: ModelAnswers, name: str | None) -> ModelAnswers:

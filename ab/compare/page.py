@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ab.compare.analysis import PairedComparison
 from ab.compare.show import cells, known_first, rows, verdict
-from ab.report.picture import accuracy
+from ab.report.page import accuracy
 from roberta_sentiment.tools.page import plot
 from roberta_sentiment.tools.page.render import render_page
 

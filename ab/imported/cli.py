@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ab import options
 from ab.attribution import Graph, Model
 from ab.clock import Clock
 from ab.errors import DataError
@@ -21,12 +22,11 @@ from ab.imported.log_events import LogEvent, read_events
 from ab.imported.pairs import Importer
 from ab.imported.sink import Sink
 from ab.observations import run_of
-from ab.options import LABELS, Labels, parse_labels
 from ab.record import Journal, drop_texts, read_record
 from ab.run.cli import graph_of
 from ab.run.session import stopping
 from ab.run.tasks import check_same
-from roberta_sentiment.tools.labelled import LabelMapOption, read_label_map
+from roberta_sentiment.tools import labelled
 
 _HOUR_S = 3600.0
 
@@ -56,8 +56,8 @@ def command(
     router: Annotated[
         str | None, typer.Option(help="Graph node that chooses, if the answers do not show it.")
     ] = None,
-    labels: Labels = LABELS,
-    label_map: LabelMapOption = "",
+    labels: options.Labels = options.LABELS,
+    label_map: labelled.LabelMapOption = "",
     deployment: Annotated[
         str, typer.Option(help="SeldonDeployment, if the log is of several.")
     ] = "",
@@ -80,11 +80,11 @@ def command(
         raise DataError("name a file of events, or --listen HOST:PORT, and not both")
     graph = graph_of(models or [], manifest, router)
     rates = _rates(sampled or [], graph.names)
-    names = parse_labels(labels)
+    names = options.parse_labels(labels)
     log = Importer(
         graph=_as_logged(graph, rates),
         labels=names,
-        label_map=read_label_map(label_map, names),
+        label_map=labelled.read_label_map(label_map, names),
         deployment=deployment,
         keep_texts=keep_texts,
     )
@@ -169,25 +169,19 @@ def _run(log: Importer, name: str, rates: Mapping[str, float]) -> Run:
 
 def _rates(given: Sequence[str], names: Sequence[str]) -> dict[str, float]:
     """The part of each model's requests that the log holds; empty for all."""
-    rates: dict[str, float] = {}
-    for item in given:
-        name, equals, rate = item.rpartition("=")
-        if (name not in names if equals else len(given) > 1) or not _is_rate(rate):
-            raise DataError(
-                f"--sampled {item!r}: give one RATE above 0 and up to 1, or MODEL=RATE for each of "
-                f"{', '.join(names)}"
-            )
-        rates |= {name: float(rate)} if equals else dict.fromkeys(names, float(rate))
-    if rates and set(rates) != {*names}:
-        raise DataError(f"--sampled says nothing of {', '.join({*names} - set(rates))}")
-    return rates
-
-
-def _is_rate(text: str) -> bool:
+    pairs = [item.rpartition("=") for item in given]
     try:
-        return 0 < float(text) <= 1
+        rates = {name: float(rate) for name, _, rate in pairs}
     except ValueError:
-        return False
+        rates = {}
+    if len(given) == 1 and "" in rates:
+        rates = dict.fromkeys(names, rates[""])
+    if given and not (set(rates) == {*names} and all(0 < rate <= 1 for rate in rates.values())):
+        raise DataError(
+            f"--sampled {' '.join(given)!r}: give one RATE above 0 and up to 1, or MODEL=RATE for "
+            f"each of {', '.join(names)}"
+        )
+    return rates
 
 
 def _as_logged(graph: Graph, rates: Mapping[str, float]) -> Graph:

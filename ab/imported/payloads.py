@@ -44,29 +44,23 @@ def answers_of(message: Mapping[str, Any]) -> list[Message]:
     names: Any
     rows: Any
     if isinstance(extra, dict) and isinstance(extra.get("predictions"), list):
-        found = [each.get("scores") or {} for each in extra["predictions"]]
-        names, rows = list(found[0]) if found else [], [list(each.values()) for each in found]
+        each = [one.get("scores") or {} for one in extra["predictions"]]
+        names, rows = list(each[0]) if each else [], [list(one.values()) for one in each]
     elif isinstance(data, dict):
         names, rows = data.get("names"), data.get("ndarray")
         if isinstance(tensor := data.get("tensor"), dict):
             rows = _rows(tensor.get("values") or [], int((tensor.get("shape") or [1])[0]))
     else:
         return []
-    meta = message.get("meta") if isinstance(message.get("meta"), dict) else {}
-    tags: Any = (meta or {}).get("tags") or {}
+    meta: Any = message["meta"] if isinstance(message.get("meta"), dict) else {}
+    tags = meta.get("tags") or {}
     cut = tags.get("truncated")
-    return [
-        {
-            "data": {"names": names, "ndarray": [row]},
-            "meta": {
-                **(meta or {}),
-                "tags": {**tags, "truncated": [i] if i in cut else []}
-                if isinstance(cut, list)
-                else tags,
-            },
-        }
-        for i, row in enumerate(rows if isinstance(rows, list) else [])
-    ]
+    found = []
+    for i, row in enumerate(rows if isinstance(rows, list) else []):
+        own = {"truncated": [i] if i in cut else []} if isinstance(cut, list) else {}
+        data = {"names": names, "ndarray": [row]}
+        found.append({"data": data, "meta": {**meta, "tags": {**tags, **own}}})
+    return found
 
 
 def _of_tensors(message: Mapping[str, Any], outputs: Sequence[Any]) -> list[Message]:

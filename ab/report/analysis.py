@@ -154,6 +154,7 @@ def analyse(content: Content, plan: TestPlan, models: Sequence[Model] = ()) -> A
     others = answers.id[answers.model.notna() & ~answers.model.isin(list(shares))]
     times = [event["time"] for event in content.events if event["event"] == "request"]
     declared = list(shares.values())
+    each = plan.divided(len(figures) - 1)
     return Analysis(
         run=seen.run,
         labels=labels,
@@ -161,7 +162,7 @@ def analyse(content: Content, plan: TestPlan, models: Sequence[Model] = ()) -> A
         first=times[0],
         last=times[-1],
         models=figures,
-        comparisons=_comparisons(figures, seen, plan),
+        comparisons=tuple(_comparison(figures[0], b, seen, *each) for b in figures[1:]),
         split=check_split([f.tries for f in figures], declared),
         kept=check_split(
             [answers.unit[answers.model == name].nunique() for name in shares], declared
@@ -217,14 +218,6 @@ def _quality(judged: pd.DataFrame, labels: Sequence[str]) -> metrics.Quality | N
     scores = np.array([[row[label] for label in labels] for row in judged.scores], float)
     truths, predicted = (list(map(labels.index, judged[c])) for c in ("truth", "predicted"))
     return metrics.quality(truths, scores, predicted)
-
-
-def _comparisons(
-    models: Sequence[ModelFigures], seen: Observations, plan: TestPlan
-) -> tuple[Comparison, ...]:
-    """Every later model against the first; the false alarm rate divided among them."""
-    first, *others = models
-    return tuple(_comparison(first, other, seen, *plan.divided(len(others))) for other in others)
 
 
 def _comparison(

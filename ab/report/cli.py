@@ -114,15 +114,14 @@ def show(analysis: Analysis, console: Console) -> None:
     for name, values in rows.model_rows(analysis):
         table.add_row(name, *values)
     console.print(table)
-    for comparison in analysis.comparisons:
-        verdict = judge(analysis, comparison)
+    verdicts = [judge(analysis, comparison) for comparison in analysis.comparisons]
+    for comparison, verdict in zip(analysis.comparisons, verdicts, strict=True):
         show_rows(console, rows.comparison_rows(comparison, analysis.plan.margin, verdict))
     show_rows(console, rows.split_rows(analysis))
     show_rows(console, totals_rows(analysis))
     for warning in warnings(analysis):
         console.print(f"- {warning}")
-    for comparison in analysis.comparisons:
-        verdict = judge(analysis, comparison)
+    for verdict in verdicts:
         console.print(f"\n{verdict.headline}", style="bold")
         for reason in verdict.reasons:
             console.print(reason)

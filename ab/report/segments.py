@@ -13,7 +13,6 @@ from ab.report.difference import sequential_test
 from ab.report.text import points
 from ab.stats import proportions
 from ab.stats.interval import Interval, ahead
-from ab.stats.sequential import Sequential
 
 LENGTHS = (0, 50, 200, 1000)
 """Characters from which the segments of `length` begin."""
@@ -75,25 +74,15 @@ def find_segments(
     level = alpha / 2 / len(parts)
     tests = [sequential_test(part, models[1], share_b, level) for *_, part in parts]
     differs, corrected = multipletests([t.p_value for t in tests], alpha / 2, method=correction)[:2]
-    return tuple(
-        _segment(*part, models, test, float(p), bool(known))
-        for part, test, p, known in zip(parts, tests, corrected, differs, strict=True)
-    )
-
-
-def _segment(
-    dimension: str,
-    name: str,
-    part: pd.DataFrame,
-    models: tuple[str, str],
-    test: Sequential,
-    p_value: float,
-    differs: bool,
-) -> Segment:
-    sides = [part[part.model == model] for model in models]
-    a, b = (proportions.weighted(side.right, 1 / side.rate).value or 0.0 for side in sides)
-    counts = (len(sides[0]), len(sides[1]))
-    return Segment(dimension, name, counts, test.estimate(b - a), p_value, differs)
+    found = []
+    for (dimension, name, part), test, p, known in zip(
+        parts, tests, corrected, differs, strict=True
+    ):
+        sides = [part[part.model == model] for model in models]
+        a, b = (proportions.weighted(side.right, 1 / side.rate).value or 0.0 for side in sides)
+        counts = (len(sides[0]), len(sides[1]))
+        found.append(Segment(dimension, name, counts, test.estimate(b - a), float(p), bool(known)))
+    return tuple(found)
 
 
 def divide(answers: pd.DataFrame, dimension: str) -> pd.Series:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from ab.attribution import Graph
 from ab.clock import Clock
 from ab.data import UNIT, Review, features, fingerprint
 from ab.events import BAD_ANSWER, FailedTry, Request
-from ab.run.retry import Retries
+from ab.run.options import Options
+from ab.run.retry import pause_s
 from ab.transport.reply import Outcome, Reply, Transport
 from ab.wire import Answer, BadAnswer, build_request, read_answer
 
@@ -28,31 +28,21 @@ class _Tries:
     waited_s: float
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class PredictionSender:
     """Sends reviews and reads the answers.
 
     Attributes:
         transport: to the endpoint.
         clock: whose stop ends the tries of a request.
-        graph: behind the endpoint.
-        run: name of the run, part of every puid.
-        labels: that an answer must name.
-        label_map: what other names in an answer stand for.
-        retries: how often to try.
-        timeout_s: after which an answer is late.
-        keep_texts: whether the line holds the text.
+        run: its name, part of every puid.
+        options: of the run.
     """
 
     transport: Transport
     clock: Clock
-    graph: Graph
     run: str
-    labels: Sequence[str]
-    retries: Retries
-    timeout_s: float
-    keep_texts: bool
-    label_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    options: Options
 
     def ask(self, review: Review, lag_s: float, rounds: int = 0) -> Request | None:
         """Send a review until it is answered or given up.
@@ -69,20 +59,20 @@ class PredictionSender:
         reply, answer = tries.reply, tries.answer
         if answer is None and not tries.failed and self.clock.stop.is_set():
             return None
-        found = self.graph.attribute(answer) if answer else None
+        found = self.options.graph.attribute(answer) if answer else None
         return Request(
             time=self.clock.now(),
             id=review.id,
             puid=tries.puid,
             sha256=fingerprint(review.text),
-            text=review.text if self.keep_texts else None,
+            text=review.text if self.options.keep_texts else None,
             truth=review.label,
             outcome=_outcome(reply, answer),
             status=reply.status,
             detail=reply.detail,
             tries=tries.tries,
             repeated=tries.repeated,
-            late=answer is not None and tries.waited_s > self.timeout_s,
+            late=answer is not None and tries.waited_s > self.options.timeout_s,
             lag_s=round(lag_s, 6),
             latency_s=round(tries.latency_s, 6) if answer else None,
             waited_s=round(tries.waited_s, 6),
@@ -106,7 +96,7 @@ class PredictionSender:
             tries += 1
             if answer is None and reply.may_have_drawn:
                 failed.append(self._failed(reply, puid))
-            pause = self.retries.pause_s(tries, reply) if answer is None else None
+            pause = None if answer else pause_s(self.options.tries, tries, reply)
             if pause is not None:
                 self.clock.sleep(pause)
             if pause is None or self.clock.stop.is_set():
@@ -125,7 +115,7 @@ class PredictionSender:
             "outcome": _outcome(reply, None),
             "status": reply.status,
             "detail": reply.detail,
-            "model": self.graph.model_of_failure(reply, puid),
+            "model": self.options.graph.model_of_failure(reply, puid),
         }
 
     def _read(self, reply: Reply, puid: str) -> tuple[Reply, Answer | None]:
@@ -133,7 +123,9 @@ class PredictionSender:
         if reply.outcome is not Outcome.ANSWERED:
             return reply, None
         try:
-            return reply, read_answer(reply.message, self.labels, puid, self.label_map)
+            return reply, read_answer(
+                reply.message, self.options.labels, puid, self.options.label_map
+            )
         except BadAnswer as error:
             self.transport.disconnect()
             return dataclasses.replace(reply, outcome=Outcome.CUT, detail=str(error)), None

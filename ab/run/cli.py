@@ -14,32 +14,15 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ab import options
 from ab.attribution import Graph, parse_models
 from ab.errors import DataError
 from ab.manifest import read_ab_test
-from ab.options import (
-    LABELS,
-    Concurrency,
-    Headers,
-    Labels,
-    Limit,
-    RewardRight,
-    RewardWrong,
-    Seed,
-    Timeout,
-    Tries,
-    parse_labels,
-)
-from ab.run.feedback import Reward
-from ab.run.runner import RETRIED, OnProgress, Pace
-from ab.run.session import Options, Result, Session
+from ab.run.options import Options, Pace, Reward
+from ab.run.runner import RETRIED, OnProgress
+from ab.run.session import Result, Session
 from ab.transport.reply import Outcome
-from roberta_sentiment.tools.labelled import (
-    LabelColumnOption,
-    LabelMapOption,
-    TextColumnOption,
-    read_label_map,
-)
+from roberta_sentiment.tools import labelled
 
 STOPPED = 3
 """Exit code of a run that is not done; it can be resumed."""
@@ -68,22 +51,22 @@ def command(
         str | None,
         typer.Option(help="Graph node that chooses, if the answers do not show it."),
     ] = None,
-    header: Headers = None,
-    labels: Labels = LABELS,
-    text_column: TextColumnOption = "",
-    label_column: LabelColumnOption = "",
-    label_map: LabelMapOption = "",
+    header: options.Headers = None,
+    labels: options.Labels = options.LABELS,
+    text_column: labelled.TextColumnOption = "",
+    label_column: labelled.LabelColumnOption = "",
+    label_map: labelled.LabelMapOption = "",
     rate: Annotated[
         float, typer.Option(help="Requests a second; 0: as fast as possible.")
     ] = Pace.rate,
-    concurrency: Concurrency = Pace.concurrency,
-    timeout: Timeout = Options.timeout_s,
-    tries: Tries = Options.tries,
-    seed: Seed = Options.seed,
-    limit: Limit = None,
+    concurrency: options.Concurrency = Pace.concurrency,
+    timeout: options.Timeout = Options.timeout_s,
+    tries: options.Tries = Options.tries,
+    seed: options.Seed = Options.seed,
+    limit: options.Limit = None,
     feedback: Annotated[bool, typer.Option(help="Send truths back.")] = True,
-    reward_right: RewardRight = Reward.right,
-    reward_wrong: RewardWrong = Reward.wrong,
+    reward_right: options.RewardRight = Reward.right,
+    reward_wrong: options.RewardWrong = Reward.wrong,
     keep_texts: Annotated[
         bool, typer.Option(help="Keep the reviews in the record; else only a checksum.")
     ] = False,
@@ -98,8 +81,8 @@ def command(
     """Send reviews through an endpoint, and their truths back along the route."""
     if rate < 0:
         raise DataError("the rate is a number of requests a second, or 0")
-    names = parse_labels(labels)
-    options = Options(
+    names = options.parse_labels(labels)
+    given = Options(
         reviews=reviews,
         text_column=text_column,
         label_column=label_column,
@@ -108,7 +91,7 @@ def command(
         headers=header or (),
         graph=graph_of(models or [], manifest, router),
         labels=names,
-        label_map=read_label_map(label_map, names),
+        label_map=labelled.read_label_map(label_map, names),
         pace=Pace(rate, concurrency, give_up_after),
         timeout_s=timeout,
         tries=tries,
@@ -120,17 +103,17 @@ def command(
         resume=resume,
         retry_lost=retry_lost,
     )
-    if not execute(options).done:
+    if not execute(given).done:
         sys.exit(STOPPED)
 
 
-def execute(options: Options) -> Result:
+def execute(given: Options) -> Result:
     """Do a run with a progress bar, and say how it ended."""
     console = Console(stderr=True, highlight=False)
-    session = Session(options)
+    session = Session(given)
     with _progress_bar(console, len(session.tasks)) as on_progress:
         result = session.execute(on_progress)
-    console.print(_summary(result, options.record), markup=False)
+    console.print(_summary(result, given.record), markup=False)
     return result
 
 

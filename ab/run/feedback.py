@@ -8,7 +8,8 @@ from ab.attribution import Graph
 from ab.clock import Clock
 from ab.events import Feedback, FeedbackState
 from ab.record import Event, Journal
-from ab.run.retry import Retries
+from ab.run.options import Reward
+from ab.run.retry import pause_s
 from ab.transport.reply import Outcome, Reply, Transport
 from ab.wire import Answer, build_feedback
 
@@ -19,14 +20,6 @@ _NO_ROUTING = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Reward:
-    """What a model gets for an answer; a plain Seldon wrapper does not count a 0."""
-
-    right: float = 1.0
-    wrong: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class FeedbackSender:
     """Sends truths back.
 
@@ -38,7 +31,7 @@ class FeedbackSender:
         journal: the record.
         clock: whose stop ends the tries of a feedback.
         graph: behind the endpoint.
-        retries: how often to try.
+        tries: of one feedback, at most.
         reward: sent with it.
     """
 
@@ -46,7 +39,7 @@ class FeedbackSender:
     journal: Journal
     clock: Clock
     graph: Graph
-    retries: Retries
+    tries: int
     reward: Reward
 
     def send(self, line: Event, truth: str, text: str | None) -> FeedbackState:
@@ -88,7 +81,7 @@ class FeedbackSender:
                 return FeedbackState.ANSWERED, reply
             if reply.may_have_run:
                 return FeedbackState.UNKNOWN, reply
-            pause = self.retries.pause_s(tries, reply)
+            pause = pause_s(self.tries, tries, reply)
             if pause is None or self.clock.stop.is_set():
                 return FeedbackState.REFUSED, reply
             self.clock.sleep(pause)

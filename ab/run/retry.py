@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 
 from ab.transport.reply import Reply
@@ -11,29 +10,20 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Retries:
-    """How often to send one message.
+def pause_s(tries: int, tried: int, reply: Reply) -> float | None:
+    """Seconds before the next try; None when there should be none.
 
-    Attributes:
-        tries: at most.
+    Retry-After counts; without it the pause doubles, with jitter, so that callers that failed
+    together don't return together.
+
+    Args:
+        tries: of one message, at most.
+        tried: tries so far, at least 1.
+        reply: the end of the last.
     """
-
-    tries: int
-
-    def pause_s(self, tried: int, reply: Reply) -> float | None:
-        """Seconds before the next try; None when there should be none.
-
-        Args:
-            tried: tries so far, at least 1.
-            reply: the end of the last.
-
-        Retry-After counts; without it the pause doubles, with jitter, so that callers that failed
-        together don't return together.
-        """
-        if reply.is_final or tried >= self.tries:
-            return None
-        if reply.retry_after is not None:
-            return min(reply.retry_after, _LONGEST_PAUSE_S)
-        pause = min(_FIRST_PAUSE_S * 2.0 ** (tried - 1), _LONGEST_PAUSE_S)
-        return pause * random.uniform(0.5, 1)  # noqa: S311  spread, not a secret
+    if reply.is_final or tried >= tries:
+        return None
+    if reply.retry_after is not None:
+        return min(reply.retry_after, _LONGEST_PAUSE_S)
+    pause = min(_FIRST_PAUSE_S * 2.0 ** (tried - 1), _LONGEST_PAUSE_S)
+    return pause * random.uniform(0.5, 1)  # noqa: S311  spread, not a secret

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,21 +21,6 @@ OnProgress = Callable[[Counter[str]], None]
 """Called after each task with the counts so far."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Pace:
-    """How fast to send.
-
-    Attributes:
-        rate: requests a second; 0 is as fast as possible.
-        concurrency: requests at once.
-        give_up_after: requests lost in a row, at which the run stops; 0 never stops.
-    """
-
-    rate: float = 0.0
-    concurrency: int = 4
-    give_up_after: int = 20
-
-
 class Runner:
     """Works through tasks.
 
@@ -45,7 +29,6 @@ class Runner:
         sender: sends predictions; the stop of its clock ends the session early.
         feedback: sends truths; None sends none.
         journal: the record.
-        pace: how fast.
         on_progress: called after each task.
 
     Attributes:
@@ -56,17 +39,15 @@ class Runner:
     def __init__(
         self,
         tasks: Sequence[Task],
-        *,
         sender: PredictionSender,
         feedback: FeedbackSender | None,
         journal: Journal,
-        pace: Pace,
         on_progress: OnProgress,
     ) -> None:
         self._tasks = iter(enumerate(tasks))
         self._sender, self._feedback, self._journal = sender, feedback, journal
         self._clock, self._stop = sender.clock, sender.clock.stop
-        self._pace, self._on_progress = pace, on_progress
+        self._pace, self._on_progress = sender.options.pace, on_progress
         self._lock = threading.Lock()
         self._lost_in_a_row = 0
         self.counts: Counter[str] = Counter()

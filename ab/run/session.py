@@ -8,10 +8,8 @@ import signal
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-from ab.attribution import Graph
 from ab.clock import Clock
 from ab.data import file_fingerprint, read_reviews, shuffled
 from ab.endpoint import Endpoint, parse_endpoint
@@ -21,58 +19,12 @@ from ab.events import FeedbackState, Run, mark
 from ab.observations import run_of
 from ab.record import Content, Event, Journal, read_record
 from ab.run.ask import PredictionSender
-from ab.run.feedback import FeedbackSender, Reward
-from ab.run.retry import Retries
-from ab.run.runner import OnProgress, Pace, Runner
+from ab.run.feedback import FeedbackSender
+from ab.run.options import Options
+from ab.run.runner import OnProgress, Runner
 from ab.run.tasks import check_same, tasks_left
 from ab.transport.connect import connect
 from ab.transport.reply import Transport
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a run needs to know.
-
-    Attributes:
-        reviews: file of reviews.
-        text_column, label_column: of that file; empty: found by their usual names.
-        record: file of the record.
-        endpoint: address.
-        headers: NAME=VALUE, sent with every request; they are not recorded.
-        graph: behind it.
-        labels: names of the classes.
-        label_map: what other names in reviews and answers stand for.
-        pace: how fast to send.
-        timeout_s: after which a try is given up.
-        tries: of one message.
-        seed: of the order.
-        limit: reviews at most; None is all.
-        feedback: whether truths are sent back; never in V2, which has no way for them.
-        reward: sent with them.
-        keep_texts: whether the record holds the texts.
-        resume: go on with the record.
-        retry_lost: when resuming, send again what had no answer.
-    """
-
-    reviews: Path
-    text_column: str = ""
-    label_column: str = ""
-    record: Path
-    endpoint: str
-    headers: Sequence[str] = ()
-    graph: Graph
-    labels: Sequence[str]
-    label_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    pace: Pace = Pace()
-    timeout_s: float = 10.0
-    tries: int = 4
-    seed: int = 13
-    limit: int | None = None
-    feedback: bool = True
-    reward: Reward = Reward()
-    keep_texts: bool = False
-    resume: bool = False
-    retry_lost: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,33 +95,13 @@ class Session:
         return Result(done, runner.counts, runner.gave_up)
 
     def _runner(self, journal: Journal, transport: Transport, on_progress: OnProgress) -> Runner:
-        options, retries = self._options, Retries(self._options.tries)
-        sender = PredictionSender(
-            transport=transport,
-            clock=self._clock,
-            graph=options.graph,
-            run=self.run.run,
-            labels=options.labels,
-            label_map=options.label_map,
-            retries=retries,
-            timeout_s=options.timeout_s,
-            keep_texts=options.keep_texts,
-        )
+        options = self._options
+        sender = PredictionSender(transport, self._clock, self.run.run, options)
         feedback = FeedbackSender(
-            transport=transport,
-            journal=journal,
-            clock=self._clock,
-            graph=options.graph,
-            retries=retries,
-            reward=options.reward,
+            transport, journal, self._clock, options.graph, options.tries, options.reward
         )
         return Runner(
-            self.tasks,
-            sender=sender,
-            feedback=feedback if options.feedback else None,
-            journal=journal,
-            pace=options.pace,
-            on_progress=on_progress,
+            self.tasks, sender, feedback if options.feedback else None, journal, on_progress
         )
 
     def _earlier(self) -> Content | None:

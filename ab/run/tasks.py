@@ -10,9 +10,8 @@ from typing import Any
 from ab.data import Review
 from ab.errors import RecordError
 from ab.events import FeedbackState
-from ab.observations import feedback_states
+from ab.observations import feedback_states, first_answers
 from ab.record import Event
-from ab.transport.reply import Outcome
 
 _FIXED = ("endpoint", "data", "labels", "models", "router", "seed", "feedback")
 
@@ -45,7 +44,7 @@ def tasks_left(
         feedback: whether truths are sent back.
         retry_lost: send again what ended without an answer.
     """
-    lines = {e["id"]: e for e in events if e["event"] == "request" and _answered(e)}
+    lines = first_answers(events)
     asked = {e["id"] for e in events if e["event"] == "request"}
     states = feedback_states(events)
     rounds = Counter(e["id"] for e in events if e["event"] == "sent")
@@ -76,7 +75,3 @@ def check_same(
     if differing:
         changes = "; ".join(f"{n} was {recorded[n]!r}, now {given[n]!r}" for n in differing)
         raise RecordError(f"the record is of another run: {changes}")
-
-
-def _answered(event: Event) -> bool:
-    return bool(event["outcome"] == Outcome.ANSWERED)

@@ -1,19 +1,31 @@
-"""Truths that come after the answers: matched to the record, sent back as feedback."""
+"""The command `truth`: truths that come after the answers, recorded and sent back as feedback."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
 
+import typer
+from rich.console import Console
+
+from ab import options
+from ab.attribution import Graph, Model
 from ab.clock import Clock
-from ab.data import Truth
-from ab.errors import DataError
+from ab.data import Truth, read_truths
+from ab.endpoint import parse_endpoint
+from ab.errors import DataError, RecordError
 from ab.events import FeedbackState, truth
-from ab.observations import feedback_states, truths_of
-from ab.record import Event, Journal
+from ab.observations import feedback_states, first_answers, run_of, truths_of
+from ab.record import Event, Journal, read_record
 from ab.run.feedback import FeedbackSender
-from ab.transport.reply import Outcome
+from ab.run.options import Reward
+from ab.run.session import close_open_feedback, stopping
+from ab.transport.connect import connect
+from roberta_sentiment.tools import labelled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +61,7 @@ def match(truths: Sequence[Truth], events: Sequence[Event]) -> tuple[list[Matche
     Raises:
         DataError: a truth contradicts another one of the same review, or is of another text.
     """
-    lines: dict[str, Event] = {}
-    for event in events:
-        if event["event"] == "request" and event["outcome"] == Outcome.ANSWERED:
-            lines.setdefault(event["id"], event)
+    lines = first_answers(events)
     by_text: Mapping[str, list[str]] = defaultdict(list)
     for identity, line in lines.items():
         by_text[line["sha256"]].append(identity)
@@ -111,3 +120,58 @@ def _agree(identity: str, label: str, known: dict[str, str]) -> None:
         raise DataError(
             f"review {identity} is {earlier} already, and now {label}; nothing was sent"
         )
+
+
+def command(
+    record: Annotated[Path, typer.Argument(help="Record of `ab run`.")],
+    truths: Annotated[
+        Path, typer.Argument(help="Truths: .tsv, .csv or .jsonl with a label and `id` or a text.")
+    ],
+    endpoint: Annotated[
+        str | None, typer.Option(help="Where feedback goes; by default as in the record.")
+    ] = None,
+    header: options.Headers = None,
+    text_column: labelled.TextColumnOption = "",
+    label_column: labelled.LabelColumnOption = "",
+    label_map: labelled.LabelMapOption = "",
+    timeout: options.Timeout = 10.0,
+    tries: options.Tries = 4,
+    feedback: Annotated[bool, typer.Option(help="Send the truths back.")] = True,
+    reward_right: options.RewardRight = 1.0,
+    reward_wrong: options.RewardWrong = 0.0,
+) -> None:
+    """Add truths that came later to a record, and send them back along the route."""
+    if not record.exists():
+        raise RecordError(f"{record.name} does not exist")
+    clock = Clock()
+    with contextlib.ExitStack() as stack:
+        journal = stack.enter_context(Journal(record))
+        stack.enter_context(stopping(clock.stop))
+        content = read_record(record)
+        run = run_of(content)
+        given = read_truths(
+            truths,
+            run["labels"],
+            text_column=text_column,
+            label_column=label_column,
+            label_map=labelled.read_label_map(label_map, run["labels"]),
+        )
+        matched, unmatched = match(given, content.events)
+        for line in close_open_feedback(content.events, clock.now()):
+            journal.append(line)
+        sender = None
+        if feedback and not (endpoint or run["endpoint"]):
+            raise RecordError("the record names no endpoint; give --no-feedback, or --endpoint")
+        if feedback:
+            where = parse_endpoint(endpoint or run["endpoint"], header or ())
+            transport = stack.enter_context(contextlib.closing(connect(where, timeout)))
+            graph = Graph(tuple(Model(**m) for m in run["models"]), run["router"])
+            reward = Reward(reward_right, reward_wrong)
+            if where.model is None:
+                sender = FeedbackSender(transport, journal, clock, graph, tries, reward)
+        counts = deliver(matched, journal, clock, sender)
+    sent = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    Console(stderr=True, highlight=False).print(
+        f"{len(matched)} truths matched, {len(unmatched)} fit no answer: {sent or 'nothing to do'}",
+        markup=False,
+    )

@@ -8,17 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ab.stats.e_values import (
-    Counts,
-    Floats,
-    Gains,
-    independent_gains,
-    independent_kinds,
-    paired_gains,
-    paired_kinds,
-    predicted_accuracies,
-    predicted_outcomes,
-)
+from ab.stats import e_values
+from ab.stats.e_values import Counts, Floats, Gains
 from ab.stats.sequential import ALPHA, follow
 
 EXPERIMENTS = 200
@@ -77,20 +68,20 @@ def remaining_independent(
     Returns:
         0 when it is decided; None when even 200 times as many hardly suffice.
     """
-    kinds = independent_kinds(from_b, right)
+    kinds = e_values.independent_kinds(from_b, right)
     counts = np.bincount(kinds, minlength=4)
-    a, b = predicted_accuracies(counts)
+    a, b = e_values.predicted_accuracies(counts)
     shares = np.stack([(1 - share_b) * a, (1 - share_b) * (1 - a), share_b * b, share_b * (1 - b)])
-    return _remaining(kinds, shares, independent_gains(share_b), plan, seed)
+    return _remaining(kinds, shares, e_values.independent_gains(share_b), plan, seed)
 
 
 def remaining_paired(
     only_a: Sequence[bool], only_b: Sequence[bool], plan: TestPlan, seed: int = 0
 ) -> int | None:
     """Further texts that a verdict needs when both models judge every text."""
-    kinds = paired_kinds(only_a, only_b)
-    shares = predicted_outcomes(np.bincount(kinds, minlength=3))
-    return _remaining(kinds, shares, paired_gains, plan, seed)
+    kinds = e_values.paired_kinds(only_a, only_b)
+    shares = e_values.predicted_outcomes(np.bincount(kinds, minlength=3))
+    return _remaining(kinds, shares, e_values.paired_gains, plan, seed)
 
 
 def plan_independent(
@@ -99,14 +90,16 @@ def plan_independent(
     """Answers of two models of these accuracies after which half of the tests, and the part
     `plan.power` of them, are decided; None where even 2,000,000 hardly suffice."""
     shares = np.array([(1 - share_b) * a, (1 - share_b) * (1 - a), share_b * b, share_b * (1 - b)])
-    return _planned(shares, independent_gains(share_b), plan, seed)
+    return _planned(shares, e_values.independent_gains(share_b), plan, seed)
 
 
 def plan_paired(
     only_a: float, only_b: float, plan: TestPlan, seed: int = 0
 ) -> tuple[int | None, int | None]:
     """The same in texts that both models judge, of which these parts only one gets right."""
-    return _planned(np.array([only_a, 1 - only_a - only_b, only_b]), paired_gains, plan, seed)
+    return _planned(
+        np.array([only_a, 1 - only_a - only_b, only_b]), e_values.paired_gains, plan, seed
+    )
 
 
 def _planned(

@@ -21,16 +21,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ab.stats.e_values import (
-    Counts,
-    Flags,
-    Floats,
-    Gains,
-    independent_gains,
-    independent_kinds,
-    paired_gains,
-    paired_kinds,
-)
+from ab.stats import e_values
+from ab.stats.e_values import Counts, Flags, Floats, Gains
 from ab.stats.interval import Interval
 
 ALPHA = 0.05
@@ -125,7 +117,9 @@ def independent(
         share_b: declared share of B's traffic.
         alpha: false alarm rate over all looks together.
     """
-    return _test(independent_kinds(from_b, right), 4, independent_gains(share_b), alpha)
+    return _test(
+        e_values.independent_kinds(from_b, right), 4, e_values.independent_gains(share_b), alpha
+    )
 
 
 def paired(only_a: Sequence[bool], only_b: Sequence[bool], alpha: float = ALPHA) -> Sequential:
@@ -136,7 +130,7 @@ def paired(only_a: Sequence[bool], only_b: Sequence[bool], alpha: float = ALPHA)
         only_b: whether only B was.
         alpha: false alarm rate over all looks together.
     """
-    return _test(paired_kinds(only_a, only_b), 3, paired_gains, alpha)
+    return _test(e_values.paired_kinds(only_a, only_b), 3, e_values.paired_gains, alpha)
 
 
 def clustered(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import email.utils
 import threading
-import time
 
 import requests
-from urllib3.exceptions import MaxRetryError, NewConnectionError
+from urllib3.exceptions import InvalidHeader, MaxRetryError, NewConnectionError
+from urllib3.util import Retry
 
 from ab import wire_v2
 from ab.endpoint import Endpoint
@@ -102,7 +101,7 @@ def _of_response(response: requests.Response, *, needs_body: bool) -> Reply:
     failure = body.get("status") if body else None
     failure = failure if isinstance(failure, dict) else {"info": (body or {}).get("error")}
     reason, info = str(failure.get("reason", "")), str(failure.get("info") or response.text)
-    wait = retry_after(response.headers.get("Retry-After"), time.time())
+    wait = retry_after(response.headers.get("Retry-After"))
     detail = " ".join(f"{reason} {info}".split())[:_DETAIL]
     return Reply(_outcome(response.status_code, reason, wait), status, body or {}, detail, wait)
 
@@ -119,22 +118,12 @@ def _outcome(status: int, reason: str, wait: float | None) -> Outcome:
     return Outcome.FAILED
 
 
-def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait from a Retry-After header: a number or a date.
-
-    Args:
-        value: the header; None without one.
-        now: seconds since 1970.
-    """
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
+def retry_after(value: str | None) -> float | None:
+    """Seconds to wait from a Retry-After header, a number or a date; None without a right one."""
     try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        return None if value is None else float(Retry().parse_retry_after(value))
+    except InvalidHeader:
         return None
-    return max(0.0, moment.timestamp() - now)
 
 
 def _json(response: requests.Response) -> dict[str, object] | None:

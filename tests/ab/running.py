@@ -14,8 +14,8 @@ from ab.__main__ import main
 from ab.attribution import Graph, parse_models
 from ab.observations import Observations, observe
 from ab.record import Event, read_record
-from ab.run.runner import Pace
-from ab.run.session import Options, Result, Session
+from ab.run.options import Options, Pace
+from ab.run.session import Result, Session
 
 LABELS = ("negative", "positive")
 

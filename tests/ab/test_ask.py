@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from ab.attribution import Graph, Model
 from ab.clock import Clock
 from ab.data import Review
 from ab.run.ask import PredictionSender
-from ab.run.retry import Retries
+from ab.run.options import Options
 from ab.transport.reply import Outcome, Reply
 
 MODELS = (Model("a", 0.5), Model("b", 0.5))
@@ -68,16 +69,15 @@ class FakeTransport:
 def sender(
     transport: FakeTransport, stop_in: int = 0, ports: dict[int, str] | None = None
 ) -> PredictionSender:
-    return PredictionSender(
-        transport=transport,
-        clock=FakeClock(stop_in),
+    options = Options(
+        reviews=Path(),
+        record=Path(),
+        endpoint="",
         graph=Graph(MODELS, None, ports or {}),
-        run="r",
         labels=("negative", "positive"),
-        retries=Retries(3),
-        timeout_s=10.0,
-        keep_texts=False,
+        tries=3,
     )
+    return PredictionSender(transport, FakeClock(stop_in), "r", options)
 
 
 def test_a_try_that_reached_nobody_draws_nothing() -> None:

@@ -15,15 +15,14 @@ import pytest
 from google.protobuf import json_format
 from seldon_core.proto import prediction_pb2
 
-from ab.manifest import Node
 from ab.record import read_record
 from ab.report.analysis import Analysis, analyse
 from ab.report.totals import warnings
 from ab.report.verdict import Finding, judge
-from ab.run.runner import Pace
+from ab.run.options import Pace
 from ab.stats.power import TestPlan
 from rehearsal.gateway import Executor
-from rehearsal.graph import Predictor
+from rehearsal.graph import Node, Predictor
 from tests.ab.running import execute, lines, options, write_reviews
 from tests.rehearsal.nodes import GrpcAnswer, RestAnswer, Script, serving
 from tests.service import free_ports

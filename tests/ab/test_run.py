@@ -13,11 +13,11 @@ import pytest
 
 from ab.errors import USAGE, DataError, EndpointError, RecordError
 from ab.events import BAD_ANSWER, FeedbackState
-from ab.observations import confusion_of_feedback
 from ab.record import read_record
-from ab.run.runner import RETRIED, Pace
+from ab.run.options import Pace
+from ab.run.runner import RETRIED
 from ab.run.session import Session
-from rehearsal.counters import read_counters
+from rehearsal.counters import confusion_of_feedback, read_counters
 from tests import ROOT
 from tests.ab import records
 from tests.ab.fake import FakeEndpoint, Script
@@ -390,9 +390,7 @@ def test_wrong_arguments_get_one_sentence(reviews: Path, tmp_path: Path) -> None
 
 def test_a_run_does_not_import_the_statistics() -> None:
     """They take a second, and a run needs none of them."""
-    code = (
-        "import sys, ab.run.cli, ab.run.truth_cli\nprint({'scipy', 'statsmodels'} & {*sys.modules})"
-    )
+    code = "import sys, ab.run.cli, ab.run.truth\nprint({'scipy', 'statsmodels'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert ("set()", 0) == (done.stdout.strip(), done.returncode)
 

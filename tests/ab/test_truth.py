@@ -8,8 +8,8 @@ import pytest
 
 from ab.data import fingerprint
 from ab.errors import USAGE
-from ab.observations import confusion_of_feedback
 from ab.record import read_record
+from rehearsal.counters import confusion_of_feedback
 from tests.ab.fake import FakeEndpoint, Script
 from tests.ab.running import Ended, execute, lines, once, options, run_ab, seen, write_reviews
 

@@ -17,16 +17,15 @@ import pytest
 from ab.attribution import Graph, parse_models
 from ab.endpoint import parse_endpoint
 from ab.errors import EndpointError
-from ab.manifest import Node
 from ab.record import read_record
 from ab.report.analysis import analyse
-from ab.run.runner import Pace
+from ab.run.options import Pace
 from ab.stats.power import TestPlan
 from ab.transport import proto_v2
 from ab.wire import BadAnswer, read_answer
 from ab.wire_v2 import as_seldon, infer_request
 from rehearsal.gateway import Executor
-from rehearsal.graph import Predictor
+from rehearsal.graph import Node, Predictor
 from tests import ROOT
 from tests.ab.running import execute, lines, options, run_ab, write_reviews
 from tests.manifests.document import read

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from ab.manifest import Node
+from rehearsal.graph import Node
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,10 @@ import pytest
 
 from ab.errors import USAGE, DataError
 from ab.manifest import read_ab_test
-from ab.observations import confusion_of_feedback
 from ab.record import read_record
 from rehearsal.__main__ import main
-from rehearsal.counters import compare
+from rehearsal.counters import compare, confusion_of_feedback
+from rehearsal.graph import read_graph
 from scripts.local_service import OIP_COMMAND
 from tests import ROOT
 from tests.ab.running import Ended, run_ab
@@ -30,10 +30,11 @@ def rehearse(*arguments: str | Path) -> Ended:
 def test_models_and_shares_come_from_the_manifest() -> None:
     """The rehearsal tests what would be deployed."""
     test = read_ab_test(MANIFEST)
-    assert ("ab", "0.5") == (test.node.name, test.node.ratio_a)
+    node = read_graph(test.predictor, test.node)
+    assert ("ab", "0.5") == (node.name, node.ratio_a)
     assert [("roberta", 0.5), ("lexicon", 0.5)] == [(m.name, m.share) for m in test.graph.models]
-    assert "roberta-sentiment-lexicon:0.1.0" == test.node.children[1].image
-    assert {9000: "roberta", 9500: "roberta", 9001: "lexicon", 9501: "lexicon"} == test.ports
+    assert "roberta-sentiment-lexicon:0.1.0" == node.children[1].image
+    assert {9000: "roberta", 9500: "roberta", 9001: "lexicon", 9501: "lexicon"} == test.graph.ports
 
 
 @pytest.mark.parametrize(

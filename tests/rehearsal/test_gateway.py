@@ -26,10 +26,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
 from ab.errors import DataError
-from ab.manifest import Node, read_graph
 from rehearsal import go
 from rehearsal.gateway import Executor, read_seconds
-from rehearsal.graph import GraphError, PanicError, Predictor
+from rehearsal.graph import GraphError, Node, PanicError, Predictor, read_graph
 from rehearsal.nodes_rest import read_choice
 from tests import ROOT
 from tests.rehearsal.nodes import GrpcAnswer, RestAnswer, Script, serving

@@ -189,7 +189,7 @@ def test_the_tool_for_a_b_tests_reports_without_the_server(
         "import sys, importlib\n"
         "for name in ('onnxruntime', 'onnx', 'transformers', 'tokenizers'):\n"
         "    sys.modules[name] = None\n"
-        "for name in ('run.cli', 'run.truth_cli', 'report.cli', 'compare.cli'):\n"
+        "for name in ('run.cli', 'run.truth', 'report.cli', 'compare.cli'):\n"
         "    importlib.import_module(f'ab.{name}')\n"
         "from roberta_sentiment.tools import labelled, metrics\n"
         "assert metrics.quality([0], __import__('numpy').array([[1.0, 0.0]])).accuracy == 1\n"

@@ -13,11 +13,11 @@ import requests
 from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
 from ab.attribution import Graph, parse_models
-from ab.manifest import Node
 from ab.record import read_record
-from ab.run.session import Options, Session
+from ab.run.options import Options
+from ab.run.session import Session
 from rehearsal.gateway import Executor
-from rehearsal.graph import Predictor
+from rehearsal.graph import Node, Predictor
 from seldon_node.hash_router import HashRouter
 from tests.ab.test_failing_model import healthy
 from tests.rehearsal.nodes import serving
