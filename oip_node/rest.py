@@ -79,18 +79,20 @@ def install(
         Exception: lambda *_: _error(500, OWN_FAULT),
     }
     for route in app.routes:
-        if route.name == "infer":
-            route.app = functools.partial(_infer, server._data_plane)
+        if route.name in ("infer", "infer_stream"):
+            is_stream = route.name == "infer_stream"
+            route.app = functools.partial(_infer, server._data_plane, is_stream)
         elif route.name in ("live", "ready", "model_ready"):
             route.app = functools.partial(_probe, route.endpoint, route.name.split("_")[-1])
     app.middleware_stack = None  # rebuilt with the next request
     app.add_middleware(Guard, settings=settings, refuse=refuse)
 
 
-async def _infer(plane: Any, scope: Any, receive: Receive, send: Send) -> None:
+async def _infer(plane: Any, is_stream: bool, scope: Any, receive: Receive, send: Send) -> None:
     """Answer a request to score as FastAPI would, which reads and writes it several times over.
 
-    It ends as soon as the caller has left; MLServer would go on.
+    It ends as soon as the caller has left; MLServer would go on. A stream is one event, or an error
+    like any other, for which MLServer breaks the connection.
 
     Raises:
         RequestValidationError: the body is no inference request.
@@ -116,7 +118,12 @@ async def _infer(plane: Any, scope: Any, receive: Receive, send: Send) -> None:
     finally:
         gone.cancel()
     headers = extract_headers(answer)
-    response = Response(answer.model_dump_json(), 200, headers, "application/json")
+    body = answer.model_dump_json()
+    response = (
+        Response(f"data: {body}\n\n", 200, headers, "text/event-stream")
+        if is_stream
+        else Response(body, 200, headers, "application/json")
+    )
     await response(scope, receive, send)
 
 

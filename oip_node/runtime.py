@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mlserver import MLModel, ModelSettings
@@ -41,6 +40,7 @@ from roberta_sentiment.model.layout import CONFIG
 from roberta_sentiment.serving import metadata
 from roberta_sentiment.serving.health import ModelHealth
 from roberta_sentiment.serving.request import score
+from roberta_sentiment.serving.threads import WorkerThreads
 from roberta_sentiment.settings import Settings, warn_of_misspelt
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,9 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         """
         try:
             await asyncio.to_thread(self._load)
+            self._threads = WorkerThreads(
+                self._options.max_queue + _SPARE_THREADS, "predict", asyncio.get_running_loop()
+            )
         except SentimentError as error:
             raise ServingError(StartError(f"cannot start: {error.message}")) from error
         return True
@@ -102,9 +105,6 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         self._facts = metadata.describe(artifact, in_use, checked)
         self._identity = metadata.identity(artifact, in_use, checked.head)
         self._recorder = Recorder(self.name, artifact.labels, str(checked.device))
-        self._most = self._options.max_queue + _SPARE_THREADS
-        self._pool = ThreadPoolExecutor(self._most, "predict")
-        self._running = 0
         self._artifact: Artifact = artifact
         self.health.start_serving(classifier, self._options.request_timeout)
         self._classifier = classifier
@@ -123,7 +123,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
     async def unload(self) -> bool:
         """End the threads of this model once its running requests are answered."""
         if self._classifier is not None:
-            await asyncio.to_thread(self._pool.shutdown)
+            await asyncio.to_thread(self._threads.close)
             await asyncio.to_thread(self._classifier.close)
             self._classifier, self.health = None, ModelHealth()
         return True
@@ -158,37 +158,21 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
             raise self._refusal(error) from None
         waiting = caller.Caller(_deadline(payload))
         waiting.limit_time(self._options.request_timeout)
-        self._running += 1
-        answer = asyncio.get_running_loop().run_in_executor(
-            self._pool, self._answer, payload, waiting
-        )
-        answer.add_done_callback(self._end)
         try:
-            return await asyncio.shield(answer)
+            return await self._threads.run(functools.partial(self._answer, payload, waiting))
         except asyncio.CancelledError:
             waiting.cancel()
             raise
 
-    async def predict_stream(
-        self, payloads: AsyncIterator[InferenceRequest]
-    ) -> AsyncIterator[InferenceResponse]:
-        """Answer each request of a stream; MLServer's own method answers the first only."""
-        async for message in payloads:
-            yield await self.predict(message)
-
     def _refuse_overload(self) -> None:
         """Refuse a request that would have to wait for a thread or has no room in the queue."""
-        if self._running >= self._most:
+        backlog = self._threads.backlog
+        if backlog >= _SPARE_THREADS:
             raise OverloadedError(
-                f"{self._running} requests are being worked on already; try again in 1 s", 1
+                f"{backlog} requests wait to be read already; try again in 1 s", 1
             )
         if self._classifier is not None:
             self._classifier.refuse_overload()
-
-    def _end(self, answer: asyncio.Future[InferenceResponse]) -> None:
-        self._running -= 1
-        if not answer.cancelled():
-            answer.exception()  # asyncio would log it as never read where the caller has left
 
     def _answer(self, message: InferenceRequest, waiting: caller.Caller) -> InferenceResponse:
         """Answer a request, in a thread of its own."""

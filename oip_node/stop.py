@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from roberta_sentiment.errors import NotReadyError
 from roberta_sentiment.serving import grpc_stop
 
 GRACE_S = 30.0
@@ -21,7 +20,7 @@ DRAIN_S = 1.0
 """Time in which REST answers ask their connections to close, s; it ends earlier without any."""
 _POLL_S = 0.05
 
-_calls = grpc_stop.Calls()
+calls = grpc_stop.Calls()
 _stopping = threading.Event()
 
 
@@ -37,18 +36,6 @@ def take_signals() -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-
-
-def begin_call(context: Any) -> None:
-    """Note a gRPC call until it ends.
-
-    Raises:
-        NotReadyError: the server has closed this connection.
-    """
-    end = _calls.begin(context.peer())
-    if end is None:
-        raise NotReadyError(grpc_stop.REFUSAL)
-    context.add_done_callback(lambda _: end())
 
 
 def begin() -> bool:
@@ -70,7 +57,7 @@ async def drain(rest: Any, grpc_server: Any) -> None:
     await _until(lambda: not rest.server_state.connections, DRAIN_S)
     rest.should_exit = True
     await _until(lambda: not rest.server_state.connections, GRACE_S)
-    await asyncio.to_thread(grpc_stop.stop, _calls, GRACE_S)
+    await asyncio.to_thread(grpc_stop.stop, calls, GRACE_S)
     await grpc_server.stop(0)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-import json
 import logging
 import re
 import struct
@@ -21,6 +20,7 @@ import grpc
 import mlserver
 import pydantic
 from google.protobuf.message import DecodeError
+from mlserver import registry
 from mlserver.cloudevents import CloudEventsMiddleware
 from mlserver.errors import MLServerError
 from mlserver.grpc import converters
@@ -28,15 +28,17 @@ from mlserver.grpc import utils as grpc_utils
 from mlserver.grpc.interceptors import PromServerInterceptor
 from mlserver.grpc.servicers import InferenceServicer
 from mlserver.handlers import dataplane
-from mlserver.rest import endpoints
+from mlserver.repository import repository
 from mlserver.rest.server import RESTServer
 from mlserver.server import MLServer
 
 from oip_node import rest, stop
 from oip_node.errors import OneSentence, ServingError
 from roberta_sentiment.errors import NotReadyError, PayloadError, StartError
+from roberta_sentiment.serving import grpc_stop
 from roberta_sentiment.serving.grpc_status import code_of, retry_metadata
 from roberta_sentiment.serving.patching import patch
+from roberta_sentiment.serving.wording import brief
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,9 @@ _KEEP_ALIVE_S = 100
 """Longer than clients do, as the Seldon door; uvicorn's 5 s close some as a request comes."""
 
 _call: contextvars.ContextVar[Any] = contextvars.ContextVar("call")
-"""Of gRPC, that this task answers."""
+"""Of gRPC, that this task answers, and `stop` knows of."""
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
+_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 _PLAIN = re.compile(r"[!-$&-~]{1,256}")
 """An id that can stand in a header: printable ASCII but for spaces and %."""
@@ -86,12 +90,13 @@ def apply() -> None:
             f"{VERSION}; install that"
         )
     wrap(grpc_utils, "_grpc_status_code", _status_code)
-    wrap(PromServerInterceptor, "intercept_service", _decoding)
+    wrap(PromServerInterceptor, "intercept_service", _intercepted)
     wrap(converters.ModelInferRequestConverter, "to_types", _readable)
     wrap(dataplane, "ModelNotReady", _not_ready)
+    for module in (registry, repository):
+        wrap(module, "ModelNotFound", _not_found)
     wrap(dataplane.DataPlane, "_infer_contextmanager", _known_model)
     wrap(CloudEventsMiddleware, "_get_headers", _printable_headers)
-    wrap(endpoints, "_as_sse", _with_errors)
     wrap(RESTServer, "add_custom_handlers", _guarded)
     wrap(InferenceServicer, "_InsertHeaders", _noted)
     wrap(dataplane.DataPlane, "ready", _ready)
@@ -113,8 +118,15 @@ def _status_code(original: Any, error: MLServerError) -> grpc.StatusCode:
     return error.code
 
 
-async def _decoding(original: Any, interceptor: Any, continuation: Any, details: Any) -> Any:
-    """A message that is no protobuf is the caller's fault, not UNKNOWN."""
+async def _intercepted(original: Any, interceptor: Any, continuation: Any, details: Any) -> Any:
+    """A message that is no protobuf is the caller's fault; each message of a stream is a request.
+
+    MLServer answers an empty stream with INTERNAL, and all others as if each message had the model,
+    the id and the form of contents of the first.
+    """
+    is_stream = details.method == _STREAM
+    if is_stream:
+        details = type(details)(_INFER, details.invocation_metadata)
     handler = await original(interceptor, continuation, details)
     if handler is None or handler.unary_unary is None:
         return handler
@@ -130,6 +142,23 @@ async def _decoding(original: Any, interceptor: Any, continuation: Any, details:
             await context.abort(code_of(message.http_status), message.message)
         return await handler.unary_unary(message, context)
 
+    async def answer_each(messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async for message in messages:
+            end = stop.calls.begin(context.peer())
+            if end is None:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, grpc_stop.REFUSAL)
+                return
+            _call.set(context)
+            context.set_trailing_metadata(())  # MLServer can't read what it set itself
+            try:
+                yield await answer(message, context)
+            finally:
+                end()
+
+    if is_stream:
+        return grpc.stream_stream_rpc_method_handler(
+            answer_each, decode, handler.response_serializer
+        )
     return handler._replace(request_deserializer=decode, unary_unary=answer)
 
 
@@ -159,6 +188,11 @@ def _not_ready(original: Any, name: str, version: str | None = None) -> MLServer
     return ServingError(NotReadyError("not ready: the model is loading or its inference fails"))
 
 
+def _not_found(original: Any, name: str, version: str | None = None) -> MLServerError:
+    """Names of any length and kind make a short sentence; gRPC's version '' is none."""
+    return original(brief(name), brief(version) if version else None)
+
+
 @contextlib.asynccontextmanager
 async def _known_model(
     original: Any, plane: Any, name: str, version: str | None = None
@@ -178,15 +212,6 @@ def _printable_headers(
     return original(middleware, kind, settings, request_id)
 
 
-async def _with_errors(original: Any, stream: Any) -> AsyncIterator[bytes]:
-    """An error in a stream over REST is its last event; without, the connection just breaks."""
-    try:
-        async for event in original(stream):
-            yield event
-    except MLServerError as error:
-        yield b"data: " + json.dumps({"error": str(error)}).encode() + b"\n\n"
-
-
 async def _guarded(original: Any, server: Any, model: Any) -> Any:
     """A model of ours brings the guard of REST along; no other hook sees MLServer's server."""
     guard = getattr(model, "guard", None)
@@ -199,11 +224,12 @@ async def _guarded(original: Any, server: Any, model: Any) -> Any:
 
 def _noted(original: Any, servicer: Any, message: Any, context: Any) -> Any:
     """The calls that run are known when the server stops, and by what they raise."""
-    _call.set(context)
-    try:
-        stop.begin_call(context)
-    except NotReadyError as error:
-        raise ServingError(error) from None
+    if _call.get(None) is None:
+        end = stop.calls.begin(context.peer())
+        if end is None:
+            raise ServingError(NotReadyError(grpc_stop.REFUSAL))
+        context.add_done_callback(lambda _: end())
+        _call.set(context)
     return original(servicer, message, context)
 
 

@@ -11,9 +11,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from seldon_core.flask_utils import SeldonMicroserviceException
 
+from roberta_sentiment.serving.threads import WorkerThreads
 from seldon_node.health import LIVES
 from seldon_node.node import SentimentNode
-from seldon_node.threads import WorkerThreads
 
 _WATCH_S = 1.0
 _TURN_S = 1.0

@@ -28,13 +28,13 @@ from seldon_core.proto import prediction_pb2
 from roberta_sentiment.errors import shorten
 from roberta_sentiment.serving.grpc_sockets import port_of
 from roberta_sentiment.serving.patching import patch
+from roberta_sentiment.serving.threads import WorkerThreads
 from roberta_sentiment.settings import Settings
 from seldon_node import host_limits
 from seldon_node.grpc_arrival import NO_ROOM, SLOW_S, Arrival, Arrivals
 from seldon_node.grpc_health import Health
 from seldon_node.node import SentimentNode
 from seldon_node.supervisor import BOOT_FAILED
-from seldon_node.threads import WorkerThreads
 
 logger = logging.getLogger(__name__)
 

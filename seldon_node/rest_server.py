@@ -20,9 +20,9 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
 
 from roberta_sentiment.errors import OWN_FAULT
+from roberta_sentiment.serving.threads import LastWaiter
 from seldon_node.rest_poller import READ, WRITE, Poller
 from seldon_node.rest_request import HEADER_BYTES, SMALL_BODY, Parser, RefusedError
-from seldon_node.threads import LastWaiter
 
 _QUICK_PATHS = {"/", "/health/ping", "/health/status", "/api/v1.0/health/status"}
 _QUICK_THREADS = 4

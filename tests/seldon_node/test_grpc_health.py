@@ -13,11 +13,11 @@ import pytest
 from grpc_health.v1 import health_pb2
 from seldon_core.flask_utils import SeldonMicroserviceException
 
+from roberta_sentiment.serving.threads import WorkerThreads
 from seldon_node import grpc_health
 from seldon_node.grpc_health import Health
 from seldon_node.health import LIVES
 from seldon_node.node import SentimentNode
-from seldon_node.threads import WorkerThreads
 
 STATUS = health_pb2.HealthCheckResponse
 LIMIT_S = 60

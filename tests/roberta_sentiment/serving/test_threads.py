@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import queue
 import threading
 from typing import NoReturn
 
 import pytest
 
-from seldon_node.threads import LastWaiter, WorkerThreads
+from roberta_sentiment.serving.threads import LastWaiter, WorkerThreads
 
 
 def test_results_come_back_in_any_order() -> None:
@@ -61,6 +62,28 @@ def test_an_abandoned_result_is_dropped() -> None:
         return await threads.run(lambda: "goes on")
 
     assert "goes on" == asyncio.run(run())
+
+
+def test_close_waits_for_what_was_given() -> None:
+    """What no thread has begun is the backlog; it too is done before the threads end."""
+
+    async def run() -> tuple[int, list[int]]:
+        threads = WorkerThreads(1, "test", asyncio.get_running_loop())
+        begun, release = threading.Event(), threading.Event()
+
+        def wait() -> int:
+            begun.set()
+            return release.wait(20)
+
+        first = threads.run(wait)
+        assert await asyncio.to_thread(begun.wait, 20)
+        others = [threads.run(functools.partial(int, i)) for i in range(3)]
+        backlog = threads.backlog
+        release.set()
+        await asyncio.to_thread(threads.close)
+        return backlog, await asyncio.gather(first, *others)
+
+    assert (3, [True, 0, 1, 2]) == asyncio.run(run())
 
 
 def test_the_last_to_wait_is_woken_first() -> None:

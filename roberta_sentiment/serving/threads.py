@@ -45,8 +45,17 @@ class WorkerThreads:
         self._loop = loop
         self._work: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._has_work = LastWaiter()
-        for _ in range(number):
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._run, name=name, daemon=True) for _ in range(number)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def backlog(self) -> int:
+        """Functions that no thread has begun yet."""
+        return len(self._work)
 
     def run(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Have a function called in a thread; to be called in the loop's own thread.
@@ -60,10 +69,20 @@ class WorkerThreads:
             self._has_work.notify()
         return future
 
+    def close(self) -> None:
+        """End the threads when they have done what they were given, and wait for them."""
+        with self._has_work:
+            self._closed = True
+            self._has_work.notify_all()
+        for thread in self._threads:
+            thread.join()
+
     def _run(self) -> None:
         while True:
             with self._has_work:
                 while not self._work:
+                    if self._closed:
+                        return
                     self._has_work.wait()
                 function, future = self._work.popleft()
             result, error = None, None
