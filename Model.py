@@ -119,5 +119,5 @@ class Model(SentimentNode):
 
 
 def _cause(error: SentimentError) -> str:
-    """What lies behind an error, for the log."""
+    """The cause of an error, for the log."""
     return f" ({first_line(error.__cause__)})" if error.__cause__ else ""

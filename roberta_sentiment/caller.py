@@ -43,11 +43,11 @@ class Caller:
         self._on_cancel: Callable[[], None] | None = None
 
     def limit_time(self, seconds: float) -> None:
-        """Give the request so much time from now, as the server's own limit."""
+        """Limit the request to this many seconds from now, as the server's own limit."""
         self._time_limit = time.monotonic() + seconds, seconds
 
     def cancel(self) -> None:
-        """Say that nobody waits any more."""
+        """Record that nobody waits any more."""
         with self._lock:
             self._cancelled = True
             callback = self._on_cancel
@@ -56,7 +56,7 @@ class Caller:
 
     @contextlib.contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call back on `cancel`, in its thread, while this lasts; at once if it has happened."""
+        """Call back on `cancel`, in its thread, during the block; at once if already cancelled."""
         with self._lock:
             self._on_cancel = callback
             cancelled = self._cancelled
@@ -68,7 +68,7 @@ class Caller:
             self._on_cancel = None
 
     def problem(self, *, ask: bool = True) -> DroppedError | None:
-        """Why an answer has become useless; None if somebody waits for it.
+        """Why nobody needs the answer any more; None while somebody waits for it.
 
         Args:
             ask: ask the connection too.
@@ -86,7 +86,7 @@ class Caller:
         return None
 
     def check(self) -> None:
-        """Go on only if somebody waits for the answer.
+        """Make sure that somebody still waits for the answer.
 
         Raises:
             DroppedError: nobody does.

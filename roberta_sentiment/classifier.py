@@ -127,11 +127,11 @@ class Classifier:
         logger.info("the model is served from %s now", optimized.path)
 
     def close(self) -> None:
-        """Refuse whatever comes, end the threads, and let the model's memory go."""
+        """Refuse new requests, end the threads and release the model's memory."""
         self._scheduler.close()
 
     def refuse_overload(self) -> None:
-        """Refuse a caller for whom there is no room, before its request is read.
+        """Refuse a caller before its request is read, if the queue is full.
 
         Raises:
             OverloadedError: too many callers wait already.
@@ -183,7 +183,7 @@ class Classifier:
         for column, token in enumerate(ids):
             if not 0 <= token < vocab_size:
                 raise TokenIdError(
-                    f"row {position}, column {column}: {token} is no token id of this model; "
+                    f"row {position}, column {column}: {token} is not a token id of this model; "
                     f"ids are 0 to {vocab_size - 1}"
                 )
         while ids and ids[-1] == pad_id:

@@ -56,7 +56,7 @@ def available_cpus(cgroup: Path = CGROUP) -> int:
 
 
 def features(cpuinfo: Path = _CPUINFO) -> tuple[str, ...]:
-    """Instructions that decide which kernels ONNX Runtime takes, sorted; empty where unknown.
+    """CPU instructions that decide which kernels ONNX Runtime uses, sorted; empty if unknown.
 
     An emulated CPU has fewer than the kernel of the machine lists. What numpy has read from the CPU
     itself decides, and where the list contradicts it, nothing else of the list is believed.
@@ -118,7 +118,7 @@ class ServingCpus:
     Python runs one thread of a process at a time. Kept on one CPU, the threads that serve requests
     find their data in its caches, and ONNX Runtime's own threads have the other CPUs.
 
-    Made before the processes fork. A process that ends gives its CPU back, however it ends.
+    Made before the processes fork. A process releases its CPU when it ends, however it ends.
     """
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class ServingCpus:
 
 
 def serving_cpus(*, exclusive: bool, cgroup: Path = CGROUP) -> ServingCpus | None:
-    """What the processes of a service share, or None where threads had better move freely.
+    """The CPUs that the processes of a service claim; None where threads should move freely.
 
     Args:
         exclusive: whether the container has its CPUs to itself, as the operator says.
@@ -167,7 +167,7 @@ def end_with_parent() -> None:
 
 
 def _limit(cgroup: Path, names: tuple[str, ...]) -> int | None:
-    """The number in the first file that there is; None if it is "max", or without a file."""
+    """The number in the first file that exists; None if it is "max", or without a file."""
     text = next(filter(None, (_read(cgroup / name) for name in names)), "")
     return int(text) if text.isdigit() else None
 

@@ -190,7 +190,7 @@ class TextError(RequestError):
 
 
 class TokenIdError(RequestError):
-    """Numbers that are no token ids of this model."""
+    """Numbers that are not token ids of this model."""
 
     reason = "BAD_TOKEN_IDS"
 
@@ -333,7 +333,7 @@ class NotReadyError(SentimentError):
 
 
 class OverloadedError(SentimentError):
-    """Too much waits for the model already.
+    """The queue for the model is full.
 
     Args:
         message: what is full, and how full.

@@ -31,7 +31,7 @@ CPU_BATCH_TOKENS = 512
 SERVICE_LINK = re.compile(
     r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
 )
-"""How the variables end by which Kubernetes describes the Services of a namespace."""
+"""Suffixes of the variables in which Kubernetes describes the Services of a namespace."""
 
 _ALIKE = 0.75
 """Least similarity (difflib's ratio) of a misspelt name to a setting."""
@@ -181,7 +181,7 @@ class Settings:
         """Read the label map, and check it against the labels of the model where they are given.
 
         Raises:
-            SettingsError: it is none, or names another label.
+            SettingsError: it is malformed, or names another label.
         """
         try:
             parse_label_map(self.label_map, labels)
@@ -226,7 +226,7 @@ def _variables(field: dataclasses.Field[Any]) -> list[str]:
 
 
 def misspelt(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Variables that look like one of ours and are none, each with the one that was meant.
+    """Variables that look like misspelt settings, each with the name that was probably meant.
 
     The environment belongs to the cluster: Kubernetes describes every Service of the namespace in
     it, and a Service may be named like us. So nothing but an exact name is read.

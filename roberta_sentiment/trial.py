@@ -30,7 +30,7 @@ _LARGEST_LIMIT = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What came out.
+    """The result of a trial.
 
     Attributes:
         one_per_batch: whether each text must run by itself.
@@ -88,19 +88,19 @@ def refuse_wrong_head(head: Head, trial: Trial) -> None:
     """Refuse a head that the answers contradict.
 
     Raises:
-        GraphError: scores would get a second softmax, or are no probabilities.
+        GraphError: scores would get a second softmax, or are not probabilities.
     """
     if head.activation == "softmax" and head.in_graph != trial.sums_to_one:
         raise GraphError(
             "the graph's scores sum to 1 already; set the parameter head to probabilities"
             if trial.sums_to_one
-            else "the graph's scores do not sum to 1, so they are no probabilities of one label a "
+            else "the graph's scores do not sum to 1, so they are not probabilities of one label a "
             "text; set the parameter head to softmax, sigmoid or identity, or problem_type in "
             "config.json to multi_label_classification"
         )
     if head.multi_label and head.in_graph and not trial.within_one:
         raise GraphError(
-            "the graph's scores are not from 0 to 1, so they are no probabilities; set the "
+            "the graph's scores are not from 0 to 1, so they are not probabilities; set the "
             "parameter head to sigmoid or identity"
         )
     if not head.in_graph and not head.is_regression and trial.within_one:

@@ -17,7 +17,7 @@ from seldon_node import payload
 from seldon_node.truths import OneLabel, Reader
 
 LARGEST_REWARD = 1e6
-"""A counter is a float64: beside one reward of 1e16 it could not count ones any more."""
+"""A counter is a float64: after one reward of 1e16 it could no longer count ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def parse(
         message: request, response, truth and reward.
         labels: names of the classes, in the order of the scores.
         version: of this model. Feedback on an answer with another version in its tags, or with
-            other labels, belongs to another model and is looked at no further.
+            other labels, belongs to another model and is not examined further.
         settings: the limits.
         predict: predictions of a request, asked when the feedback brings no response.
         reader: of truths and predictions; by default a text has one label.
@@ -63,12 +63,12 @@ def parse(
     reader = reader or OneLabel(labels)
     response = payload.to_python(message.response)
     label_map = parse_label_map(settings.label_map)
-    names = [_meant(name, labels, label_map) for name in _names(message.response, "response")]
+    names = [_own_names(name, labels, label_map) for name in _names(message.response, "response")]
     other_model = _other_version(response, version) or _other_labels(response, names, labels)
     if other_model:
         return Feedback([], message.reward, other_model)
-    columns = [_meant(name, labels, label_map) for name in _names(message.truth, "truth")]
-    meant = _meant(_values(payload.to_python(message.truth)), labels, label_map)
+    columns = [_own_names(name, labels, label_map) for name in _names(message.truth, "truth")]
+    meant = _own_names(_values(payload.to_python(message.truth)), labels, label_map)
     truths = _truths(meant, columns, reader)
     request = _request(message, settings)
     if truths is None:
@@ -148,10 +148,10 @@ def _request(message: prediction_pb2.Feedback, settings: Settings) -> payload.Re
         raise FeedbackError(f"request: {error.message}") from None
 
 
-def _meant[Value](value: Value, labels: Sequence[str], label_map: Mapping[str, str]) -> Value:
+def _own_names[Value](value: Value, labels: Sequence[str], label_map: Mapping[str, str]) -> Value:
     """Names of labels as this model has them, in a list or lists too; other values as they are."""
     if isinstance(value, list):
-        return [_meant(item, labels, label_map) for item in value]  # type: ignore[return-value]
+        return [_own_names(item, labels, label_map) for item in value]  # type: ignore[return-value]
     known = label_named(value, labels, label_map) if isinstance(value, str) else None
     return value if known is None else known  # type: ignore[return-value]
 

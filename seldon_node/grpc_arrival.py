@@ -15,16 +15,16 @@ import grpc
 from roberta_sentiment.serving import grpc_sockets
 
 SLOW_S = 0.05
-"""Seconds after which a message that has not arrived whole is looked at."""
+"""Seconds after which a message that has not arrived completely is checked."""
 
 NO_ROOM = (
     grpc.StatusCode.UNAVAILABLE,
     "other large messages are being read (setting max_buffered_bytes); try again",
 )
 
-_LOOK_S = 1.0
+_CHECK_S = 1.0
 _PAUSE_TIMES, _LONGEST_PAUSE_S = 5, 0.25
-"""Pause after a look, as a multiple of what it took, and at most, s."""
+"""Pause after a check, as a multiple of its own time, and at most, s."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -70,7 +70,7 @@ class Arrivals:
         self._bytes_received = bytes_received
         self._arriving: set[Arrival] = set()
         self._connections: dict[int, _Connection] = {}
-        self._next_look = self._next_full_look = 0.0
+        self._next_check = self._next_full_check = 0.0
 
     def begin(self, arrival: Arrival) -> None:
         """A call has begun."""
@@ -108,12 +108,12 @@ class Arrivals:
     def _end_largest(self, now: float) -> None:
         """End calls on the connections that hold most, while all hold too much."""
         slow = [arrival for arrival in self._arriving if now > arrival.started + SLOW_S]
-        if now < (self._next_look if slow else self._next_full_look):
+        if now < (self._next_check if slow else self._next_full_check):
             return
         held = self._held({arrival.port for arrival in slow})
         took = time.monotonic() - now
-        self._next_look = now + min(took * _PAUSE_TIMES, _LONGEST_PAUSE_S)
-        self._next_full_look = self._next_look + _LOOK_S
+        self._next_check = now + min(took * _PAUSE_TIMES, _LONGEST_PAUSE_S)
+        self._next_full_check = self._next_check + _CHECK_S
         total = sum(held.values())
         for port in sorted(held, key=held.__getitem__, reverse=True):
             if total <= self._limit:

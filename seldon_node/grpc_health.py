@@ -18,7 +18,7 @@ from seldon_node.node import SentimentNode
 _WATCH_S = 1.0
 _TURN_S = 1.0
 _LONGEST_TURN_S = 30.0
-"""Seconds without a turn for a new call after which the threads are taken for stuck."""
+"""Seconds that a new call waits for a thread before the threads count as stuck."""
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]

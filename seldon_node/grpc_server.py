@@ -75,7 +75,7 @@ def repair() -> None:
     original = patch(wrapper, "get_grpc_server", get_grpc_server)
 
 
-class _Ended(Exception):  # noqa: N818  it ends a call and is no error
+class _Ended(Exception):  # noqa: N818  it ends a call and is not an error
     """A servicer has ended its call with a code and a sentence."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:

@@ -32,8 +32,8 @@ class HashRouter:
     Args:
         key: name of the tag in `meta.tags`.
         shares: of the children, in their order, with commas; they are relative to their sum.
-        salt: another one divides the units anew, as each test should; by default the name of the
-            deployment.
+        salt: another one divides the units differently, as each test should; by default the name
+            of the deployment.
 
     Raises:
         SystemExit: with one sentence that says what is wrong.
@@ -91,5 +91,5 @@ class HashRouter:
         return prediction_pb2.SeldonMessage()
 
     def health_status(self) -> str:
-        """Always well: it has nothing to load."""
+        """Always healthy: it has nothing to load."""
         return "healthy"

@@ -41,7 +41,7 @@ class FailureFlags:
 
 
 class WorkerHealth:
-    """The processes of this service that are not gunicorn's to watch.
+    """The processes of this service that gunicorn does not supervise.
 
     Made before the wrapper forks its servers.
 

@@ -69,7 +69,7 @@ def check_temporary_files() -> None:
 
 
 def too_few_threads(error: RuntimeError) -> SettingsError:
-    """What to say where a thread can't be started after all."""
+    """The message for a thread that can't be started after all."""
     return SettingsError(
         f"a thread can't be started ({error}); raise the container's limit of processes and "
         "threads, or lower GUNICORN_THREADS and GRPC_THREADS"

@@ -65,7 +65,7 @@ class LossyStream(io.TextIOBase):
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether a person reads along."""
+        """Whether a person is reading."""
         return os.isatty(self._descriptor)
 
 

@@ -59,8 +59,8 @@ class NodeError(SeldonMicroserviceException):  # type: ignore[misc]  # upstream 
 class SentimentNode:
     """A Seldon MODEL node around a text classifier.
 
-    A subclass gives `settings`, `identity`, `labels` and, if it is no softmax, `head` in its cheap
-    constructor (and `device` where it is no CPU), and `load`, which calls `_start_serving`.
+    A subclass gives `settings`, `identity`, `labels` and, if it is not softmax, `head` in its cheap
+    constructor (and `device` where it is not the CPU), and `load`, which calls `_start_serving`.
     """
 
     settings: Settings

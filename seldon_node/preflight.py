@@ -182,7 +182,7 @@ def _parse(parameter: object) -> tuple[str, Any]:
         return name, _to_bool(value) if kind == "BOOL" else _TYPES[kind](value)
     except (ValueError, OverflowError):
         raise SettingsError(
-            f"parameter {_show(name)} is {_show(value)}, which is no {kind}"
+            f"parameter {_show(name)} is {_show(value)}, which is not of type {kind}"
         ) from None
 
 

@@ -53,7 +53,7 @@ class _ThisProcess:
     """What the parts of the start share.
 
     Attributes:
-        grpc_worker: which gRPC worker this process is, None if it is none.
+        grpc_worker: which gRPC worker this process is; None for any other.
         reserved: sockets that hold a port as long as the process runs.
         restarts: counts the servers that are replaced.
     """
@@ -205,7 +205,7 @@ def _count_worker(restarts: Restarts, server: str) -> Callable[[Any, Any], None]
 
 
 def _run_gunicorn(serve: Callable[[], None]) -> None:
-    """Run a gunicorn server; a worker that fails to boot during the end is no stack trace."""
+    """Run a gunicorn server; a worker that fails to boot during the end logs no stack trace."""
     try:
         serve()
     except HaltServer as error:

@@ -79,13 +79,13 @@ def install(app: Flask, node: SentimentNode) -> None:
     app.extensions[COUNT_REFUSAL] = lambda reason, path: node.recorder.record(
         refusal_metrics(reason), _METHODS.get(_endpoint_of(app, path), "other")
     )
-    app.before_request(_name_caller)
+    app.before_request(_set_caller)
     app.after_request(_add_retry_after)
-    app.teardown_request(_forget_caller)
+    app.teardown_request(_clear_caller)
     app.teardown_request(rest_body.release_memory)
     app.add_url_rule("/", "Root", app.view_functions["HealthStatus"], methods=["GET"])
     for endpoint in _NOT_FOR_A_MODEL:
-        app.view_functions[endpoint] = _not_here
+        app.view_functions[endpoint] = _not_found
     origins = {word.strip() for word in node.settings.cors_origins.split(",")} - {"", "none"}
     if origins:
         CORS(app, origins=sorted(origins))
@@ -164,7 +164,7 @@ def _endpoint_of(app: Flask, path: str) -> str:
     return str(endpoint)
 
 
-def _name_caller() -> None:
+def _set_caller() -> None:
     """Say who waits for the answer, for as long as this request lasts."""
     g.serving = contextlib.ExitStack()
     waiting = caller.Caller(has_left=_connection(request.environ))
@@ -189,12 +189,12 @@ def _is_closed(connection: socket.socket) -> bool:
         return True
 
 
-def _forget_caller(_: BaseException | None) -> None:
+def _clear_caller(_: BaseException | None) -> None:
     if "serving" in g:
         g.pop("serving").close()
 
 
-def _not_here() -> Response:
+def _not_found() -> Response:
     raise NotFound
 
 

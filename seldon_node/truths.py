@@ -23,7 +23,7 @@ class Reader(Protocol):
         """The truth of a text.
 
         Raises:
-            FeedbackError: it is none.
+            FeedbackError: it is not a truth.
         """
         ...
 
@@ -32,7 +32,7 @@ class Reader(Protocol):
         ...
 
     def described(self, entry: Mapping[str, Any]) -> Any:
-        """The prediction in an entry of `jsonData.predictions`, None if it is none."""
+        """The prediction in an entry of `jsonData.predictions`, None if there is none."""
         ...
 
     def predicted(self, predictions: Predictions) -> list[Any]:

@@ -2,7 +2,7 @@
 
 ONNX Runtime's MultiHeadAttention copies query, key and value into heads and fills a mask in each
 layer. Here the gathering that puts padding back brings them into heads as well, the mask is made
-once, and what is left are two products and a softmax (measured with 1.32: docs/performance.md).
+once, and two products and a softmax are left (measured with 1.32: docs/performance.md).
 """
 
 from __future__ import annotations

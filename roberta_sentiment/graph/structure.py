@@ -172,7 +172,7 @@ class Structure:
 
     @cached_property
     def counts_tokens(self) -> bool:
-        """Whether positions are counted over tokens that are no padding, as RoBERTa does."""
+        """Whether positions are counted over tokens that are not padding, as RoBERTa does."""
         return any(node.op_type == "CumSum" for node in self._nodes)
 
     @cached_property
@@ -218,7 +218,7 @@ def read_structure(path: Path) -> Structure:
     """Read a graph without the contents of its weights.
 
     Raises:
-        ArtifactError: the file can't be read or is no ONNX graph, or weights beside it are missing.
+        ArtifactError: the file can't be read or is not a graph, or weights beside it are missing.
     """
     structure = Structure(_read_model(path))
     for name, needed in structure.external_files.items():
@@ -247,7 +247,7 @@ def _is_readable_from(graph: Path, file: Path) -> bool:
 
 
 def external_files(path: Path) -> list[str]:
-    """Names of the files in which a graph keeps weights, sorted; none if it is no ONNX graph."""
+    """Names of the files in which a graph keeps weights, sorted; none if it is not a graph."""
     try:
         return list(Structure(_read_model(path)).external_files)
     except ArtifactError:
@@ -279,7 +279,7 @@ def _read_model(path: Path) -> onnx.ModelProto:
         refuse_placeholder(path)
         with path.open("rb") as file:
             if not path.stat().st_size:
-                raise ArtifactError(f"{path.name} is no ONNX graph: it is empty")
+                raise ArtifactError(f"{path.name} is not an ONNX graph: it is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 model = onnx.ModelProto.FromString(_without(content, 0, len(content), _MODEL))
     except OSError as error:
@@ -288,10 +288,10 @@ def _read_model(path: Path) -> onnx.ModelProto:
         raise
     except Exception as error:  # protobuf has no common base class for its errors
         raise ArtifactError(
-            f"{path.name} is no ONNX graph, or is cut short: {type(error).__name__}"
+            f"{path.name} is not an ONNX graph, or is cut short: {type(error).__name__}"
         ) from None
     if not model.graph.node:
-        raise ArtifactError(f"{path.name} is no ONNX graph: it holds no nodes")
+        raise ArtifactError(f"{path.name} is not an ONNX graph: it holds no nodes")
     return model
 
 

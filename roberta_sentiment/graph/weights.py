@@ -127,7 +127,7 @@ def from_state_dict(state: Mapping[str, npt.NDArray[Any]], config: Mapping[str, 
     """Take the tensors of a PyTorch checkpoint of `RobertaForSequenceClassification`.
 
     Raises:
-        GraphError: a tensor is missing or has not the shape that its neighbours ask for.
+        GraphError: a tensor is missing or does not have the shape that its neighbours need.
     """
     return _checked(Architecture.read(config), state, "the checkpoint")
 

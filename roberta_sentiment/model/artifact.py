@@ -192,7 +192,7 @@ def _resolve(path: Path, source: str) -> tuple[Path, Path, dict[str, Any]]:
             )
         return directory, graph, manifest
     if not path.is_dir():
-        wrong = "is no model directory and no graph" if path.exists() else "does not exist"
+        wrong = "is neither a model directory nor a graph" if path.exists() else "does not exist"
         raise ArtifactError(f"the model directory {path} {wrong} ({source})")
     manifest = read_manifest(path)
     graph = find_graph(path, str(manifest.get("model") or ""), source)
@@ -233,7 +233,7 @@ def _elsewhere(directory: Path) -> str:
 
 
 def _is_mounted(path: Path) -> bool:
-    """Whether somebody has put a model there, or has tried to."""
+    """Whether a model was mounted there, even unsuccessfully."""
     try:
         return path.exists() and (
             _ASKED_FOR_MODEL in os.environ or path.is_mount() or any(path.iterdir())

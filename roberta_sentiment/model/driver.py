@@ -42,7 +42,7 @@ def find_device(setting: str, precision: str, *, needs_gpu: bool = False) -> Dev
     Args:
         setting: cpu, cuda, cuda:N or auto.
         precision: of the model as it is stored.
-        needs_gpu: whether the CPU is no choice for auto either.
+        needs_gpu: whether auto may not choose the CPU either.
 
     Raises:
         StartError: a GPU was asked for and is not there, or can't run the model.

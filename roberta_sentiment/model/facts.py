@@ -54,7 +54,7 @@ class Facts:
         """What the graph is made of.
 
         Raises:
-            ArtifactError: the file is no graph.
+            ArtifactError: the file is not a graph.
         """
         return read_structure(self.onnx_path)
 

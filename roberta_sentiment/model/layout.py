@@ -138,7 +138,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
-        ArtifactError: it can't be read, is too large or is no object.
+        ArtifactError: it can't be read, is too large or is not an object.
     """
     try:
         if path.stat().st_size > _MOST_JSON_BYTES:

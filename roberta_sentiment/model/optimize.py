@@ -79,7 +79,7 @@ def save_optimized(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _best(artifact: Artifact) -> onnx.ModelProto:
-    """The leanest graph that answers as the artifact's: rebuilt, masked, or the original."""
+    """The smallest graph that answers as the artifact's: rebuilt, masked, or the original."""
     model = onnx.load(str(artifact.onnx_path))
     open_one = functools.partial(open_session, threads=1, first_position=artifact.first_position)
     reference = open_one(artifact.onnx_path)

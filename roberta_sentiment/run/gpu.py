@@ -116,7 +116,7 @@ def open_gpu_session(
 
 
 def load_libraries() -> None:
-    """Load CUDA's libraries from their packages, then ONNX Runtime's provider, to see why not.
+    """Load CUDA's libraries, then ONNX Runtime's provider, to learn why one fails.
 
     ONNX Runtime itself would only write a warning and go on with the CPU.
 

@@ -142,7 +142,7 @@ class Scheduler:
             self._wake_workers()
 
     def refuse_overload(self) -> None:
-        """Refuse a caller for whom there is no room, before anything is done for it.
+        """Refuse a caller before anything is done for it, if the queue is full.
 
         Raises:
             OverloadedError: too many callers wait already.
@@ -191,7 +191,7 @@ class Scheduler:
             self._queue.refuse_callers(tokens)
             self._queue.refuse_tokens(tokens)
             if len(job.sequences) == 1 and not self._queue and self._free_slots == self._slots:
-                taken = self._whole()
+                taken = self._slots_of_a_whole_run()
                 self._free_slots -= taken
                 return taken
             self._queue.add(job)
@@ -242,14 +242,14 @@ class Scheduler:
                     return
                 whole = len(self._queue) == 1 and self._free_slots == self._slots
                 batch = self._queue.next_batch(1 if self._prepare_ahead else self._free_slots)
-                taken = self._whole() if whole else 1
+                taken = self._slots_of_a_whole_run() if whole else 1
                 self._free_slots -= taken
             try:
                 self._run_batch(batch, self._session if whole else self._parallel_session)
             finally:
                 self._release_slots(taken)
 
-    def _whole(self) -> int:
+    def _slots_of_a_whole_run(self) -> int:
         """Slots of a run with all threads; beside it another batch may be made ready."""
         return 1 if self._prepare_ahead else self._slots
 

@@ -140,7 +140,7 @@ def open_session(
         first_position: of a text's first token, for a graph that asks for positions.
 
     Raises:
-        GraphError: ONNX Runtime can't load the file, or it is no classification graph.
+        GraphError: ONNX Runtime can't load the file, or it is not a classification graph.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

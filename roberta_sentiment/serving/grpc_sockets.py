@@ -1,4 +1,4 @@
-"""The TCP connections of this process: gRPC does not give its own away."""
+"""The TCP connections of this process: gRPC does not expose its own."""
 
 from __future__ import annotations
 

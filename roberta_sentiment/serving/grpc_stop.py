@@ -30,7 +30,7 @@ _CLOSE_S = 1.0
 
 
 class Calls:
-    """The calls that this process answers at the moment."""
+    """The calls that are running in this process."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -98,10 +98,10 @@ def stop(calls: Calls, grace_s: float) -> None:
             logger.error("calls of %d connections still run after %.0f s", len(busy), grace_s)
             return
         calls.wait_for_fewer(busy, left)
-    _close_at_last(ports)
+    _close_remaining(ports)
 
 
-def _close_at_last(ports: set[int]) -> None:
+def _close_remaining(ports: set[int]) -> None:
     """Close all connections; a client that does not close its side has it cut."""
     deadline = time.monotonic() + _CLOSE_S
     while _close_connections(ports, set()) and time.monotonic() < deadline:

@@ -22,11 +22,11 @@ class ModelHealth:
     """The state of a model: loading, then serving, and failing while it answers nothing.
 
     Args:
-        on_change: called with whether the model fails, each time that it was found out.
+        on_change: called after each check, with whether the model fails.
 
     Attributes:
         state: of the model.
-        problem: why the model can't be asked, in a few words; empty while it serves.
+        problem: why the model does not serve, in a few words; empty while it does.
     """
 
     state: State = "loading"
@@ -96,8 +96,8 @@ class ModelHealth:
             with caller.serving(asking):
                 self._model.classify([WARM_UP])
         except (OverloadedError, DroppedError):
-            return False  # it has much to do, which says nothing about its health
-        except BaseException:  # whatever it is, health must not stay what it was forever
+            return False  # busy, which says nothing about its health
+        except BaseException:  # whatever was raised, the state must change
             self._set("failing", failure)
             return False
         with self._lock:

@@ -1,4 +1,4 @@
-"""What a server says of its model: once for all, and with each answer."""
+"""What a server says about its model: in its metadata and with each answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def effective_settings(
 
 
 def identity(artifact: Artifact, settings: EffectiveSettings, head: Head) -> dict[str, str]:
-    """What every answer says of its model: name, version, precision, and a head that is no softmax.
+    """What every answer says of its model: name, version, precision, and a head other than softmax.
 
     Args:
         artifact: the model.

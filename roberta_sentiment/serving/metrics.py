@@ -15,7 +15,7 @@ from roberta_sentiment.predictions import Predictions
 
 Metric = dict[str, Any]
 Method = Literal["predict", "feedback", "other", ""]
-"""Label `method`: what the request asked for; `other` is no known path or method, empty is none."""
+"""Label `method`: what was asked for; `other` is an unknown path or method, empty is none."""
 
 RestartReason = Literal["exited", "failed", "killed", "out_of_memory", "hung", "unknown"]
 SERVERS = ("rest", "grpc", "metrics", "custom")

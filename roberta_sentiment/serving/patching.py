@@ -1,4 +1,4 @@
-"""Replaces parts of the package that a door stands on, and remembers what stood there."""
+"""Replaces attributes of the packages that a door builds on, and keeps the originals."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ originals = MappingProxyType(_originals)
 
 
 def patch(owner: Any, name: str, replacement: Any) -> Any:
-    """Put a replacement in the place of a module's or a class's attribute.
+    """Replace an attribute of a module or of a class.
 
     Args:
         owner: the module or class.
         name: of the attribute.
-        replacement: what stands there from now on.
+        replacement: its new value.
 
     Returns:
-        What stood there, the replacement of another repair perhaps.
+        Its previous value, perhaps the replacement of another repair.
 
     Raises:
         StartError: there is no such attribute.

@@ -58,7 +58,7 @@ def parse_options(options: object) -> Options:
 
 
 def check_output(output: Output, head: Head) -> None:
-    """Refuse an output that the model has not.
+    """Refuse an output that the model does not have.
 
     Raises:
         OptionError: with what to ask for in its place.
@@ -89,7 +89,7 @@ def check_size(texts: Sequence[str], ids: Sequence[Sequence[int]], settings: Set
         settings: the limits.
 
     Raises:
-        RequestError: there is too much, or a text is none.
+        RequestError: there is too much, or a text is not valid.
     """
     count = len(texts) or len(ids)
     if count > settings.max_texts:
@@ -112,11 +112,11 @@ def token_id(row: int, column: int, value: object) -> int:
     """A token id that came as any number.
 
     Raises:
-        TokenIdError: it is no whole number.
+        TokenIdError: it is not a whole number.
     """
     if not is_whole(value) or not abs(value) < _LARGEST_ID:  # type: ignore[arg-type]
         raise TokenIdError(
-            f"row {row}, column {column}: {describe(value)} is no token id; "
+            f"row {row}, column {column}: {describe(value)} is not a token id; "
             "a whole number is needed"
         )
     return int(value)  # type: ignore[call-overload, no-any-return]  # is_whole saw a number

@@ -8,26 +8,26 @@ from collections.abc import Iterator
 
 
 class Budget:
-    """A limited amount that threads take parts of and give back.
+    """An amount that threads share: each takes a part and returns it.
 
     A small part is given at once, and a large one is cut to three quarters, so that neither blocks
     the other for long.
 
     Args:
         size: the whole amount.
-        little: largest part that is given without waiting.
+        small: largest part that is given without waiting.
     """
 
-    def __init__(self, size: int, little: int = 0) -> None:
+    def __init__(self, size: int, small: int = 0) -> None:
         self._most = size - size // 4
         self._left = size
-        self._little = little
+        self._small = small
         self._returned = threading.Condition()
 
     @contextlib.contextmanager
     def take(self, amount: int) -> Iterator[None]:
         """Hold a part, once that much is free."""
-        if amount <= self._little:
+        if amount <= self._small:
             yield
             return
         amount = min(amount, self._most)

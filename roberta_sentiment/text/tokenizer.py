@@ -148,7 +148,7 @@ class RobertaTokenizer:
         return len(set(self._tokenizer.get_vocab(with_added_tokens=True).values()))
 
     def token_id(self, token: str) -> int | None:
-        """Id of a token, None if it is none."""
+        """Id of a token; None if it is unknown."""
         found: int | None = self._tokenizer.token_to_id(token)
         return found
 

@@ -66,7 +66,7 @@ def one_sentence(kind: type[Exception] = SentimentError, code: int = 1) -> Itera
 
 
 def warn(message: str) -> None:
-    """Tell the user something that is no result."""
+    """Tell the user something that is not a result."""
     _print(message, "yellow")
 
 

@@ -127,7 +127,7 @@ class LabelReader:
             where: its position, for a message.
 
         Raises:
-            DataError: it is no label of these classes.
+            DataError: it is not a label of these classes.
         """
         names = [self._column] if self._column else LABEL_COLUMNS
         values = (row.columns.get(find_column(row.columns, [name]) or name) for name in names)
@@ -141,7 +141,7 @@ class LabelReader:
         """The class of a row, by name.
 
         Raises:
-            DataError: it has no label, or it is no label of these classes.
+            DataError: it has no label, or it is not a label of these classes.
         """
         label = self.read(row, where)
         if label is None:
@@ -157,7 +157,7 @@ def read_label_map(text: str, labels: Sequence[str]) -> dict[str, str]:
     """The value of `--label-map`, whose names stand for these labels.
 
     Raises:
-        DataError: it is no list of `FROM=TO`, or names another label.
+        DataError: it is not a list of `FROM=TO`, or names another label.
     """
     try:
         return parse_label_map(text, labels)

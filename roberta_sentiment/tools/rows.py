@@ -211,7 +211,7 @@ class Source:
         text_column: name of the column to score; empty: the first of `TEXT_COLUMNS` in the row.
         delimiter: between the cells of a table.
         needs_text: whether a row without a text is a bad one.
-        stream: standard input; a file is opened anew for each reading.
+        stream: standard input; a file is opened again for each reading.
     """
 
     path: Path
@@ -224,7 +224,7 @@ class Source:
     stream: _Stream | None = None
 
     def rows(self, position: Position | None = None) -> Iterator[Row | BadRow]:
-        """Rows from a position on; blank lines of tables and JSON lines are no rows.
+        """Rows from a position on; blank lines of tables and JSON lines are not rows.
 
         Args:
             position: where a row begins; by default that of the first.
@@ -530,7 +530,7 @@ def _object(line: str) -> Mapping[str, Any] | None:
             raise _RowError("each line must be a JSON object")
         json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        raise _RowError("it holds half a surrogate pair, which is no Unicode text") from None
+        raise _RowError("it holds half a surrogate pair, which is not Unicode text") from None
     except (ValueError, RecursionError) as error:
         raise _RowError(f"not valid JSON: {error}") from None
     return content
@@ -545,7 +545,7 @@ def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _clean(cell: str) -> str:

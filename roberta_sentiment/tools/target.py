@@ -51,7 +51,7 @@ def check_target(target: Path, *, made_by: str, sources: Sequence[Path], replace
     """Refuse a target that holds what the user may want to keep.
 
     Raises:
-        ArtifactError: it is a source or holds one, or it exists and is no earlier output.
+        ArtifactError: it is a source or holds one, or it exists and is not an earlier output.
     """
     for source in sources:
         if source.resolve().is_relative_to(target.resolve()):
@@ -95,7 +95,7 @@ def _is_empty(target: Path) -> bool:
 def _not_written_by(target: Path, made_by: str) -> str:
     """The first thing in a target that an earlier run has not written; empty if there is none."""
     if not target.is_dir() or target.is_symlink():
-        return "something that is no directory"
+        return "something that is not a directory"
     try:
         manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
         written = {*manifest["files"], MANIFEST} if made_by in manifest else set()

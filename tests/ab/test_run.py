@@ -413,5 +413,5 @@ def test_a_label_map_to_another_label_is_refused(tmp_path: Path, command: str) -
     }
     before = kept.read_bytes()
     ended = run_ab(command, *arguments[command], "--label-map", "LABEL_1=good")
-    assert "error: --label-map: 'good' is no label; labels are negative, positive" == ended.err
+    assert "error: --label-map: 'good' is not a label; labels are negative, positive" == ended.err
     assert (USAGE, before, False) == (ended.code, kept.read_bytes(), record.exists())

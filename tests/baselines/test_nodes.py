@@ -116,7 +116,7 @@ def test_a_setting_without_effect_aborts_startup(
 @pytest.mark.parametrize("kind", NODES, ids=lambda node: node.NAME)
 def test_a_label_map_to_another_label_aborts_startup(kind: type[BaselineNode]) -> None:
     """As with RoBERTa."""
-    message = "cannot start: label_map: 'good' is no label; labels are negative, positive"
+    message = "cannot start: label_map: 'good' is not a label; labels are negative, positive"
     with pytest.raises(SystemExit, match=message):
         kind(label_map="LABEL_1=good")
 

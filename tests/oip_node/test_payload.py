@@ -112,8 +112,8 @@ def test_several_inputs_are_one_batch() -> None:
         pytest.param([tensor("INT64", [2], [1, 2])], "token ids are rows", id="flat ids"),
         pytest.param([tensor("INT64", [2, 2], [[1, 2, 3], [4]])], "row 0 is 3 values", id="ragged"),
         pytest.param([tensor("INT64", [1, 1], [1.5])], "row 0, column 0: the number 1.5", id="1.5"),
-        pytest.param([tensor("INT64", [1, 1], [True])], "true is no token id", id="true"),
-        pytest.param([tensor("INT64", [1, 1], [2**70])], "is no token id", id="huge"),
+        pytest.param([tensor("INT64", [1, 1], [True])], "true is not a token id", id="true"),
+        pytest.param([tensor("INT64", [1, 1], [2**70])], "is not a token id", id="huge"),
         pytest.param(
             [{**tensor("INT64", [1, 1], [1]), "name": "attention_mask"}],
             "attention_mask is not understood",

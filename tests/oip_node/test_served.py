@@ -293,7 +293,7 @@ def test_streams_over_rest(oip: Server) -> None:
 
 
 def test_callers_leave_no_traces_in_the_log(oip: Server, stub: GRPCInferenceServiceStub) -> None:
-    """A refused request is no stack trace."""
+    """A refused request logs no stack trace."""
     refused(stub, raw("BYTES", [1], b"\x09"))
     assert 400 == oip.infer({"inputs": []}).status_code
     assert "Traceback" not in oip.log()

@@ -254,7 +254,7 @@ def test_a_wrong_parameter_gets_a_sentence(
         (tmp_path / name).mkdir()
         image = images[container.spec["image"].partition(":")[0]]
         done = Pod(tmp_path / name, image, _with(container, environment=changed)).run(builder.RUN)
-        check_refusal(done, "'max_texts' is 'abc', which is no INT")
+        check_refusal(done, "'max_texts' is 'abc', which is not of type INT")
 
 
 def _with(container: Container, **changes: object) -> Container:

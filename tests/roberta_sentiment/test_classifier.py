@@ -118,7 +118,7 @@ def test_padding_on_either_side_changes_nothing(
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        pytest.param([[0, 2], [0, -1]], "row 1, column 1: -1 is no token id", id="negative"),
+        pytest.param([[0, 2], [0, -1]], "row 1, column 1: -1 is not a token id", id="negative"),
         pytest.param([[0, 10**30]], "row 0, column 1: 1000", id="beyond the vocabulary"),
         pytest.param([[1, 1]], "row 0 is empty or holds nothing but padding", id="only padding"),
         pytest.param([[]], "row 0 is empty", id="empty"),

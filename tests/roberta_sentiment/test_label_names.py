@@ -42,7 +42,7 @@ def test_a_map_to_a_label_that_is_none_is_refused() -> None:
     many = tuple(f"emotion number {i}" for i in range(40))
     for labels in (LABELS, many):
         with pytest.raises(
-            ValueError, match=f"'pos' is no label; labels are {labels[0]}"
+            ValueError, match=f"'pos' is not a label; labels are {labels[0]}"
         ) as caught:
             parse_label_map("LABEL_1=pos", labels)
         assert len(str(caught.value)) <= 300

@@ -46,7 +46,7 @@ def test_a_label_map_to_a_label_of_another_model_aborts_startup(tmp_path: Path) 
     """Its feedback would be refused one by one, long after the deployment."""
     path = toy.write(tmp_path / "model")
     with pytest.raises(
-        SystemExit, match="cannot start: label_map: 'good' is no label; labels are "
+        SystemExit, match="cannot start: label_map: 'good' is not a label; labels are "
     ):
         Model(model_uri=str(path), label_map="LABEL_1=good")
 

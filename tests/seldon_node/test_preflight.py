@@ -42,11 +42,17 @@ def parameter(name: object, kind: object, value: object) -> dict[str, object]:
 
 
 WRONG_PARAMETERS = [
-    pytest.param(given_as(parameter("n", "INT", "abc")), "'n' is 'abc', which is no INT", id="int"),
-    pytest.param(given_as(parameter("n", "INT", "1.5")), "which is no INT", id="fraction"),
-    pytest.param(given_as(parameter("n", "INT", "9" * 5000)), "which is no INT", id="huge"),
-    pytest.param(given_as(parameter("n", "FLOAT", "0,5")), "which is no FLOAT", id="float"),
-    pytest.param(given_as(parameter("n", "BOOL", "maybe")), "which is no BOOL", id="bool"),
+    pytest.param(
+        given_as(parameter("n", "INT", "abc")), "'n' is 'abc', which is not of type INT", id="int"
+    ),
+    pytest.param(given_as(parameter("n", "INT", "1.5")), "which is not of type INT", id="fraction"),
+    pytest.param(
+        given_as(parameter("n", "INT", "9" * 5000)), "which is not of type INT", id="huge"
+    ),
+    pytest.param(
+        given_as(parameter("n", "FLOAT", "0,5")), "which is not of type FLOAT", id="float"
+    ),
+    pytest.param(given_as(parameter("n", "BOOL", "maybe")), "which is not of type BOOL", id="bool"),
     pytest.param(given_as(parameter("n", "int", "5")), "type 'int'; allowed are INT", id="small"),
     pytest.param(given_as(parameter("n", "STR", "5")), "type 'STR'; allowed", id="unknown-type"),
     pytest.param(given_as(parameter("n", 5, "5")), "needs a text as type", id="number-as-type"),

@@ -119,7 +119,7 @@ def test_a_graph_that_does_not_load_aborts_startup(tmp_path: Path) -> None:
     with Service(MODEL_URI=str(directory), SENTIMENT_WINDOW_OVERLAP="8").launch() as service:
         assert 0 != service.process.wait(60)
         line = service.log().splitlines()[-1]
-        assert line.startswith("cannot start: model.onnx is no ONNX graph")
+        assert line.startswith("cannot start: model.onnx is not an ONNX graph")
         assert "Traceback" not in service.log()
 
 

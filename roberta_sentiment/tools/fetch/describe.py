@@ -35,7 +35,7 @@ def describe(
         The graph's precision, or "unknown".
 
     Raises:
-        ArtifactError: the graph is none, or the tokenizer is not the published model's.
+        ArtifactError: the file is not a graph, or the tokenizer is not the published model's.
         ChecksumError: a file is not what the manifest that came with it says.
     """
     published = is_published(path / main)
@@ -75,7 +75,7 @@ def why_refused(path: Path) -> str:
 
 
 def _structure(graph: Path) -> Structure:
-    """What a graph is made of; a file that is none is dropped, and fetched by the next run."""
+    """What a graph is made of; any other file is dropped, and fetched by the next run."""
     try:
         return read_structure(graph)
     except ArtifactError:

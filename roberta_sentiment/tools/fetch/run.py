@@ -80,8 +80,8 @@ def fetch(source: str, target: Path, options: Options, progress: Progress) -> Fe
         progress: shows how far it is.
 
     Raises:
-        ArtifactError: the source or a file can't be had, or it is no model. What has arrived stays
-            in TARGET.part, and the next run resumes there.
+        ArtifactError: the source or a file can't be had, or it is not a model. What has arrived
+            stays in TARGET.part, and the next run resumes there.
         ChecksumError: a file is not what was expected; nothing is kept.
     """
     if options.sha256 and not re.fullmatch(r"[0-9a-f]{64}", options.sha256):

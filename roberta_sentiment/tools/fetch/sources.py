@@ -42,7 +42,7 @@ _REFUSALS = {
     ),
     "RevisionNotFoundError": "{at} has no revision {revision!r}; name a branch, a tag or a commit",
     "HfHubHTTPError": f"{{hub}} refuses {{at}} ({{error}}); try again later, or {_LOG_IN}",
-    "HFValidationError": "{at} is no name of a repository: {error}",
+    "HFValidationError": "{at} is not the name of a repository: {error}",
     "ProxyError": "the proxy to {hub} can't be used; see HTTPS_PROXY and NO_PROXY",
     **dict.fromkeys(
         ("HTTPError", "InvalidURL", "ConnectionError"),
@@ -75,7 +75,7 @@ def read_source(source: str) -> Listing:
     """List what lies at a source; an archive and an address are one file.
 
     Raises:
-        ArtifactError: it does not exist, can't be reached, or is no source.
+        ArtifactError: it does not exist, can't be reached, or is not a source.
     """
     if source.startswith(HUB):
         repository, _, revision = source.removeprefix(HUB).partition("@")
@@ -83,12 +83,12 @@ def read_source(source: str) -> Listing:
     try:
         parts = urlsplit(source)
     except ValueError:
-        raise ArtifactError(f"{source!r} is no address: {_KINDS}") from None
+        raise ArtifactError(f"{source!r} is not an address: {_KINDS}") from None
     if parts.scheme in ("http", "https"):
         name = Path(unquote(parts.path)).name
         return Listing({name: Item(source)}, redact_url(source), file=name)
     if parts.scheme not in ("", "file"):
-        raise ArtifactError(f"{source!r} is no source; {_KINDS}")
+        raise ArtifactError(f"{source!r} is not a source; {_KINDS}")
     path = Path(unquote(parts.path) if parts.scheme else source).expanduser()
     if path.is_dir():
         return _list_directory(path, "*", "*/*", origin=f"directory {path.resolve().name}")
@@ -135,7 +135,7 @@ def unpack(path: Path, origin: str) -> Iterator[Listing]:
 
     Raises:
         ArtifactError: the disk is too small.
-        ChecksumError: it is no such archive, is damaged, or names a file outside of itself.
+        ChecksumError: it is not such an archive, is damaged, or names a file outside of itself.
     """
     name = path.name.lstrip(".")
 
@@ -154,7 +154,7 @@ def unpack(path: Path, origin: str) -> Iterator[Listing]:
                 f"{name} names a file outside of itself, {error.tarinfo.name!r}; nothing was used"
             ) from None
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-            raise ChecksumError(f"{name} is no whole .tar or .tar.gz archive: {error}") from None
+            raise ChecksumError(f"{name} is not a complete archive: {error}") from None
         entries = [entry for entry in Path(folder).iterdir() if not entry.name.startswith(".")]
         top = entries[0] if len(entries) == 1 and entries[0].is_dir() else Path(folder)
         yield _list_directory(top, "**/*", origin=origin)

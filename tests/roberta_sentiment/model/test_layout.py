@@ -190,7 +190,7 @@ def test_what_can_not_be_served_is_named(tmp_path: Path, damage: object, words: 
 
 
 def test_a_file_is_no_model_directory(tmp_path: Path) -> None:
-    """A checkpoint given in folder of its directory is no stack trace."""
+    """A checkpoint given in folder of its directory logs no stack trace."""
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(ArtifactError, match="is no model directory and no graph"):
+    with pytest.raises(ArtifactError, match="is neither a model directory nor a graph"):
         open_artifact(tmp_path / "model.safetensors")

@@ -33,7 +33,7 @@ def test_no_more_is_out_than_there_is() -> None:
 
 def test_little_does_not_wait_for_much() -> None:
     """A short text beside one of megabytes, even where all is taken."""
-    budget = Budget(100, little=5)
+    budget = Budget(100, small=5)
     with budget.take(1000), budget.take(25), budget.take(5):
         pass
 

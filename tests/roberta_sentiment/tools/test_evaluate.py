@@ -278,6 +278,6 @@ def test_a_label_map_to_a_label_of_another_model_is_refused_at_once(
     """Before a text is scored, with the labels of this one."""
     path = write_rows(tmp_path / "a.tsv")
     with pytest.raises(
-        DataError, match="--label-map: 'good' is no label; labels are negative, pos"
+        DataError, match="--label-map: 'good' is not a label; labels are negative, pos"
     ):
         command(path, toy_path, label_map="LABEL_1=good")

@@ -304,12 +304,12 @@ def test_a_gated_repository_asks_for_a_token(
     [
         ("hf:people/none", r"hf:people/none is not at http.*mind the spelling"),
         (f"hf:{REPOSITORY}@none", "has no revision 'none'"),
-        ("hf:a/b/c", "is no name of a repository"),
+        ("hf:a/b/c", "is not the name of a repository"),
         ("{url}/none.onnx", r"/none\.onnx is not there \(the server answers 404\)"),
         ("{url}/page.html", r"ends neither in \.onnx"),
         ("http://127.0.0.1:1/model.onnx", r"127\.0\.0\.1:1 can't be reached: no connection"),
-        ("s3://bucket/model", r"'s3://bucket/model' is no source"),
-        ("http://[::1/model.onnx", "is no address"),
+        ("s3://bucket/model", r"'s3://bucket/model' is not a source"),
+        ("http://[::1/model.onnx", "is not an address"),
         ("/no/such/model", "/no/such/model does not exist"),
     ],
 )
@@ -547,7 +547,7 @@ def test_half_an_archive_is_refused(hub: Hub, tmp_path: Path, kept: int) -> None
     """A copy that was cut is one, whether or not its list can be read."""
     path = archive(tmp_path / "toy.tar.gz", hub.repositories[REPOSITORY])
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ArtifactError, match=r"toy\.tar\.gz is no whole"):
+    with pytest.raises(ArtifactError, match=r"toy\.tar\.gz is not a complete"):
         run(path, tmp_path / "model")
     assert not list(tmp_path.glob("model*"))
 
@@ -629,8 +629,8 @@ def test_a_manifest_of_another_program_is_dropped(hub: Hub, tmp_path: Path) -> N
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "LFS pointer"),
         (b"<!DOCTYPE html><html></html>", "web page"),
-        (b"\x08\x07\xff\xff\xff", "no ONNX graph"),
-        (b"", "no ONNX graph"),
+        (b"\x08\x07\xff\xff\xff", "not an ONNX graph"),
+        (b"", "not an ONNX graph"),
     ],
     ids=["pointer", "page", "damaged", "empty"],
 )

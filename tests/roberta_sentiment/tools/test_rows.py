@@ -66,7 +66,7 @@ def test_a_table_can_be_read_on_from_the_end_of_any_row(
         ("a.jsonl", b'{"a": "good"}\n', 1, "no 'text' in it"),
         ("a.jsonl", b'{"text": 5}\n', 1, "text is int; a string is needed"),
         ("a.jsonl", b'{"text": "\\ud800"}\n', 1, "half a surrogate pair"),
-        ("a.jsonl", b'{"text": "good", "a": NaN}\n', 1, "NaN is no JSON number"),
+        ("a.jsonl", b'{"text": "good", "a": NaN}\n', 1, "NaN is not a JSON number"),
         ("a.jsonl", b'{"text": "good", "a": 1e999}\n', 1, "not valid JSON"),
         ("a.jsonl", b'{"text": "good", "a": ' + b"[" * 100_000 + b"\n", 1, "not valid JSON"),
         ("a.jsonl", b'{"text": "a \xff"}\n', 1, "not UTF-8: byte 0xff"),

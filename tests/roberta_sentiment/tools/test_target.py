@@ -81,7 +81,7 @@ def test_no_source_is_ever_replaced(tmp_path: Path, target: str) -> None:
 def test_a_file_is_no_target(tmp_path: Path) -> None:
     """It may be the only copy of something."""
     (tmp_path / "a").write_text("x")
-    with pytest.raises(ArtifactError, match="something that is no directory"):
+    with pytest.raises(ArtifactError, match="something that is not a directory"):
         write(tmp_path / "a")
 
 

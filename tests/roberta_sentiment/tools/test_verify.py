@@ -400,7 +400,7 @@ def test_sample_data_with_a_mask(model: Path) -> None:
         ([[5.5, 6.0]], [[0.0, 0.0]], "not all are whole numbers"),
         ([[5, 6]], [[0.0, 0.0, 0.0]], "not 2 logits a row"),
         ([[5, 6]], [[0.0, 0.0], [0.0, 0.0]], "1 answers, but 2 expected"),
-        ([[5, 999_999]], [[0.0, 0.0]], "999999 is no token id"),
+        ([[5, 999_999]], [[0.0, 0.0]], "999999 is not a token id"),
         (5, [[0.0, 0.0]], "it holds a tensor of shape ()"),
     ],
 )
