@@ -1,11 +1,12 @@
 """This checkout's service against another commit's, or against the wrapper's own servers, in turn.
 
-python -m lab.benchmarks.servers [--other CHECKOUT] [--rounds 20] [--seconds 1]
+python -m lab.benchmarks.servers [--other CHECKOUT | --first] [--rounds 20] [--seconds 1]
 
 Requests a second and processor time a request at 1, 16 and 64 callers, over REST and gRPC, in short
 windows that alternate between the two, and the seconds until the service is ready. The ratios are
 medians of the pairs of neighbouring windows. Without --other the reference is this checkout without
-the repairs `rest_server` and `grpc_server`: gunicorn's gthread and gRPC's threads.
+the repairs `rest_server` and `grpc_server`: gunicorn's gthread and gRPC's threads. With --first it
+is this checkout with a prepared file, as in the image, and ours finds none at its start.
 """
 
 from __future__ import annotations
@@ -14,19 +15,27 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lab.benchmarks import load, machine, models, targets, texts
+from lab.benchmarks.environments import python_of
+from lab.benchmarks.machine import ROOT
 from lab.benchmarks.served import wait_until_idle
 from lab.benchmarks.usage import cpu_seconds
+from scripts.serve import image_environment
 
 CALLERS = (1, 16, 64)
 PROTOCOLS = ("rest", "grpc")
+EMPTY = "(empty)"
+"""Stands for a folder of its own at each start."""
 
 Ask = Callable[[int, float], dict[str, Any]]
 """Asks with so many callers for so many seconds; the run as `load.describe` has it."""
@@ -40,8 +49,15 @@ class Window:
     cpu_ms_a_request: float
 
 
-def servers(other: Path | None) -> dict[str, dict[str, str]]:
+def servers(other: Path | None, first: bool = False) -> dict[str, dict[str, str]]:
     """Variables of the two services, in the order of the ratio."""
+    if first:
+        folder = tempfile.mkdtemp()  # for derived files
+        reference = {"TMPDIR": folder}
+        prepare = [str(python_of("server")), "-m", "seldon_node.prepare"]
+        environment = {**os.environ, **image_environment(), **reference, "PYTHONPATH": str(ROOT)}
+        subprocess.run(prepare, cwd=ROOT, env=environment, check=True)
+        return {"ours": {"TMPDIR": EMPTY}, "reference": reference}
     if other is None:
         reference = {"SELDON_REPAIRS_OFF": "rest_server,grpc_server"}
     else:
@@ -51,9 +67,10 @@ def servers(other: Path | None) -> dict[str, dict[str, str]]:
 
 def ready_seconds(environment: Mapping[str, str]) -> float:
     """Seconds from the start of a service until it is ready."""
-    target = targets.ours("ready", models.default(), **environment)
-    start = time.monotonic()
-    with target.server:
+    with contextlib.ExitStack() as stack:
+        target = _target(stack, "ready", environment)
+        start = time.monotonic()
+        stack.enter_context(target.server)
         target.server.wait_until_ready()
         return time.monotonic() - start
 
@@ -87,10 +104,20 @@ def measure(
     return _summary(windows)
 
 
+def _target(
+    stack: contextlib.ExitStack, name: str, environment: Mapping[str, str]
+) -> targets.Target:
+    """A service; each that begins without derived files gets a folder of its own for them."""
+    if environment.get("TMPDIR") == EMPTY:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        environment = {**environment, "TMPDIR": folder}
+    return targets.ours(name, models.default(), **environment)
+
+
 def _start(
     stack: contextlib.ExitStack, name: str, environment: Mapping[str, str]
 ) -> targets.Target:
-    target = targets.ours(name, models.default(), **environment)
+    target = _target(stack, name, environment)
     stack.enter_context(target.server)
     target.server.wait_until_ready()
     target.ask("This film is so good")
@@ -157,12 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--other", type=Path, help="folder of another commit's checkout")
+    parser.add_argument("--first", action="store_true", help="compare with a prepared start")
     parser.add_argument("--rounds", type=int, default=20, help="pairs of windows of each kind")
     parser.add_argument("--seconds", type=float, default=1, help="of a window")
     parser.add_argument("--starts", type=int, default=5, help="starts of each service")
     parser.add_argument("--name", default="servers")
     asked = parser.parse_args(arguments)
-    services = servers(asked.other)
+    services = servers(asked.other, asked.first)
     ready: dict[str, list[float]] = {name: [] for name in services}
     for _ in range(asked.starts):
         for name, environment in services.items():
