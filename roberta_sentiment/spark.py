@@ -22,7 +22,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,15 +33,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.functions import pandas_udf
-from pyspark.sql.types import (
-    BooleanType,
-    DataType,
-    DoubleType,
-    LongType,
-    StringType,
-    StructField,
-    StructType,
-)
+from pyspark.sql.types import StringType, StructField
 
 from roberta_sentiment.classifier import Classifier, check_model, load_classifier
 from roberta_sentiment.errors import ChecksumError, DataError, first_line
@@ -61,12 +53,7 @@ from roberta_sentiment.tools.score.run import CHUNK_ROWS, grouped, reproducible,
 from roberta_sentiment.tools.score.sink import added_columns, added_values, refuse_common
 from roberta_sentiment.tools.streams import plain_suffix
 
-_TYPES: dict[type, DataType] = {
-    str: StringType(),
-    float: DoubleType(),
-    int: LongType(),
-    bool: BooleanType(),
-}
+_TYPES = {str: "string", float: "double", int: "long", bool: "boolean"}
 _PACKAGE = Path(__file__).parent
 _ZIP = "roberta_sentiment.zip"
 _VERSION, _REASON = "model_version", "reason"
@@ -126,16 +113,16 @@ def sentiment(
     settings = reproducible(settings or Settings(), artifact)
     check_model(artifact, settings)
     columns = added_columns(artifact.labels, artifact.head(settings.head))
-    names = [*columns, _VERSION, _REASON]
-    kinds = [_TYPES[type(value)] for value in (*columns.values(), "", "")]
-    schema = StructType([StructField(*field) for field in zip(names, kinds, strict=True)])
+    columns |= {_VERSION: "", _REASON: ""}
+    schema = _schema({name: _TYPES[type(value)] for name, value in columns.items()})
     shipped = _ship(session, artifact, settings)
 
     @pandas_udf(schema)  # type: ignore[untyped-decorator]
     def score(batches: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         classifier = _open(shipped)
         for texts in batches:
-            yield pd.DataFrame(_score(texts, text_column, classifier), columns=names, dtype=object)
+            values = _score(texts, text_column, classifier)
+            yield pd.DataFrame(values, columns=list(columns), dtype=object)
 
     return cast(Callable[..., Column], score)
 
@@ -185,8 +172,8 @@ def _score(texts: pd.Series, name: str, classifier: Classifier) -> list[list[Any
     version = classifier.artifact.version
     found: list[list[Any]] = []
     rows = (
-        row_of_text(name, None if text is pd.NA or text != text else text, Position(i, i))
-        for i, text in enumerate(texts)
+        row_of_text(name, text, Position(i, i))
+        for i, text in enumerate(texts.astype(object).where(texts.notna(), None))
     )
     for chunk in grouped(rows, CHUNK_ROWS):
         checked, predictions = score_rows(chunk, classifier)
@@ -314,7 +301,7 @@ def _read_table(session: SparkSession, data: str, kind: Kind, asked: str) -> Dat
     names = source.names or ()
     return session.read.csv(
         data,
-        schema=StructType([StructField(name, StringType()) for name in (*names, _CORRUPT)]),
+        schema=_schema(dict.fromkeys((*names, _CORRUPT), "string")),
         columnNameOfCorruptRecord=_CORRUPT,
         sep=source.delimiter,
         header=source.start.offset > 0,
@@ -348,7 +335,7 @@ def _write(table: DataFrame, path: str, kind: Kind, output: str, restart: bool) 
 def _value(field: StructField, name: str, kind: Kind) -> Column:
     """An added column; CSV has all digits, as without Spark, and not 9.0E-4."""
     column = F.col(f"{_SENTIMENT}.{_quoted(field.name)}")
-    if kind == "csv" and field.dataType == DoubleType():
+    if kind == "csv" and field.dataType.typeName() == "double":
         column = F.format_string("%.6f", column)
     return column.alias(name)
 
@@ -364,6 +351,10 @@ def _reason_of(error: Exception) -> str:
     """The sentence in a failure: ours or the cause's, else Spark's first line."""
     ours, causes = (re.findall(pattern, str(error), re.M) for pattern in (_OURS, _CAUSE))
     return next(iter(ours), "") or next(reversed(causes), "")[:300] or first_line(error)
+
+
+def _schema(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{_quoted(name)} {kind}" for name, kind in columns.items())
 
 
 def _quoted(name: str) -> str:

@@ -1,6 +1,6 @@
 """What batch engines cost: Spark with one and two executors, and Seldon's batch processor.
 
-    python -m lab.benchmarks.batch [--rows 5000] [--words 60]
+    python -m lab.benchmarks.batch [--rows 6000] [--words 60]
     python -m lab.benchmarks.batch memory [--rows 200000] [--words 8]
     python -m lab.benchmarks.batch alone [--rows 2000] [--words 20]
 
@@ -35,7 +35,7 @@ from scripts.serve import image_environment
 
 SPARK_MEMORY = 1024
 """MB of an executor's JVM."""
-TASKS = 12
+TASKS = 8
 _POOL = 20_000
 
 
@@ -188,7 +188,7 @@ def memory(path: Path, rows: int) -> dict[str, Any]:
         "python_mb_second_half": round(sum(steady[half:]) / (len(steady) - half), 1),
         "python_mb_most": round(max(steady), 1),
         "jvm_mb_most": round(max(point["jvm"] for point in curve), 1),
-        "curve": curve,
+        "curve": curve[::10],
     }
 
 
@@ -262,7 +262,7 @@ def alone(path: Path, rows: int) -> dict[str, Any]:
 
 
 _DEFAULTS: dict[str, tuple[Any, str, int, int]] = {
-    "rates": (rates, "batch", 5000, 60),
+    "rates": (rates, "batch", 6000, 60),
     "memory": (memory, "batch_memory", 200_000, 8),
     "alone": (alone, "batch_alone", 2000, 20),
 }

@@ -1,4 +1,4 @@
-"""All benchmarks, one after another, then the pages and the pictures; about an hour and a half.
+"""All benchmarks, one after another, then the pages and the pictures; less than two hours.
 
     python -m lab.benchmarks.everything [--minutes 30]
 
@@ -32,6 +32,9 @@ COMMANDS = (
     "served_ablation --model default",
     "overload",
     "overload --model default",
+    "batch",
+    "batch memory",
+    "batch alone",
 )
 LAST = ("pages", "picture")
 

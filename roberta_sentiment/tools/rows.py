@@ -52,9 +52,8 @@ _DELIMITERS = ",;\t"
 _TEXT_TYPE = re.compile(r"(dictionary<values=)?(large_)?string")
 """How Arrow calls types of texts."""
 _BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_UTF16_SHOWS = 4
-"""Bytes of which one is NUL in UTF-16 without a mark, and in most files that are no text."""
+_UTF16 = re.compile(rb"\xff\xfe|\xfe\xff|([^\0]\0){2}|(\0[^\0]){2}", re.DOTALL)
+"""How it begins, with a mark or without one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -409,8 +408,8 @@ def _text_column(names: Sequence[str], asked: str, *, needs_text: bool) -> str |
 
 def _start(path: Path, first: bytes) -> Position:
     """Behind the byte order mark, if there is one."""
-    if first.startswith(_UTF16) or b"\0" in first[:_UTF16_SHOWS]:
-        raise DataError(f"{path} is UTF-16 or no text; convert it to UTF-8")
+    if _UTF16.match(first):
+        raise DataError(f"{path} is UTF-16; convert it to UTF-8")
     return Position(len(_BOM) if first.startswith(_BOM) else 0, 0)
 
 

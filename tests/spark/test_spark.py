@@ -42,14 +42,14 @@ QUIET = "--conf spark.ui.enabled=false pyspark-shell"
 
 
 def reviews(rows: int) -> list[dict[str, Any]]:
-    """Texts of one to 30 words; every 97th can't be scored."""
+    """Texts of one to 60 words; every 97th can't be scored."""
     bad = (None, " ", "good\0film")
     return [
         {
             "id": i,
             "text": bad[i % 3]
             if i % 97 == 5
-            else " ".join(WORDS[(i * 7 + j * (i % 11)) % len(WORDS)] for j in range(1 + i % 30)),
+            else " ".join(WORDS[(i * 7 + j * (i % 11)) % len(WORDS)] for j in range(1 + i % 60)),
         }
         for i in range(rows)
     ]

@@ -25,9 +25,6 @@ DIGITS = 6
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 """What a cell between tabs can't hold, and how it is written."""
 
-Scored = tuple[Row, Sequence[Any]]
-"""A row and the values of the columns that are added."""
-
 
 def added_columns(labels: Sequence[str], head: Head) -> dict[str, Any]:
     """The columns that are added, each with an example of its values."""
@@ -117,7 +114,7 @@ class Sink:
         self.kind = kind
         examples = {prefix + name: value for name, value in added_columns(labels, head).items()}
         refuse_common(names, examples)
-        self._names, self._added = tuple(names), tuple(examples)
+        self._names, self._known, self._added = tuple(names), frozenset(names), tuple(examples)
         self._of_text = len(_chosen_columns(head)) or len(labels)
         self._compress = compressor(path)
         self._pieces = arrow.Pieces(schema, examples) if kind == "parquet" else None
@@ -129,37 +126,29 @@ class Sink:
 
     def unfit(self, row: Row) -> str | None:
         """Why a row does not fit the columns of the output, if so."""
-        if row.columns.keys() == set(self._names):
-            return None
-        for name in row.columns:
+        for name in sorted(row.columns.keys() - self._known):
             if name in self._added:
                 return f"it has a column {name!r} already (--prefix)"
-        other = sorted(row.columns.keys() - set(self._names))
-        if other and self.kind != "jsonl":
-            return f"a column {other[0]!r} that the first row lacks; write JSON lines instead"
+            if self.kind not in ("jsonl", "text"):
+                return f"a column {name!r} that the first row lacks; write JSON lines instead"
         return None
 
     def render(self, rows: Sequence[Row], predictions: Predictions) -> bytes:
         """The piece for n rows with their n predictions."""
-        added = added_values(predictions)
-        return self._compress(self._piece(rows, added, list(zip(rows, added, strict=True))))
+        return self._compress(self._piece(rows, added_values(predictions)))
 
-    def _piece(
-        self, rows: Sequence[Row], added: Sequence[Sequence[Any]], scored: Sequence[Scored]
-    ) -> bytes:
+    def _piece(self, rows: Sequence[Row], added: Sequence[Sequence[Any]]) -> bytes:
+        scored = zip(rows, added, strict=True)
         if self._pieces:
             return self._pieces.piece([r.table for r in rows], [r.columns for r in rows], added)
         if self.kind == "jsonl":
-            names = self._added
-            return b"".join(
-                json_line({**row.columns, **dict(zip(names, values, strict=True))})
-                for row, values in scored
-            )
+            objects = ({**r.columns, **dict(zip(self._added, v, strict=True))} for r, v in scored)
+            return b"".join(map(json_line, objects))
         if self.kind == "text":
-            return self._lines([*map(_cell, v[: self._of_text]), row.text] for row, v in scored)
+            return self._lines([*map(_cell, v[: self._of_text]), r.text] for r, v in scored)
         return self._lines(
-            [*(arrow.to_text(row.columns.get(name)) for name in self._names), *map(_cell, values)]
-            for row, values in scored
+            [*(arrow.to_text(r.columns.get(name)) for name in self._names), *map(_cell, v)]
+            for r, v in scored
         )
 
     def _lines(self, rows: Iterable[Sequence[str]]) -> bytes:
