@@ -16,6 +16,7 @@ SOURCES = {
     "roberta_sentiment/text.py": "def f():\n    from roberta_sentiment import run\n    run\n",
     "roberta_sentiment/run.py": "import roberta_sentiment.text as text\n",
     "ab/cli.py": "import os\n",
+    "elsewhere.py": "def f():\n    pass\n",
 }
 
 
@@ -24,6 +25,7 @@ def test_each_product_has_a_row() -> None:
     assert [
         ("served path", 9, 4, 2, 3, "Model.py (5)"),
         ("A/B tool", 1, 1, 0, 0, "ab/cli.py (1)"),
+        ("other", 2, 1, 2, 2, "elsewhere.py (2)"),
     ] == list(code_size.rows(SOURCES))
 
 
