@@ -8,7 +8,7 @@ from importlib import import_module
 
 import typer
 
-from ab.errors import USAGE, ABError
+from ab.errors import USAGE
 from roberta_sentiment.tools.command_line import new_app, one_sentence
 
 COMMANDS = {
@@ -26,7 +26,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; an error of ours is one sentence and exit code 2, as wrong usage is."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with one_sentence(ABError, USAGE):
+    with one_sentence(code=USAGE):
         _app([name for name in COMMANDS if name in given[:1]] or [*COMMANDS])(given)
 
 

@@ -6,9 +6,9 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
-from ab.errors import DataError
 from ab.transport.reply import Reply
 from ab.wire import Answer, BadAnswer, read_origin
+from roberta_sentiment.errors import DataError
 
 _UNREACHABLE_PORT = re.compile(r'^Post "http://[^/"]+:(\d+)/|dial tcp \S+:(\d+): ')
 """The port of the node that the executor could not reach, in its error over REST and gRPC."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import random
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ab.errors import DataError
-from roberta_sentiment import errors
+from roberta_sentiment.errors import DataError
 from roberta_sentiment.tools.labelled import LabelReader, read_rows
 from roberta_sentiment.tools.rows import ID_COLUMN, Row, find_column, open_source
 
@@ -43,16 +41,19 @@ class Truth:
     Attributes:
         label: one of the labels.
         id: of the review; None when it is found by its text.
-        sha256: of the text; None when the file has no texts.
         text: the review; None when the file has no texts.
         rate: probability with which it was chosen to be judged; None when the file does not say.
     """
 
     label: str
     id: str | None
-    sha256: str | None
     text: str | None
     rate: float | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the text."""
+        return None if self.text is None else fingerprint(self.text)
 
 
 def read_reviews(
@@ -75,17 +76,10 @@ def read_reviews(
         DataError: a row is malformed, or an id occurs twice.
     """
     reader = LabelReader(labels, label_column, label_map=label_map)
-    with _own_errors():
-        rows = list(read_rows(open_source(path, text_column)))
-        reviews = [
-            Review(
-                _cell(row, ID_COLUMN) or f"{number:06d}",
-                row.text,
-                reader.read(row, where),
-                _cell(row, UNIT),
-            )
-            for number, (where, row) in enumerate(rows)
-        ]
+    reviews = []
+    for number, (where, row) in enumerate(read_rows(open_source(path, text_column))):
+        identity, label = _cell(row, ID_COLUMN) or f"{number:06d}", reader.read(row, where)
+        reviews.append(Review(identity, row.text, label, _cell(row, UNIT)))
     if len({review.id for review in reviews}) < len(reviews):
         raise DataError(f"{path}: an id occurs twice; ids must be unique")
     return reviews
@@ -104,23 +98,19 @@ def read_truths(
     Args:
         path: like a file of reviews, with a label and `id` or a text (or both), and perhaps `rate`,
             as `ab label` writes it.
-        labels: names of the classes.
-        text_column, label_column: by default found by their usual names.
-        label_map: what other names stand for.
+        labels, text_column, label_column, label_map: as for `read_reviews`.
 
     Raises:
         DataError: a row is malformed, or none has a label.
     """
     reader = LabelReader(labels, label_column, label_map=label_map)
     truths = []
-    with _own_errors():
-        for where, row in read_rows(open_source(path, text_column, needs_text=False)):
-            label, identity, text = reader.read(row, where), _cell(row, ID_COLUMN), row.text or None
-            if identity is None and text is None:
-                raise DataError(f"{where}: `label` and `id` or `text` are needed")
-            if label is not None:
-                sha256 = fingerprint(text) if text else None
-                truths.append(Truth(label, identity, sha256, text, _rate(row, where)))
+    for where, row in read_rows(open_source(path, text_column, needs_text=False)):
+        label, identity, text = reader.read(row, where), _cell(row, ID_COLUMN), row.text or None
+        if identity is None and text is None:
+            raise DataError(f"{where}: `label` and `id` or `text` are needed")
+        if label is not None:
+            truths.append(Truth(label, identity, text, _rate(row, where)))
     if not truths:
         raise DataError(f"{path}: no row has a label; `label` and `id` or `text` are needed")
     return truths
@@ -173,11 +163,3 @@ def shuffled(reviews: Sequence[Review], seed: int, limit: int | None = None) -> 
 def _cell(row: Row, column: str) -> str | None:
     value = row.columns.get(find_column(row.columns, [column]))
     return str(value) if value not in (None, "") else None
-
-
-@contextlib.contextmanager
-def _own_errors() -> Iterator[None]:
-    try:
-        yield
-    except errors.DataError as error:
-        raise DataError(error.message) from None

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from ab.attribution import Graph, Model
-from ab.errors import DataError
+from roberta_sentiment.errors import DataError
 
 Part = Mapping[str, Any]
 """A predictor, a node of its graph or a container, as the manifest has it."""

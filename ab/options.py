@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ab.errors import DataError
+from roberta_sentiment.errors import DataError
 
 Labels = Annotated[
     str, typer.Option("--labels", help="Names of the classes, in the order of their indices.")
@@ -20,6 +20,15 @@ Tries = Annotated[int, typer.Option(help="Tries for one answer.", min=1, max=20)
 Headers = Annotated[
     list[str] | None,
     typer.Option("--header", help="NAME=VALUE to send with every request, such as Host=..."),
+]
+Manifest = Annotated[
+    Path | None, typer.Option(help="Take models, shares and router from its RANDOM_ABTEST.")
+]
+Router = Annotated[
+    str | None, typer.Option(help="Graph node that chooses, if the answers do not show it.")
+]
+KeepTexts = Annotated[
+    bool, typer.Option(help="Keep the texts in the record; else only a checksum.")
 ]
 RewardRight = Annotated[float, typer.Option(help="Reward of a right answer.")]
 RewardWrong = Annotated[float, typer.Option(help="Reward of a wrong answer.")]

@@ -17,15 +17,9 @@ from ab.stats.proportions import fixed_sample_size
 
 
 def command(
-    accuracy: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Of the model that is there.")
-    ],
-    margin: Annotated[
-        float, typer.Option(min=0.0005, max=0.5, help="Difference in accuracy to find.")
-    ] = 0.02,
-    share: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Part of the traffic that the new one gets.")
-    ] = 0.5,
+    accuracy: Annotated[float, typer.Option(min=0.01, max=0.99, help="Of the present model.")],
+    margin: Annotated[float, typer.Option(min=0.0005, max=0.5, help="Lead to find.")] = 0.02,
+    share: Annotated[float, typer.Option(min=0.01, max=0.99, help="Traffic of the new one.")] = 0.5,
     per_day: Annotated[float, typer.Option(min=0.001, help="Texts a day.")] = 1000.0,
     labelled: Annotated[
         float, typer.Option(min=0.0001, max=1, help="Part of them whose truth gets known.")

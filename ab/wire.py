@@ -188,17 +188,12 @@ def _scores(data: Mapping[str, Any], classes: int, *, sum_to_one: bool) -> tuple
     if not isinstance(row, list) or len(row) != 1 or not isinstance(row[0], list):
         raise BadAnswer("data does not hold one row of scores")
     scores = row[0]
-    if len(scores) != classes or not all(_is_probability(score) for score in scores):
+    are_probabilities = (type(s) in (int, float) and -1e-6 <= s <= 1.0001 for s in scores)
+    if len(scores) != classes or not all(are_probabilities):
         raise BadAnswer(f"the scores are not {classes} probabilities")
     if sum_to_one and not math.isclose(sum(scores), 1.0, abs_tol=0.01):
         raise BadAnswer(f"the scores sum to {sum(scores):.3f}, not to 1")
     return tuple(float(score) for score in scores)
-
-
-def _is_probability(score: object) -> bool:
-    return (
-        isinstance(score, (int, float)) and not isinstance(score, bool) and -1e-6 <= score <= 1.0001
-    )
 
 
 def _routing(meta: Mapping[str, Any]) -> dict[str, int]:

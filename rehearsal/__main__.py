@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ab.errors import USAGE, ABError, DataError
+from ab.errors import USAGE
 from ab.manifest import read_ab_test
 from ab.record import read_record
 from ab.report.cli import command as report
@@ -32,6 +32,7 @@ from ab.run.options import Options, Pace
 from rehearsal.counters import Cell, compare
 from rehearsal.gateway import Executor
 from rehearsal.graph import Node, Predictor, read_graph
+from roberta_sentiment.errors import DataError, StartError
 from roberta_sentiment.tools.command_line import one_sentence
 from scripts.local_service import OIP_COMMAND, InferenceServer, Microservice, ServerError
 from scripts.serve import ROOT, image_environment
@@ -135,7 +136,7 @@ def command(
 def _start(child: Node, v2: bool, grpc: bool) -> Server:
     if v2:
         if not OIP_COMMAND.exists():
-            raise ABError("V2 needs MLServer; `make serve-oip` installs it into .venv-oip")
+            raise StartError("V2 needs MLServer; `make serve-oip` installs it into .venv-oip")
         return InferenceServer(dict(child.environment))
     source = SOURCES.get(child.name)
     if source is None:
@@ -186,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
     invalid = CODES[Decision.INVALID]
-    with one_sentence(ServerError, invalid), one_sentence(ABError, USAGE):
+    with one_sentence(ServerError, invalid), one_sentence(code=USAGE):
         app(arguments)
 
 

@@ -34,11 +34,11 @@ import typer
 import yaml
 from werkzeug.serving import make_server
 
-from ab.errors import DataError
 from rehearsal.gateway_grpc import SIZES, GrpcService
 from rehearsal.gateway_metrics import ExecutorMetrics
 from rehearsal.gateway_rest import QuietHandler, RestApi
 from rehearsal.graph import Predictor, read_graph
+from roberta_sentiment.errors import DataError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _GRPC_THREADS = 32

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from seldon_core.proto import prediction_pb2
 
-from ab.errors import DataError
 from ab.manifest import DEFAULT_RATIO, Part, containers
+from roberta_sentiment.errors import DataError
 
 ALL_CHILDREN = -1
 NO_CHILD = -2

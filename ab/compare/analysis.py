@@ -105,8 +105,8 @@ def compare(
         p_value=exact_p_value(pairs.only_a, pairs.only_b),
         sequential=sequential.paired(*sides, alpha),
         needed=power.remaining_paired(*sides, power.TestPlan(margin, alpha)),
-        latency_a=_latencies(a, shared),
-        latency_b=_latencies(b, shared),
+        latency_a=latency.percentiles(a.answers.latency_s[shared.index]),
+        latency_b=latency.percentiles(b.answers.latency_s[shared.index]),
         disagreements=tuple(shared[differs].drop(columns="rate").to_dict("records")),
         warnings=_warnings(shared, differs, known),
         only_one=tuple(sorted({*a.answers.index} ^ {*b.answers.index})),
@@ -179,8 +179,3 @@ def _warnings(shared: pd.DataFrame, differs: pd.Series, known: pd.Series) -> tup
             "were chosen: the figures hold if it was at random. `ab label` chooses so.",
         )
     return ()
-
-
-def _latencies(model: ModelAnswers, shared: pd.DataFrame) -> dict[int, Interval]:
-    seconds = model.answers.latency_s[shared.index].dropna().astype(float).tolist()
-    return {p: latency.percentile(seconds, p) for p in latency.PERCENTILES}

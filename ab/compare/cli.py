@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -52,31 +52,22 @@ def command(
     require_directories(json_file, html_file)
     names = options.parse_labels(labels)
     meant = labelled.read_label_map(label_map, names)
-    read = (
-        read_reviews(
-            reviews,
-            names,
-            text_column=text_column,
-            label_column=label_column,
-            label_map=meant,
-        )
-        if reviews
-        else []
-    )
+    columns: dict[str, Any] = {
+        "text_column": text_column, "label_column": label_column, "label_map": meant,
+    }  # fmt: skip
+    read = read_reviews(reviews, names, **columns) if reviews else []
     found = shuffled(read, seed, limit)
     if "://" in a and "://" in b:
         if reviews is None or not found:
             raise AnalysisError("name the reviews to send with --reviews")
         given = Options(
             reviews=reviews,
-            text_column=text_column,
-            label_column=label_column,
+            **columns,
             record=Path(),
             endpoint="",
             headers=header or (),
             graph=Graph(()),
             labels=names,
-            label_map=meant,
             pace=Pace(concurrency=concurrency),
             timeout_s=timeout,
             tries=tries,

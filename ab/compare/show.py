@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ab.compare.analysis import PairedComparison
-from ab.report.text import bounds, needed, points, with_bounds
+from ab.report.text import bounds, needed, points, show_rows, with_bounds
 from ab.stats.interval import ahead
 from roberta_sentiment.tools.page.text import millis, p_value, percent
 
@@ -19,22 +19,17 @@ FORMAT = 2
 
 def verdict(comparison: PairedComparison) -> str:
     """What came out. It rests on the exact test: all texts are there, so there is one look."""
-    return _finding(comparison) + _left_out(comparison)
-
-
-def _left_out(c: PairedComparison) -> str:
-    """A model that fails on hard texts would else look better than it is."""
+    c = comparison
     if not c.only_one:
-        return ""
+        return _finding(c)
     return (
-        f" It holds for the texts that both answered: {c.a} left {c.missing_a:,} of the others "
-        f"without an answer, {c.b} {c.missing_b:,}."
+        f"{_finding(c)} It holds for the texts that both answered: {c.a} left {c.missing_a:,} of "
+        f"the others without an answer, {c.b} {c.missing_b:,}."
     )
 
 
-def _finding(comparison: PairedComparison) -> str:
-    c, value = comparison, comparison.difference.value
-    if c.pairs.n == 0 or value is None:
+def _finding(c: PairedComparison) -> str:
+    if c.pairs.n == 0 or c.difference.value is None:
         return (
             f"No truth is known: {c.b} and {c.a} disagree on {len(c.disagreements):,} of "
             f"{c.texts:,} texts."
@@ -66,8 +61,8 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
             "texts they label differently, with a truth",
             f"{len(c.disagreements):,}, {c.judged_disagreements:,}",
         ),
-        (f"accuracy of {c.a}", f"{percent(c.accuracy_a.value)}, {bounds(c.accuracy_a, percent)}"),
-        (f"accuracy of {c.b}", f"{percent(c.accuracy_b.value)}, {bounds(c.accuracy_b, percent)}"),
+        (f"accuracy of {c.a}", with_bounds(c.accuracy_a, percent)),
+        (f"accuracy of {c.b}", with_bounds(c.accuracy_b, percent)),
         ("both right", f"{c.pairs.both:,}"),
         (f"only {c.a} right", f"{c.pairs.only_a:,}"),
         (f"only {c.b} right", f"{c.pairs.only_b:,}"),
@@ -79,7 +74,7 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
         ("p-value at any look (sequential)", p_value(test.p_value)),
         ("further texts a verdict at any look needs", needed(c.needed) if c.pairs.n else "-"),
         *(
-            (f"latency p{p} of {name}, ms", f"{millis(found.value)}, {bounds(found, millis)}")
+            (f"latency p{p} of {name}, ms", with_bounds(found, millis))
             for name, times in ((c.a, c.latency_a), (c.b, c.latency_b))
             for p, found in times.items()
         ),
@@ -89,10 +84,7 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
 
 def show(comparison: PairedComparison, console: Console, limit: int) -> None:
     """Print the figures, the first `limit` disagreements and the verdict."""
-    table = Table(show_header=False)
-    for row in rows(comparison):
-        table.add_row(*row)
-    console.print(table)
+    show_rows(console, rows(comparison))
     for warning in comparison.warnings:
         console.print(f"- {warning}")
     if comparison.disagreements and limit:

@@ -14,9 +14,8 @@ import typer
 from rich.console import Console
 
 from ab import options
-from ab.attribution import Graph, Model
+from ab.attribution import Graph, parse_models
 from ab.clock import Clock
-from ab.errors import DataError
 from ab.events import Run
 from ab.imported.log_events import LogEvent, read_events
 from ab.imported.pairs import Importer
@@ -26,9 +25,10 @@ from ab.record import Journal, drop_texts, read_record
 from ab.run.cli import graph_of
 from ab.run.session import stopping
 from ab.run.tasks import check_same
+from roberta_sentiment.errors import DataError
 from roberta_sentiment.tools import labelled
 
-_HOUR_S = 3600.0
+_HOUR_S, _DAY_S = 3600.0, 86400.0
 
 
 def command(
@@ -50,12 +50,8 @@ def command(
             "predictor, its model_name, or MODEL_NAME/MODEL_VERSION."
         ),
     ] = None,
-    manifest: Annotated[
-        Path | None, typer.Option(help="Take models, shares and router from its RANDOM_ABTEST.")
-    ] = None,
-    router: Annotated[
-        str | None, typer.Option(help="Graph node that chooses, if the answers do not show it.")
-    ] = None,
+    manifest: options.Manifest = None,
+    router: options.Router = None,
     labels: options.Labels = options.LABELS,
     label_map: labelled.LabelMapOption = "",
     deployment: Annotated[
@@ -65,9 +61,7 @@ def command(
         list[str] | None,
         typer.Option(help="Part of the requests that the log holds: RATE, or MODEL=RATE for each."),
     ] = None,
-    keep_texts: Annotated[
-        bool, typer.Option(help="Keep the texts in the record; else only a checksum.")
-    ] = False,
+    keep_texts: options.KeepTexts = False,
     retention: Annotated[
         float | None, typer.Option(help="Days after which kept texts are deleted.", min=0)
     ] = None,
@@ -88,8 +82,8 @@ def command(
         deployment=deployment,
         keep_texts=keep_texts,
     )
-    target = _Target(record, log, retention)
     run = _run(log, events.name if events else "the request log", rates)
+    oldest = None if retention is None else retention * _DAY_S
     if events is not None:
         found = list(read_events(events))
         if not any(found):
@@ -97,60 +91,55 @@ def command(
                 f"{events.name} holds no event of a request log; needed are CloudEvents with their "
                 "headers, or documents of Seldon's request logger"
             )
-        target.begin(run)
-        target.add(found)
+        _add(record, log, _begin(record, run), found)
     else:
-        clock = Clock()
-        with stopping(clock.stop), contextlib.closing(Sink(str(listen))) as sink:
-            target.begin(run)
-            Console(stderr=True).print(f"listening on port {sink.port}", markup=False)
-            while not clock.stop.is_set():
-                clock.sleep(1.0)
-                target.add(sink.take(time.time() - settle))
-        target.add(sink.take(float("inf")))
+        _listen(str(listen), settle, record, log, run, oldest)
+    if oldest is not None:
+        drop_texts(record, time.time() - oldest)
     said = ", ".join(f"{count:,} {what}" for what, count in log.counts.items() if count)
     Console(stderr=True, highlight=False).print(said or "nothing was imported", markup=False)
 
 
-class _Target:
-    """The record that a log is added to.
+def _listen(
+    address: str, settle: float, record: Path, log: Importer, run: Run, oldest: float | None
+) -> None:
+    """Add what comes until SIGTERM or Ctrl-C, and delete texts that are too old once an hour."""
+    clock, cleaned = Clock(), time.time()
+    with stopping(clock.stop), contextlib.closing(Sink(address)) as sink:
+        known = _begin(record, run)
+        Console(stderr=True).print(f"listening on port {sink.port}", markup=False)
+        while not clock.stop.is_set():
+            clock.sleep(1.0)
+            _add(record, log, known, sink.take(time.time() - settle))
+            if oldest is not None and time.time() >= cleaned + _HOUR_S:
+                cleaned = time.time()
+                drop_texts(record, cleaned - oldest)
+    _add(record, log, known, sink.take(float("inf")))
 
-    Args:
-        path: of the record.
-        log: makes its lines.
-        retention: days after which texts are deleted; None keeps them.
+
+def _begin(record: Path, run: Run) -> set[str]:
+    """Write the first line, or read which requests the record has.
+
+    Raises:
+        RecordError: it is of other models, labels or rates.
     """
+    if not record.exists() or not record.stat().st_size:
+        with Journal(record) as journal:
+            journal.append(run.event())
+        return set()
+    content = read_record(record)
+    check_same(run_of(content), run.event(), ("labels", "models", "sampled"))
+    return {e["puid"] for e in content.events if e["event"] == "request"}
 
-    def __init__(self, path: Path, log: Importer, retention: float | None) -> None:
-        self._path, self._log, self._retention = path, log, retention
-        self._known: set[str] = set()
-        self._cleaned = 0.0
 
-    def begin(self, run: Run) -> None:
-        """Write the first line, or read which requests the record has.
-
-        Raises:
-            RecordError: it is of other models, labels or rates.
-        """
-        if self._path.exists() and self._path.stat().st_size:
-            content = read_record(self._path)
-            check_same(run_of(content), run.event(), ("labels", "models", "sampled"))
-            self._known = {e["puid"] for e in content.events if e["event"] == "request"}
-        else:
-            with Journal(self._path) as journal:
-                journal.append(run.event())
-
-    def add(self, events: Iterable[LogEvent | None]) -> None:
-        """Add the lines of these events, and once an hour delete the texts that are too old."""
-        if lines := list(self._log.lines(events, self._known)):
-            self._known |= {line["puid"] for line in lines if "puid" in line}
-            with Journal(self._path) as journal:
-                for line in lines:
-                    journal.append(line)
-            self._log.counts["lines written"] += len(lines)
-        if self._retention is not None and time.time() >= self._cleaned + _HOUR_S:
-            self._cleaned = time.time()
-            drop_texts(self._path, self._cleaned - self._retention * 24 * _HOUR_S)
+def _add(record: Path, log: Importer, known: set[str], events: Iterable[LogEvent | None]) -> None:
+    """Add the lines of these events, but of known requests."""
+    if lines := list(log.lines(events, known)):
+        known |= {line["puid"] for line in lines if "puid" in line}
+        with Journal(record) as journal:
+            for line in lines:
+                journal.append(line)
+        log.counts["lines written"] += len(lines)
 
 
 def _run(log: Importer, name: str, rates: Mapping[str, float]) -> Run:
@@ -186,7 +175,5 @@ def _rates(given: Sequence[str], names: Sequence[str]) -> dict[str, float]:
 
 def _as_logged(graph: Graph, rates: Mapping[str, float]) -> Graph:
     """The graph with the shares that its models have in a log that holds a part of the requests."""
-    parts = {model.name: model.share * rates.get(model.name, 1.0) for model in graph.models}
-    total = sum(parts.values())
-    models = tuple(Model(name, part / total) for name, part in parts.items())
-    return dataclasses.replace(graph, models=models)
+    parts = [f"{model.name}={model.share * rates.get(model.name, 1.0)}" for model in graph.models]
+    return dataclasses.replace(graph, models=parse_models(parts))

@@ -15,8 +15,8 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from seldon_core.proto.prediction_pb2 import SeldonMessage
 
-from ab.errors import DataError
 from ab.transport import proto_v2
+from roberta_sentiment.errors import DataError
 
 KINDS = ("request", "response", "feedback")
 

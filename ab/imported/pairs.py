@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ab.attribution import Attribution, Graph
 from ab.data import features, fingerprint
-from ab.errors import DataError
 from ab.events import BAD_ANSWER, Request, truth
 from ab.imported.log_events import LogEvent
 from ab.imported.payloads import answers_of, tags_of, texts_of, truths_of
 from ab.record import Event
 from ab.transport.reply import Outcome
 from ab.wire import Answer, BadAnswer, Message, read_answer
+from roberta_sentiment.errors import DataError
 
 NO_ANSWER = "the log holds no answer: refused, failed, or its event was lost"
 

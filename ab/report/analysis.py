@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 
 from ab.attribution import Model
-from ab.errors import AnalysisError, DataError
+from ab.errors import AnalysisError
 from ab.observations import Observations, RequestTotals, errors_of, observe
 from ab.record import Content
-from ab.report.difference import sequential_test
 from ab.report.guardrails import Check, check_guardrails, parse_guardrail
 from ab.report.segments import Segment, find_segments
 from ab.report.twins import faults
-from ab.stats import latency, power, proportions
+from ab.stats import latency, power, proportions, sequential
 from ab.stats.interval import Interval
 from ab.stats.power import TestPlan
 from ab.stats.sequential import Sequential
 from ab.stats.split import Split, check_split
+from roberta_sentiment.errors import DataError
 from roberta_sentiment.tools import metrics
 
 
@@ -189,7 +189,6 @@ def _declared(seen: Observations, models: Sequence[Model]) -> dict[str, float]:
 def _figures(name: str, share: float, seen: Observations, labels: Sequence[str]) -> ModelFigures:
     answers = seen.answered[seen.answered.model == name]
     judged = answers[answers.truth.notna()]
-    seconds = answers.latency_s.dropna().astype(float).tolist()
     failed = {f.id.partition("#")[0] for f in seen.failures if f.model == name}
     versions = {
         f"{tags.get('model_version') or tags.get('served_version') or ''} {path.get(name, '')}"
@@ -204,7 +203,7 @@ def _figures(name: str, share: float, seen: Observations, labels: Sequence[str])
         right=int(judged.right.sum()),
         accuracy=proportions.weighted(judged.right, 1 / judged.rate),
         quality=_quality(judged, labels),
-        latency_s={p: latency.percentile(seconds, p) for p in latency.PERCENTILES},
+        latency_s=latency.percentiles(answers.latency_s),
         late=int(answers.late.sum()),
         errors=errors_of(name, seen.failures),
         versions=tuple(sorted(version.strip() for version in versions)),
@@ -237,7 +236,7 @@ def _comparison(
         p_value=proportions.difference_p_value(*counts),
         b_better=proportions.probability_better(*counts, plan.margin),
         a_better=proportions.probability_better(*backwards, plan.margin),
-        sequential=sequential_test(judged, b.name, share_b, plan.alpha),
+        sequential=sequential.of_answers(judged, b.name, share_b, plan.alpha),
         needed=power.remaining_independent(from_b, right, share_b, plan),
         guardrails=check_guardrails(guardrails, seen, names, share_b, side_alpha),
         segments=find_segments(judged, plan.segments, names, share_b, side_alpha, plan.correction),

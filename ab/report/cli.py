@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ab.attribution import parse_models
 from ab.data import file_fingerprint
-from ab.errors import AnalysisError, DataError
+from ab.errors import AnalysisError
 from ab.options import Alpha, HtmlFile, JsonFile, Margin
 from ab.record import read_record
 from ab.report import rows
@@ -20,9 +20,11 @@ from ab.report.analysis import Analysis, analyse
 from ab.report.document import as_json
 from ab.report.gate import CODES, code_without_figures, decide
 from ab.report.segments import CORRECTIONS, KNOWN
+from ab.report.text import show_rows
 from ab.report.totals import totals_rows, warnings
 from ab.report.verdict import judge
 from ab.stats.power import TestPlan
+from roberta_sentiment.errors import DataError
 from roberta_sentiment.tools.output import require_directories, write_file, write_json
 
 
@@ -125,11 +127,3 @@ def show(analysis: Analysis, console: Console) -> None:
         console.print(f"\n{verdict.headline}", style="bold")
         for reason in verdict.reasons:
             console.print(reason)
-
-
-def show_rows(console: Console, pairs: list[tuple[str, str]]) -> None:
-    """Print names and texts as a table."""
-    table = Table(show_header=False)
-    for pair in pairs:
-        table.add_row(*pair)
-    console.print(table)

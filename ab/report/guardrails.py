@@ -21,10 +21,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ab.errors import DataError
 from ab.observations import Observations
-from ab.report.difference import sequential_test
+from ab.stats import sequential
 from ab.stats.bounded import largest_log_e
+from roberta_sentiment.errors import DataError
 
 _FORM = re.compile(
     r"(?P<metric>p(?P<percent>50|90|95|99)|errors|truncated|calibration|accuracy|recall:(?P<label>.+?))"
@@ -145,7 +145,7 @@ def check_guardrails(
             checks.append(Check(guardrail.text, State.OPEN, "nothing is known yet"))
             continue
         if guardrail.relative:
-            now = sequential_test(rows, models[1], share_b, each, "bad").now
+            now = sequential.of_answers(rows, models[1], share_b, each, "bad").now
             broken, kept = now.low > guardrail.allowed, now.high <= guardrail.allowed
         else:
             broken, kept = _absolute(guardrail, ours, -math.log(each / 2))

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from ab.report.difference import sequential_test
 from ab.report.text import points
-from ab.stats import proportions
+from ab.stats import proportions, sequential
 from ab.stats.interval import Interval, ahead
 
 LENGTHS = (0, 50, 200, 1000)
@@ -72,7 +71,7 @@ def find_segments(
     if not parts:
         return ()
     level = alpha / 2 / len(parts)
-    tests = [sequential_test(part, models[1], share_b, level) for *_, part in parts]
+    tests = [sequential.of_answers(part, models[1], share_b, level) for *_, part in parts]
     differs, corrected = multipletests([t.p_value for t in tests], alpha / 2, method=correction)[:2]
     found = []
     for (dimension, name, part), test, p, known in zip(

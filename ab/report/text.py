@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from rich.console import Console
+from rich.table import Table
+
 from ab.stats.interval import Interval
 from roberta_sentiment.tools.page.text import NONE
 
@@ -41,3 +44,11 @@ def needed(answers: int | None) -> str:
     if answers == 0:
         return "none"
     return "over 200 times as many" if answers is None else f"about {answers:,}"
+
+
+def show_rows(console: Console, pairs: Rows) -> None:
+    """Print names and texts as a table."""
+    table = Table(show_header=False)
+    for pair in pairs:
+        table.add_row(*pair)
+    console.print(table)

@@ -18,11 +18,7 @@ _BY_ID = (
         "running when the run was killed, left out",
         "was running when the run was killed; its answer is left out",
     ),
-    (
-        "late",
-        "late, counted once",
-        "was answered after the time limit; it counts, once",
-    ),
+    ("late", "late, counted once", "was answered after the time limit; it counts, once"),
     (
         "duplicated",
         "answered twice, counted once",

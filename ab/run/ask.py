@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from typing import Any
 
 from ab.clock import Clock
 from ab.data import UNIT, Review, features, fingerprint
@@ -12,20 +12,6 @@ from ab.run.options import Options
 from ab.run.retry import pause_s
 from ab.transport.reply import Outcome, Reply, Transport
 from ab.wire import Answer, BadAnswer, build_request, read_answer
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tries:
-    """How the tries of one request went; `ab.events.Request` says what the fields mean."""
-
-    reply: Reply
-    answer: Answer | None
-    puid: str
-    failed: Sequence[FailedTry]
-    tries: int
-    repeated: int
-    latency_s: float
-    waited_s: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,36 +41,30 @@ class PredictionSender:
         Returns:
             What to record; None when the run was stopped before any try reached the endpoint.
         """
-        tries = self._try(review, rounds)
-        reply, answer = tries.reply, tries.answer
-        if answer is None and not tries.failed and self.clock.stop.is_set():
+        reply, answer, tries = self._try(review, rounds)
+        if answer is None and not tries["failed"] and self.clock.stop.is_set():
             return None
         found = self.options.graph.attribute(answer) if answer else None
         return Request(
             time=self.clock.now(),
             id=review.id,
-            puid=tries.puid,
             sha256=fingerprint(review.text),
             text=review.text if self.options.keep_texts else None,
             truth=review.label,
             outcome=_outcome(reply, answer),
             status=reply.status,
             detail=reply.detail,
-            tries=tries.tries,
-            repeated=tries.repeated,
-            late=answer is not None and tries.waited_s > self.options.timeout_s,
             lag_s=round(lag_s, 6),
-            latency_s=round(tries.latency_s, 6) if answer else None,
-            waited_s=round(tries.waited_s, 6),
             model=found.model if found else None,
             by=found.by if found else "",
-            failed=tries.failed,
             features=features(review.text),
-            **(answer.recorded if answer else {}),
             request_tags=_tags(review),
+            **tries,
+            **(answer.recorded if answer else {}),
         )
 
-    def _try(self, review: Review, rounds: int) -> _Tries:
+    def _try(self, review: Review, rounds: int) -> tuple[Reply, Answer | None, dict[str, Any]]:
+        """The end of the last try, its answer, and the fields of the line about all of them."""
         began, tries, repeated = self.clock.monotonic(), 0, 0
         failed: list[FailedTry] = []
         while True:
@@ -100,10 +80,14 @@ class PredictionSender:
             if pause is not None:
                 self.clock.sleep(pause)
             if pause is None or self.clock.stop.is_set():
-                return _Tries(
-                    reply, answer, puid, failed, tries, repeated, end - start, end - began
-                )
+                break
             repeated += reply.may_have_run
+        return reply, answer, {
+            "puid": puid, "failed": failed, "tries": tries, "repeated": repeated,
+            "latency_s": round(end - start, 6) if answer else None,
+            "waited_s": round(end - began, 6),
+            "late": answer is not None and end - began > self.options.timeout_s,
+        }  # fmt: skip
 
     def _puid(self, review: Review, rounds: int, tries: int) -> str:
         """A name for each try, so that a log can distinguish them."""

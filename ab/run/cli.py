@@ -16,12 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ab import options
 from ab.attribution import Graph, parse_models
-from ab.errors import DataError
 from ab.manifest import read_ab_test
 from ab.run.options import Options, Pace, Reward
 from ab.run.runner import RETRIED, OnProgress
 from ab.run.session import Result, Session
 from ab.transport.reply import Outcome
+from roberta_sentiment.errors import DataError
 from roberta_sentiment.tools import labelled
 
 STOPPED = 3
@@ -44,13 +44,8 @@ def command(
         list[str] | None,
         typer.Option(help="NAME or NAME=SHARE, once a model, in the order of the graph."),
     ] = None,
-    manifest: Annotated[
-        Path | None, typer.Option(help="Take models, shares and router from its RANDOM_ABTEST.")
-    ] = None,
-    router: Annotated[
-        str | None,
-        typer.Option(help="Graph node that chooses, if the answers do not show it."),
-    ] = None,
+    manifest: options.Manifest = None,
+    router: options.Router = None,
     header: options.Headers = None,
     labels: options.Labels = options.LABELS,
     text_column: labelled.TextColumnOption = "",
@@ -67,9 +62,7 @@ def command(
     feedback: Annotated[bool, typer.Option(help="Send truths back.")] = True,
     reward_right: options.RewardRight = Reward.right,
     reward_wrong: options.RewardWrong = Reward.wrong,
-    keep_texts: Annotated[
-        bool, typer.Option(help="Keep the reviews in the record; else only a checksum.")
-    ] = False,
+    keep_texts: options.KeepTexts = False,
     resume: Annotated[bool, typer.Option(help="Go on with a record.")] = False,
     retry_lost: Annotated[
         bool, typer.Option(help="With --resume: send again what had no answer.")

@@ -34,7 +34,7 @@ class Reward:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a run needs to know.
+    """What a run needs to know; what its record keeps is said in `ab.events.Run`.
 
     Attributes:
         reviews: file of reviews.
@@ -43,16 +43,11 @@ class Options:
         endpoint: address.
         headers: NAME=VALUE, sent with every request; they are not recorded.
         graph: behind it.
-        labels: names of the classes.
         label_map: what other names in reviews and answers stand for.
         pace: how fast to send.
-        timeout_s: after which a try is given up.
-        tries: of one message.
-        seed: of the order.
         limit: reviews at most; None is all.
         feedback: whether truths are sent back; never in V2, which has no way for them.
         reward: sent with them.
-        keep_texts: whether the record holds the texts.
         resume: go on with the record.
         retry_lost: when resuming, send again what had no answer.
     """

@@ -23,7 +23,7 @@ from ab.run.feedback import FeedbackSender
 from ab.run.options import Options
 from ab.run.runner import OnProgress, Runner
 from ab.run.tasks import check_same, tasks_left
-from ab.transport.connect import connect
+from ab.transport import connect
 from ab.transport.reply import Transport
 
 
@@ -49,7 +49,7 @@ class Session:
         options: of the run.
 
     Raises:
-        ABError: a file, the record or an address is not what it must be.
+        SentimentError: a file, the record or an address is not what it must be.
     """
 
     def __init__(self, options: Options) -> None:

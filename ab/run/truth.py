@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,46 +16,27 @@ from ab.attribution import Graph, Model
 from ab.clock import Clock
 from ab.data import Truth, read_truths
 from ab.endpoint import parse_endpoint
-from ab.errors import DataError, RecordError
+from ab.errors import RecordError
 from ab.events import FeedbackState, truth
 from ab.observations import feedback_states, first_answers, run_of, truths_of
 from ab.record import Event, Journal, read_record
 from ab.run.feedback import FeedbackSender
 from ab.run.options import Reward
 from ab.run.session import close_open_feedback, stopping
-from ab.transport.connect import connect
+from ab.transport import connect
+from roberta_sentiment.errors import DataError
 from roberta_sentiment.tools import labelled
 
 
-@dataclasses.dataclass(frozen=True)
-class Matched:
-    """A truth and the answer it is about.
-
-    Attributes:
-        line: the request line.
-        label: truth.
-        text: of the review, when the file of truths or the record has it.
-        is_new: whether the record does not hold this truth yet.
-        is_due: whether its feedback is still to be sent.
-        rate: probability with which the truth was sought; None where nothing says it.
-    """
-
-    line: Event
-    label: str
-    text: str | None
-    is_new: bool
-    is_due: bool
-    rate: float | None = None
-
-
-def match(truths: Sequence[Truth], events: Sequence[Event]) -> tuple[list[Matched], list[Truth]]:
+def match(
+    truths: Sequence[Truth], events: Sequence[Event]
+) -> tuple[list[tuple[Event, Truth]], list[Truth]]:
     """Find the answers that truths are about: by id, else by text.
 
-    A text that was sent under several ids gives all of them its truth. A truth that the record
-    has already changes nothing.
+    A text that was sent under several ids gives all of them its truth.
 
     Returns:
-        The matched, and the truths that fit no answer.
+        The request lines with their truths, and the truths that fit no answer.
 
     Raises:
         DataError: a truth contradicts another one of the same review, or is of another text.
@@ -65,61 +45,53 @@ def match(truths: Sequence[Truth], events: Sequence[Event]) -> tuple[list[Matche
     by_text: Mapping[str, list[str]] = defaultdict(list)
     for identity, line in lines.items():
         by_text[line["sha256"]].append(identity)
-    known, states = truths_of(events)[0], feedback_states(events)
-    recorded = frozenset(known)
-    matched: dict[str, Matched] = {}
-    unmatched = []
+    known = truths_of(events)[0]
+    matched, unmatched = {}, []
     for item in truths:
         named = item.id is not None and [item.id, item.id.removesuffix("#0")]
-        found = list(dict.fromkeys(named or by_text.get(item.sha256 or "", [])))
-        found = [identity for identity in found if identity in lines]
-        if not found:
+        found = dict.fromkeys(named or by_text.get(item.sha256 or "", []))
+        found_lines = [lines[identity] for identity in found if identity in lines]
+        if not found_lines:
             unmatched.append(item)
-        for identity in found:
-            _agree(identity, item.label, known)
-            line = lines[identity]
+        for line in found_lines:
+            if (earlier := known.setdefault(line["id"], item.label)) != item.label:
+                raise DataError(
+                    f"review {line['id']} is {earlier} already, and now {item.label}; nothing was "
+                    "sent"
+                )
             if item.sha256 not in (None, line["sha256"]) and line["sha256"]:
-                raise DataError(f"review {identity} is another text in the file than in the record")
-            matched[identity] = Matched(
-                line,
-                item.label,
-                item.text or line.get("text"),
-                is_new=identity not in recorded,
-                is_due=states.get(identity) in (None, FeedbackState.REFUSED),
-                rate=item.rate,
-            )
+                raise DataError(
+                    f"review {line['id']} is another text in the file than in the record"
+                )
+            matched[line["id"]] = line, item
     return list(matched.values()), unmatched
 
 
 def deliver(
-    matched: Sequence[Matched],
+    matched: Sequence[tuple[Event, Truth]],
+    events: Sequence[Event],
     journal: Journal,
     clock: Clock,
     sender: FeedbackSender | None,
 ) -> Counter[str]:
-    """Record the truths, and send what is due.
+    """Record the truths that the record does not hold yet, and send what is due.
 
     Returns:
         Counts: `recorded`, and feedbacks by `feedback STATE`.
     """
+    known, states = truths_of(events)[0], feedback_states(events)
     counts: Counter[str] = Counter()
-    for item in matched:
+    for line, item in matched:
+        identity = line["id"]
         if clock.stop.is_set():
             break
-        if item.is_new:
-            journal.append(truth(clock.now(), item.line["id"], item.label, item.rate))
+        if identity not in known:
+            journal.append(truth(clock.now(), identity, item.label, item.rate))
             counts["recorded"] += 1
-        if sender is not None and item.is_due:
-            counts[f"feedback {sender.send(item.line, item.label, item.text)}"] += 1
+        if sender is not None and states.get(identity) in (None, FeedbackState.REFUSED):
+            state = sender.send(line, item.label, item.text or line.get("text"))
+            counts[f"feedback {state}"] += 1
     return counts
-
-
-def _agree(identity: str, label: str, known: dict[str, str]) -> None:
-    earlier = known.setdefault(identity, label)
-    if earlier != label:
-        raise DataError(
-            f"review {identity} is {earlier} already, and now {label}; nothing was sent"
-        )
 
 
 def command(
@@ -169,7 +141,7 @@ def command(
             reward = Reward(reward_right, reward_wrong)
             if where.model is None:
                 sender = FeedbackSender(transport, journal, clock, graph, tries, reward)
-        counts = deliver(matched, journal, clock, sender)
+        counts = deliver(matched, content.events, journal, clock, sender)
     sent = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     Console(stderr=True, highlight=False).print(
         f"{len(matched)} truths matched, {len(unmatched)} fit no answer: {sent or 'nothing to do'}",

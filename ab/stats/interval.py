@@ -19,11 +19,6 @@ class Interval:
     low: float | None
     high: float | None
 
-    def covers(self, truth: float) -> bool:
-        """Whether `truth` lies in the interval; an end that is None is no bound."""
-        above = self.low is None or self.low <= truth
-        return above and (self.high is None or truth <= self.high)
-
     def seen_from(self, sign: int) -> Interval:
         """A difference B minus A as it is, or A minus B if the sign is -1."""
         if sign > 0:

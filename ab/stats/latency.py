@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from ab.stats.interval import NOTHING, Interval
 
 PERCENTILES = (50, 90, 95, 99)
+
+
+def percentiles(seconds: pd.Series) -> dict[int, Interval]:
+    """`PERCENTILES` of the times that are known."""
+    known = seconds.dropna().astype(float).tolist()
+    return {p: percentile(known, p) for p in PERCENTILES}
 
 
 def percentile(values: Sequence[float], percent: float, confidence: float = 0.95) -> Interval:

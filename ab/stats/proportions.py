@@ -88,11 +88,7 @@ def probability_better(
 
 
 def fixed_sample_size(
-    base: float,
-    difference: float,
-    share_b: float = 0.5,
-    power: float = 0.8,
-    alpha: float = 0.05,
+    base: float, difference: float, share_b: float = 0.5, power: float = 0.8, alpha: float = 0.05
 ) -> float | None:
     """Answers, of both models together, that a test with one look at the end needs.
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from ab.stats import e_values
 from ab.stats.e_values import Counts, Flags, Floats, Gains
@@ -126,19 +127,14 @@ def paired(only_a: Sequence[bool], only_b: Sequence[bool], alpha: float = ALPHA)
     """Test texts that both models judged.
 
     Args:
-        only_a: whether only A was right on each text, in the order in which they were sent.
-        only_b: whether only B was.
+        only_a, only_b: whether only this model was right on each text, in the order of sending.
         alpha: false alarm rate over all looks together.
     """
     return _test(e_values.paired_kinds(only_a, only_b), 3, e_values.paired_gains, alpha)
 
 
 def clustered(
-    from_b: Flags,
-    right: Flags,
-    weights: npt.ArrayLike,
-    units: Sequence[str],
-    alpha: float = ALPHA,
+    from_b: Flags, right: Flags, weights: npt.ArrayLike, units: Sequence[str], alpha: float = ALPHA
 ) -> Sequential:
     """Test answers that are weighted, or of which several belong to one unit, such as a user.
 
@@ -172,6 +168,24 @@ def clustered(
     looks[-1] = dataclasses.replace(looks[-1], n=len(y))
     e_value = math.exp(min(best, 700.0))
     return Sequential(tuple(looks), 1 / e_value, e_value, decided_at, alpha)
+
+
+def of_answers(
+    answers: pd.DataFrame, b: str, share_b: float, alpha: float, column: str = "right"
+) -> Sequential:
+    """Test the difference of a yes-or-no column between B and A, for answers of any design.
+
+    Args:
+        answers: of A and B in the order of sending, see `ab.observations.table`.
+        b: name of B.
+        share_b: of the traffic of both.
+        alpha: false alarm rate over all looks.
+        column: what is counted.
+    """
+    from_b, flags = (answers.model == b).tolist(), answers[column].astype(bool).tolist()
+    if answers.rate.nunique() > 1 or answers.unit.duplicated().any():
+        return clustered(from_b, flags, 1 / answers.rate, list(answers.unit), alpha)
+    return independent(from_b, flags, share_b, alpha)
 
 
 def _robust_difference(
@@ -249,9 +263,7 @@ def _hull(n: int, grid: Floats, alive: npt.NDArray[np.bool_]) -> Look:
     if not len(indices):
         return Look(n, 1.0, -1.0)
     return Look(
-        n,
-        float(max(-1.0, grid[indices[0]] - _GRID)),
-        float(min(1.0, grid[indices[-1]] + _GRID)),
+        n, float(max(-1.0, grid[indices[0]] - _GRID)), float(min(1.0, grid[indices[-1]] + _GRID))
     )
 
 

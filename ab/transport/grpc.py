@@ -19,22 +19,15 @@ _OPTIONS = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
 _NEVER_CONNECTED = ("failed to connect to all addresses", "name resolution failure")
 _DETAIL = 200
 
+_REJECTED = (
+    "INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED",
+    "FAILED_PRECONDITION", "OUT_OF_RANGE",
+)  # fmt: skip
 _OUTCOMES = {
     grpc.StatusCode.DEADLINE_EXCEEDED: Outcome.TIMEOUT,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Outcome.REFUSED,
     grpc.StatusCode.UNAVAILABLE: Outcome.CUT,
-    **dict.fromkeys(
-        (
-            grpc.StatusCode.INVALID_ARGUMENT,
-            grpc.StatusCode.NOT_FOUND,
-            grpc.StatusCode.PERMISSION_DENIED,
-            grpc.StatusCode.UNAUTHENTICATED,
-            grpc.StatusCode.UNIMPLEMENTED,
-            grpc.StatusCode.FAILED_PRECONDITION,
-            grpc.StatusCode.OUT_OF_RANGE,
-        ),
-        Outcome.REJECTED,
-    ),
+    **{grpc.StatusCode[name]: Outcome.REJECTED for name in _REJECTED},
 }
 
 

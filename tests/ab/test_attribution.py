@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ab.attribution import Graph, Model, parse_models
-from ab.errors import DataError
 from ab.wire import Answer
+from roberta_sentiment.errors import DataError
 
 MODELS = parse_models(["roberta", "lexicon"])
 GRAPH = Graph(MODELS)

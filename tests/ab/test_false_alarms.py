@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from ab.observations import Failure, Observations
-from ab.report.difference import sequential_test
 from ab.report.guardrails import State, check_guardrails, parse_guardrail
 from ab.report.segments import KNOWN, divide, find_segments, sentences
+from ab.stats import sequential
 from ab.stats.bounded import largest_log_e
 from ab.stats.e_values import independent_gains, independent_kinds
 from ab.stats.power import TestPlan
@@ -113,7 +113,7 @@ def test_what_the_simulation_counts_is_what_the_report_says(seed: int) -> None:
     checks = check_guardrails(rules, seen, MODELS, 0.5, SIDE_ALPHA)
     segments = find_segments(seen.answered, KNOWN, MODELS, 0.5, SIDE_ALPHA)
     told = [s for s in sentences(segments, *MODELS, "holm") if not s.startswith("Of ")]
-    test = sequential_test(seen.answered, MODELS[1], 0.5, PLAN.alpha)
+    test = sequential.of_answers(seen.answered, MODELS[1], 0.5, PLAN.alpha)
     assert alarms(seen) == (
         test.decided_at is not None,
         any(check.state is State.BROKEN for check in checks),

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from ab.data import features
-from ab.errors import DataError
 from ab.events import truth
 from ab.observations import observe
 from ab.record import Event, read_record
@@ -20,6 +19,7 @@ from ab.report.segments import KNOWN, divide, sentences
 from ab.report.totals import warnings
 from ab.report.verdict import Decision, Finding, judge
 from ab.stats.power import TestPlan
+from roberta_sentiment.errors import DataError
 from tests.ab import records
 from tests.ab.records import LABELS
 from tests.ab.running import run_ab

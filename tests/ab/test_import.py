@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from seldon_core.proto.prediction_pb2 import SeldonMessage
 
 from ab.data import fingerprint
-from ab.errors import USAGE, DataError
+from ab.errors import USAGE
 from ab.imported.log_events import cloud_event, read_events
 from ab.imported.payloads import answers_of, texts_of, truths_of
 from ab.imported.sink import Sink
@@ -27,6 +27,7 @@ from ab.record import read_record
 from ab.report.analysis import analyse
 from ab.stats.power import TestPlan
 from ab.transport import proto_v2
+from roberta_sentiment.errors import DataError
 from tests import ROOT
 from tests.ab.records import LABELS
 from tests.ab.running import Ended, run_ab

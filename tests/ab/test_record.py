@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from ab.data import Review, fingerprint, read_reviews, read_truths, shuffled
-from ab.errors import USAGE, DataError, RecordError
+from ab.errors import USAGE, RecordError
 from ab.events import truth
 from ab.observations import observe
 from ab.record import Journal, read_record
+from roberta_sentiment.errors import DataError
 from tests.ab.records import LABELS, answer, run_line
 from tests.ab.running import run_ab
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from ab.attribution import Model
-from ab.errors import USAGE, AnalysisError, DataError, RecordError
+from ab.errors import USAGE, AnalysisError, RecordError
 from ab.events import mark, truth
 from ab.record import Content, Event, read_record
 from ab.report.analysis import Analysis, analyse
@@ -20,6 +20,7 @@ from ab.report.rows import split_rows
 from ab.report.totals import warnings
 from ab.report.verdict import Decision, Finding, Verdict, judge
 from ab.stats.power import TestPlan
+from roberta_sentiment.errors import DataError
 from tests.ab import records
 from tests.ab.running import run_ab
 from tests.ab.stats.test_interval import drifting

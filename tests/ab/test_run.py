@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from ab.errors import USAGE, DataError, EndpointError, RecordError
+from ab.errors import USAGE, EndpointError, RecordError
 from ab.events import BAD_ANSWER, FeedbackState
 from ab.record import read_record
 from ab.run.options import Pace
 from ab.run.runner import RETRIED
 from ab.run.session import Session
 from rehearsal.counters import confusion_of_feedback, read_counters
+from roberta_sentiment.errors import DataError
 from tests import ROOT
 from tests.ab import records
 from tests.ab.fake import FakeEndpoint, Script

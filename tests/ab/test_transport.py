@@ -10,7 +10,7 @@ import pytest
 
 from ab.endpoint import parse_endpoint
 from ab.errors import EndpointError
-from ab.transport.connect import connect
+from ab.transport import connect
 from ab.transport.reply import Outcome
 from ab.transport.rest import retry_after
 from ab.wire import build_request

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ab.errors import USAGE, DataError
+from ab.errors import USAGE
 from ab.manifest import read_ab_test
 from ab.record import read_record
 from rehearsal.__main__ import main
 from rehearsal.counters import compare, confusion_of_feedback
 from rehearsal.graph import read_graph
+from roberta_sentiment.errors import DataError
 from scripts.local_service import OIP_COMMAND
 from tests import ROOT
 from tests.ab.running import Ended, run_ab

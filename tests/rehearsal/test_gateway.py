@@ -25,11 +25,11 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from seldon_core.proto import prediction_pb2, prediction_pb2_grpc
 
-from ab.errors import DataError
 from rehearsal import go
 from rehearsal.gateway import Executor, read_seconds
 from rehearsal.graph import GraphError, Node, PanicError, Predictor, read_graph
 from rehearsal.nodes_rest import read_choice
+from roberta_sentiment.errors import DataError
 from tests import ROOT
 from tests.rehearsal.nodes import GrpcAnswer, RestAnswer, Script, serving
 from tests.service import free_ports
