@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import typer
-from rich.console import Console
 
 from roberta_sentiment.errors import (
     ArtifactError,
@@ -27,6 +26,7 @@ from roberta_sentiment.graph.half import to_half
 from roberta_sentiment.graph.weights import from_state_dict
 from roberta_sentiment.model.layout import TOKENIZER_FILES, has_tokenizer, is_plain_name
 from roberta_sentiment.tools.manifest import write_manifest
+from roberta_sentiment.tools.options import NameOption, ReplaceOption
 from roberta_sentiment.tools.target import check_target, new_directory, next_command
 
 if TYPE_CHECKING:
@@ -84,12 +84,10 @@ def command(
             min=0,
         ),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name; by default that of the target.")] = "",
+    name: NameOption = "",
     licence: Annotated[str, typer.Option(help="SPDX identifier.")] = "unknown",
     origin: Annotated[str, typer.Option(help="Where the weights came from.")] = "",
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace any existing target.")
-    ] = False,
+    replace: ReplaceOption = False,
 ) -> None:
     """Convert a PyTorch checkpoint to a model directory."""
     done = convert(
@@ -103,13 +101,10 @@ def command(
         origin=origin,
         replace=replace,
     )
-    Console().print(
+    typer.echo(
         f"{target}: {done.batches} batches agree with PyTorch, largest difference "
         f"{done.largest_difference:.1e} (limit {done.tolerance:.0e})\n"
-        f"next: {next_command('verify', target)}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        f"next: {next_command('verify', target)}"
     )
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from roberta_sentiment.model.artifact import open_artifact
 from roberta_sentiment.model.derived import default_roots
@@ -25,4 +24,4 @@ def command(
     roots = [cache] if cache else default_roots()
     kept = optimize(artifact, roots)
     size = sum(path.stat().st_size for path in kept.iterdir())
-    Console().print(f"{kept} holds {size / 1e6:.1f} MB", highlight=False, markup=False)
+    typer.echo(f"{kept} holds {size / 1e6:.1f} MB")

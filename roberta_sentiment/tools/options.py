@@ -31,6 +31,8 @@ WindowOverlapOption = Annotated[
 ThreadsOption = Annotated[
     int, typer.Option("--threads", help="Threads that work on the model; 0: the CPUs there are.")
 ]
+NameOption = Annotated[str, typer.Option("--name", help="Name; by default that of the target.")]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace any existing target.")]
 
 
 def read_settings(

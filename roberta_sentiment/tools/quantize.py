@@ -31,6 +31,7 @@ from roberta_sentiment.tools.labelled import (
     read_texts,
 )
 from roberta_sentiment.tools.manifest import write_manifest
+from roberta_sentiment.tools.options import ReplaceOption
 from roberta_sentiment.tools.target import check_target, new_directory
 from roberta_sentiment.tools.tolerance import batch_tolerance
 
@@ -82,9 +83,7 @@ def command(
     text_column: TextColumnOption = "",
     label_column: LabelColumnOption = "",
     name: Annotated[str, typer.Option(help="Name of the model; by default as before.")] = "",
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace any existing target.")
-    ] = False,
+    replace: ReplaceOption = False,
 ) -> None:
     """Write an int8 model whose answers do not depend on the other texts in the batch."""
     inputs = [model, evaluation, *([calibration] if calibration else [])]

@@ -201,7 +201,7 @@ def evaluate(
     return _judge(first, second, data, _facts(path, data, settings))
 
 
-type _Measured = tuple[Result, Probabilities]
+_Measured = tuple[Result, Probabilities]
 
 
 def _measure(

@@ -18,6 +18,7 @@ from rich.progress import (
 
 from roberta_sentiment.tools.command_line import warn
 from roberta_sentiment.tools.fetch.download import MAX_BYTES
+from roberta_sentiment.tools.options import NameOption, ReplaceOption
 from roberta_sentiment.tools.target import next_command
 
 
@@ -53,8 +54,8 @@ def command(
         int,
         typer.Option(help="Limit for a file whose size its server does not say.", min=1),
     ] = MAX_BYTES,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing target.")] = False,
-    name: Annotated[str, typer.Option(help="Name; by default that of the target.")] = "",
+    replace: ReplaceOption = False,
+    name: NameOption = "",
     licence: Annotated[str, typer.Option(help="By default as the source states it.")] = "",
 ) -> None:
     """Fetch a model into a model directory; after a failure the same command resumes."""
@@ -74,10 +75,6 @@ def command(
         if fetched.is_graph
         else next_command("convert", target, target.with_name(f"{target.name}-onnx"))
     )
-    Console().print(
-        f"{target}: {fetched.main}, {fetched.precision}, sha256 {fetched.sha256}\n"
-        f"next: {following}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+    typer.echo(
+        f"{target}: {fetched.main}, {fetched.precision}, sha256 {fetched.sha256}\nnext: {following}"
     )

@@ -30,7 +30,7 @@ from roberta_sentiment.tools.fetch.staging import staging_dir
 _ZOO = "zoo"
 _SINGLE = (".onnx", ".safetensors", *PICKLES)
 
-type _Files = dict[str, str]
+_Files = dict[str, str]
 """Path in the model directory to path at the source; the graph or the weights come first."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import typer
@@ -22,6 +23,6 @@ def test_a_server_finds_what_the_command_has_kept(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [str(model), "--cache", str(cache)])
     assert 0 == done.exit_code, done.output
     (kept,) = cache.iterdir()
-    assert f"{kept} holds" in done.stdout.replace("\n", "")
+    assert re.fullmatch(rf"{re.escape(str(kept))} holds [\d.]+ MB\n", done.stdout)
     prepared = open_prepared(open_artifact(model), threads=1, roots=[cache])
     assert OPTIMIZED == prepared.kind
