@@ -32,7 +32,7 @@ from mlserver.repository import repository
 from mlserver.rest.server import RESTServer
 from mlserver.server import MLServer
 
-from oip_node import rest, stop
+from oip_node import rest, stop, workers
 from oip_node.errors import OneSentence, ServingError
 from roberta_sentiment.errors import NotReadyError, PayloadError, StartError
 from roberta_sentiment.serving import grpc_stop
@@ -219,6 +219,7 @@ async def _guarded(original: Any, server: Any, model: Any) -> Any:
         guard(server)
         stop.take_signals()
         server._server.config.timeout_keep_alive = _KEEP_ALIVE_S
+        await workers.watch(server._data_plane._model_registry)
     return await original(server, model)
 
 

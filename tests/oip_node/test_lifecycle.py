@@ -134,16 +134,23 @@ def test_a_killed_worker(tmp_path: Path) -> None:
         assert 0 == server.stop()
 
 
-def test_a_killed_server() -> None:
-    """Nothing of it stays: on the same ports the next one starts at once."""
-    with Server().start() as first:
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_killed_server(tmp_path: Path, number: int) -> None:
+    """Nothing of it stays, worker processes included; on the same ports the next one starts."""
+    folder = repository(tmp_path)
+    set_up(folder, parallel_workers=number)
+    with Server(folder).start() as first:
+        if number:
+            os.kill(min(workers(first)), signal.SIGKILL)  # the one that replaces it ends, too
+            first.wait_for(lambda: "is now ready" in first.log(), "another worker")
+        assert number == len(workers(first))
         os.kill(first.process.pid, signal.SIGKILL)
         assert -signal.SIGKILL == first.process.wait()
-        assert [] == first.processes()
         names = [f"MLSERVER_{name}_PORT" for name in ("HTTP", "GRPC", "METRICS")]
         same_ports = {name: first.environment[name] for name in names}
         with Server(REPOSITORY, None, **same_ports).launch() as next_:
             next_.http, next_.grpc = first.http, first.grpc
+            next_.wait_for(lambda: not first.processes(), "the end of the others")
             next_.wait_for(lambda: next_.status("/v2/health/ready") == 200, "readiness")
             assert 200 == next_.infer({"inputs": [GOOD]}).status_code
 
@@ -152,7 +159,8 @@ def test_idle_connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than the 90 s of Go's clients, so that none is closed as a request comes."""
     monkeypatch.setattr(stop, "take_signals", lambda: None)
     config = SimpleNamespace(timeout_keep_alive=5)
-    server = SimpleNamespace(_server=SimpleNamespace(config=config))
+    plane = SimpleNamespace(_model_registry=SimpleNamespace(_on_model_load=[]))
+    server = SimpleNamespace(_server=SimpleNamespace(config=config), _data_plane=plane)
 
     async def original(server: Any, model: Any) -> Any:
         return model
