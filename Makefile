@@ -130,6 +130,8 @@ requirements:  ## renew the pins from the .in files; needs uv
 		--no-header --no-emit-index-url --python-version 3.12 $$name.in -o $$name.txt; done
 	cd lab/training && uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 requirements.in -o requirements.txt
+	cd lab/benchmarks/contenders && uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.11 mlserver.in -o mlserver.txt
 	for name in lexicon linear; do (cd baselines/$$name && \
 		uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.12 requirements.in -o requirements.txt); done
