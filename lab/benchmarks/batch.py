@@ -28,7 +28,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from lab.benchmarks import machine, models, texts
+from lab.benchmarks import machine, models, pages, texts
 from lab.benchmarks.usage import memory_mb
 from scripts.local_service import Microservice
 from scripts.serve import image_environment
@@ -40,7 +40,7 @@ _POOL = 20_000
 
 
 def main() -> None:
-    """Measure and write the result."""
+    """Measure, write the result and print its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="?", choices=list(_DEFAULTS), default="rates")
     parser.add_argument("--rows", type=int)
@@ -52,7 +52,8 @@ def main() -> None:
         path = Path(folder) / "reviews.parquet"
         write_reviews(path, rows, words)
         result = {"rows_scored": rows, "words": words, **measure(path, rows)}
-    print(machine.write(name, result).read_text(encoding="utf-8"))
+    machine.write(name, result)
+    print(pages.render(name))
 
 
 def write_reviews(path: Path, rows: int, words: int) -> None:

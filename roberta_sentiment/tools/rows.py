@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn, Protocol, cast
+from typing import Any, BinaryIO, Literal, NoReturn, cast
 
 from roberta_sentiment.errors import DataError
 from roberta_sentiment.tools import arrow
@@ -109,7 +109,7 @@ class _RowError(Exception):
     """A row that can't be read; the message is the reason."""
 
 
-class _Records(Protocol):
+class _Records:
     """What rows are made of.
 
     Attributes:
@@ -118,19 +118,18 @@ class _Records(Protocol):
         table: of Parquet, the last one as a pyarrow.Table.
     """
 
-    position: Position
-    raw: bytearray
-    table: Any
+    def __init__(self, position: Position) -> None:
+        self.position = position
+        self.raw = bytearray()
+        self.table: Any = None
 
 
-class _ParquetRecords:
+class _ParquetRecords(_Records):
     """Rows of Parquet, counted."""
 
     def __init__(self, path: Path, position: Position) -> None:
+        super().__init__(position)
         self._values = arrow.ParquetFiles(path).rows(position.line)
-        self.position = position
-        self.raw = bytearray()
-        self.table = None
 
     def __next__(self) -> Mapping[str, Any]:
         columns, self.table = next(self._values)
@@ -162,15 +161,13 @@ class _Stream(io.RawIOBase):
         return self._parts[0].read(size) or self._parts[1].read(size)
 
 
-class _Lines:
+class _Lines(_Records):
     """Lines of a file, counted; it hands out no byte before it is asked for."""
 
     def __init__(self, file: BinaryIO, position: Position) -> None:
+        super().__init__(position)
         skip(file, position.offset)
         self._file = file
-        self.position = position
-        self.raw = bytearray()
-        self.table = None
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -401,9 +398,10 @@ def text_column_of(path: Path, names: Sequence[str], asked: str, *, needs_text: 
 
 def _text_column(names: Sequence[str], asked: str, *, needs_text: bool) -> str | None:
     """The column of the texts; empty where it may be missing, none where it may not."""
-    found = _find(names, asked)
-    known = find_column(names, _KNOWN_COLUMNS)
-    return found if found or (known and not needs_text and not asked) else None
+    if asked:
+        return asked if asked in names else None
+    may_lack = not needs_text and find_column(names, _KNOWN_COLUMNS)
+    return find_column(names, TEXT_COLUMNS) or ("" if may_lack else None)
 
 
 def _start(path: Path, first: bytes) -> Position:
@@ -473,12 +471,6 @@ def _refuse_double(path: Path, header: Sequence[str]) -> None:
     double = sorted({name for name in header if header.count(name) > 1})
     if double:
         raise DataError(f"{path}: two columns are named {double[0]!r}; rename one of them")
-
-
-def _find(header: Sequence[str], text_column: str) -> str:
-    if text_column:
-        return text_column if text_column in header else ""
-    return find_column(header, TEXT_COLUMNS)
 
 
 def find_column(columns: Iterable[str], names: Sequence[str]) -> str:

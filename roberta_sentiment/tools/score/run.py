@@ -240,8 +240,10 @@ def score_rows(
     Raises:
         InferenceError: the model failed; the message names the lines.
     """
-    rows = [_check(row, lambda text: check_text(0, text)) for row in rows]
     try:
+        for row in rows:
+            if isinstance(row, Row):
+                check_text(0, row.text)
         return rows, _classify(rows, classifier)
     except RequestError:
         checked = [check_row(row, classifier) for row in rows]
@@ -265,18 +267,10 @@ def _check_columns(row: Row | BadRow, sink: Sink) -> Row | BadRow:
 
 def check_row(row: Row | BadRow, classifier: Classifier) -> Row | BadRow:
     """The row, or why the model can't score it."""
-
-    def check(text: str) -> None:
-        check_text(0, text)
-        classifier.tokenizer.encode([text], classifier.settings.truncation)
-
-    return _check(row, check)
-
-
-def _check(row: Row | BadRow, check: Callable[[str], None]) -> Row | BadRow:
     if isinstance(row, Row):
         try:
-            check(row.text)
+            check_text(0, row.text)
+            classifier.tokenizer.encode([row.text], classifier.settings.truncation)
         except RequestError as error:
             return _reject(row, error.message.removeprefix("text 0 "))
     return row

@@ -15,7 +15,7 @@ from roberta_sentiment.errors import DataError
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.tools import arrow
 from roberta_sentiment.tools.rows import KINDS, BadRow, Kind, Row
-from roberta_sentiment.tools.streams import STANDARD, compressor, is_compressed, plain_suffix
+from roberta_sentiment.tools.streams import STANDARD, compressor, plain_suffix
 
 _JOINED = "|"
 """Between the labels of a multi-label text."""
@@ -76,7 +76,7 @@ def output_kind(path: Path, read_kind: Kind) -> Kind:
     if path == STANDARD:
         return "jsonl" if read_kind == "parquet" else read_kind
     kind = KINDS.get(plain_suffix(path))
-    if kind is None or (kind == "parquet" and is_compressed(path)):
+    if kind is None:
         raise DataError(
             f"the output {path} must end in .csv, .tsv, .jsonl or .txt, before .gz or .zst if you "
             "like, or in .parquet; or name its format (--output-format)"
