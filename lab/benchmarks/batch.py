@@ -1,6 +1,6 @@
 """What batch engines cost: Spark with one and two executors, and Seldon's batch processor.
 
-    python -m lab.benchmarks.batch [--rows 6000] [--words 60]
+    python -m lab.benchmarks.batch [--rows 9000] [--words 60]
     python -m lab.benchmarks.batch memory [--rows 200000] [--words 8]
     python -m lab.benchmarks.batch alone [--rows 2000] [--words 20]
 
@@ -37,6 +37,7 @@ SPARK_MEMORY = 1024
 """MB of an executor's JVM."""
 TASKS = 8
 _POOL = 20_000
+_SELDON_ROWS = 2000
 
 
 def main() -> None:
@@ -215,8 +216,14 @@ def descendants(process: int) -> Iterator[tuple[int, str]]:
 
 
 def by_seldon(path: Path, transport: str, batch: int) -> float:
-    """Texts a second of seldon-batch-processor, with eight workers against our service."""
-    column = pyarrow.parquet.read_table(path)["text"].to_pylist()
+    """Texts a second of seldon-batch-processor, with eight workers against our service.
+
+    Args:
+        path: of the texts, of which the first `_SELDON_ROWS` are sent.
+        transport: rest or grpc.
+        batch: texts of a request.
+    """
+    column = pyarrow.parquet.read_table(path)["text"].to_pylist()[:_SELDON_ROWS]
     lines = path.with_name("in.jsonl")
     lines.write_text("".join(json.dumps([text]) + "\n" for text in column), encoding="utf-8")
     service = Microservice({**image_environment(), "MODEL_NAME": "Model"}, {})
@@ -263,7 +270,7 @@ def alone(path: Path, rows: int) -> dict[str, Any]:
 
 
 _DEFAULTS: dict[str, tuple[Any, str, int, int]] = {
-    "rates": (rates, "batch", 6000, 60),
+    "rates": (rates, "batch", 9000, 60),
     "memory": (memory, "batch_memory", 200_000, 8),
     "alone": (alone, "batch_alone", 2000, 20),
 }

@@ -47,6 +47,7 @@ MAX_ROW_BYTES = 2**20
 EMPTY = "the text is empty"
 """Reason of a row whose text is blank."""
 
+_CR = "a CR stands outside of quotes; end lines with LF or CRLF"
 _DELIMITERS = ",;\t"
 """Of a CSV file, tried in this order."""
 _TEXT_TYPE = re.compile(r"(dictionary<values=)?(large_)?string")
@@ -240,7 +241,7 @@ class Source:
                         yield Row(start, records.position, columns, text, raw, records.table)
                 except StopIteration:
                     return
-                except (_RowError, csv.Error) as error:
+                except _RowError as error:
                     yield BadRow(start, records.position, str(error), bytes(records.raw))
 
     def first_names(self) -> tuple[str, ...]:
@@ -462,9 +463,8 @@ def _header(path: Path, delimiter: str, lines: _Lines) -> tuple[str, ...]:
         return tuple(_clean(cell) for cell in cells)
     except StopIteration:
         raise DataError(f"{path} holds no rows") from None
-    except (_RowError, csv.Error) as error:
-        hint = "; end its lines with LF" if "new-line character" in str(error) else ""
-        raise DataError(f"{path}: its first line can't be read: {error}{hint}") from None
+    except _RowError as error:
+        raise DataError(f"{path}: its first line can't be read: {error}") from None
 
 
 def _refuse_double(path: Path, header: Sequence[str]) -> None:
@@ -489,7 +489,15 @@ def _cells(delimiter: str, lines: _Lines) -> Callable[[], list[str]]:
     if delimiter:
         csv.field_size_limit(max(csv.field_size_limit(), MAX_ROW_BYTES))
         reader = csv.reader(lines, strict=True, delimiter=delimiter)
-        return lambda: next(reader)
+
+        def read() -> list[str]:
+            try:
+                return next(reader)
+            except csv.Error as error:  # one of its messages is advice for programmers
+                is_cr = "new-line character" in str(error)
+                raise _RowError(_CR if is_cr else str(error)) from None
+
+        return read
 
     def split() -> list[str]:
         line = next(lines).rstrip("\r\n")

@@ -131,7 +131,7 @@ def test_a_quote_that_is_never_closed_does_not_hide_the_rest(tmp_path: Path) -> 
         ("a.csv", b'"text\n', "first line can't be read: unexpected end of data"),
         ("a.csv", b"\xff\xfet\x00", "UTF-16; convert it"),
         ("a.csv", b"t\x00e\x00x\x00t\x00\n\x00", "UTF-16; convert it"),
-        ("a.csv", b"text,id\rgood,1\r", "its first line can't be read: .*; end its lines with LF"),
+        ("a.csv", b"text,id\rgood,1\r", "its first line can't be read: a CR .* end lines with LF"),
         ("a.csv", "text,größe\ngood,1\n".encode("latin-1"), "not UTF-8: byte 0xf6"),
         ("a.xlsx", b"", "must end in one of .csv, .tsv"),
         ("b/a.csv", None, "No such file"),
