@@ -165,7 +165,7 @@ class Pieces:
             added: values of the added columns of each row.
         """
         if tables[0] is not None:
-            table = self._arrow.concat_tables(tables).combine_chunks()
+            table = self._with_small_dictionaries(self._arrow.concat_tables(tables))
         else:
             columns = [
                 self._column(field, [r.get(field.name) for r in rows]) for field in self._given
@@ -175,8 +175,16 @@ class Pieces:
             table = table.append_column(field, self._arrow.array(values, field.type))
         stream = self._arrow.BufferOutputStream()
         with self._arrow.ipc.new_stream(stream, table.schema) as writer:
-            writer.write_table(table)
+            writer.write_table(table.combine_chunks())
         return bytes(stream.getvalue())
+
+    def _with_small_dictionaries(self, table: Any) -> Any:
+        """The same rows; a dictionary holds what these need, and not what those of the file do."""
+        for i, field in enumerate(table.schema):
+            if "dictionary" in str(field.type):
+                column = self._arrow.array(table.column(i).to_pylist(), field.type)
+                table = table.set_column(i, field, column)
+        return table
 
     def _column(self, field: Any, values: list[Any]) -> Any:
         if self._arrow.types.is_string(field.type):

@@ -22,6 +22,7 @@ from roberta_sentiment.errors import DataError
 from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.run.session import Session
 from roberta_sentiment.settings import Settings
+from roberta_sentiment.tools.arrow import Pieces
 from roberta_sentiment.tools.rows import MAX_ROW_BYTES, BadRow, Row, open_source
 from roberta_sentiment.tools.score.cli import _shard
 from roberta_sentiment.tools.score.run import score
@@ -165,7 +166,7 @@ def test_parquet_keeps_its_types(tmp_path: Path, toy_artifact: Artifact) -> None
     """A pipeline behind must not find text where a time was; of the rejected row all is shown."""
     parquet.write_table(TYPED, tmp_path / "in.parquet")
     output = tmp_path / "out.parquet"
-    run(tmp_path / "in.parquet", output, toy_artifact)
+    run(tmp_path / "in.parquet", output, toy_artifact, chunk_rows=1)
     found = parquet.read_table(output)
     read = parquet.read_table(tmp_path / "in.parquet").take([0, 1, 3])
     assert read.equals(found.select(TYPED.column_names))
@@ -242,6 +243,17 @@ def test_files_of_a_directory_may_differ_in_columns(tmp_path: Path, toy_artifact
     parquet.write_table(arrow.table({"text": ["so"], "n": ["x"]}), folder / "b.parquet")
     with pytest.raises(DataError, match=r"its files differ: .* n has incompatible types"):
         run(folder, output, toy_artifact, kind="parquet", restart=True)
+
+
+def test_a_piece_holds_no_dictionary_of_the_whole_file(tmp_path: Path) -> None:
+    """Else what is written in pieces grows with the square of the rows."""
+    names = arrow.array([f"film {i}" for i in range(1000)])
+    table = arrow.table({"text": names, "film": names.dictionary_encode()})
+    pieces = Pieces(table.schema, {"score": 0.5})
+    piece = pieces.piece([table.slice(i, 1) for i in range(3)], [], [[0.5]] * 3)
+    read = arrow.ipc.open_stream(piece).read_all()
+    assert ["film 0", "film 1", "film 2"] == read["film"].chunk(0).dictionary.to_pylist()
+    assert table.schema.field("film").type == read.schema.field("film").type
 
 
 def test_zstandard_in_several_frames(tmp_path: Path, toy_artifact: Artifact) -> None:
