@@ -21,7 +21,11 @@ import typer
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCTS = {
     "served path": ("Model.py", "sitecustomize.py", "roberta_sentiment/", "*_node/"),
-    "tools": ("roberta_sentiment/tools/", "roberta_sentiment/__main__.py"),
+    "tools": (
+        "roberta_sentiment/tools/",
+        "roberta_sentiment/spark.py",
+        "roberta_sentiment/__main__.py",
+    ),
     "A/B tool": ("ab/",),
     "rehearsal": ("rehearsal/", "ab/rehearsal/"),
     "laboratory": ("lab/", "training/", "benchmarks/", "baselines/"),

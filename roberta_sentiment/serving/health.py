@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from roberta_sentiment import caller
-from roberta_sentiment.errors import DroppedError, NotReadyError, OverloadedError
+from roberta_sentiment.errors import DroppedError, OverloadedError
 from roberta_sentiment.predictions import TextClassifier
 
 WARM_UP = "This film is so good"
@@ -42,8 +42,8 @@ class ModelHealth:
     def start_serving(self, model: TextClassifier, time_limit: float) -> None:
         """Take a loaded model into service once it has passed a warm-up prediction.
 
-        What lives by now lives as long as the process. The garbage collector need not walk through
-        it again, which would stop all requests for a tenth of a second.
+        What lives by now lives as long as the process, so the garbage collector is kept from
+        scanning it again, which would stop all requests for a tenth of a second.
 
         Args:
             model: what serves.
@@ -53,15 +53,6 @@ class ModelHealth:
         gc.freeze()
         self._model, self._time_limit = model, time_limit
         self.state, self.problem = "serving", ""
-
-    def check_serving(self) -> None:
-        """Go on only if the model serves.
-
-        Raises:
-            NotReadyError: it does not.
-        """
-        if self.problem:
-            raise NotReadyError(f"not ready: {self.problem}")
 
     def check_model(self, failure: str) -> None:
         """Find out whether the model fails, which ends `serving`, or one text alone.

@@ -87,21 +87,13 @@ class Mistake:
 
 
 @dataclasses.dataclass(frozen=True)
-class Flip:
-    """A text with another label.
+class Flip(Mistake):
+    """A text with another label, right or wrong.
 
     Attributes:
-        number: of the text in the file, from 1.
-        text, truth: as in the file.
-        label, score: by the model.
-        other_label, other_score: by the other.
+        other_label, other_score: by the other model.
     """
 
-    number: int
-    text: str
-    truth: str
-    label: str
-    score: float
     other_label: str
     other_score: float
 
