@@ -4,10 +4,10 @@
     python -m lab.benchmarks.batch memory [--rows 200000] [--words 8]
     python -m lab.benchmarks.batch alone [--rows 2000] [--words 20]
 
-Needs `make test-spark`'s packages and Java. A rate is that of the scoring itself: of Spark the time
-between the first and the last task that ends, without its start and that of the model. On one core
-means everything on one, Spark's driver too. `memory` is that of an executor; `alone` is what it
-costs to run each text by itself, as float models are scored.
+Needs `make test-spark`'s packages and Java. Spark has an executor of one core for each core, and on
+one core its driver runs there, too. A rate is that of the scoring itself: of Spark the time between
+the first and the last task that ends, without its start and that of the model. `memory` is that of
+an executor; `alone` is what it costs to run each text by itself, as float models are scored.
 """
 
 from __future__ import annotations
@@ -67,19 +67,19 @@ def write_reviews(path: Path, rows: int, words: int) -> None:
 def rates(path: Path, rows: int) -> dict[str, Any]:
     """Texts a second of each way, and what they are to each other."""
     found = {}
-    for cores in (1, 2):
-        found[f"score, {cores} cores"] = locally(path, cores)
-        found[f"Spark, {cores} executors of a core"] = on_spark(path, cores, rows)
+    for cores, where in ((1, "1 core"), (2, "2 cores")):
+        found[f"score on {where}"] = locally(path, cores)
+        found[f"Spark on {where}"] = on_spark(path, cores, rows)
     for transport in ("rest", "grpc"):
         for batch in (1, 16):
-            name = f"seldon-batch-processor, {transport}, {batch} texts a request, 2 cores"
+            name = f"seldon-batch-processor, {transport}, {batch} a request"
             found[name] = by_seldon(path, transport, batch)
     pairs = {
-        "two executors to one": ("Spark, 2 executors of a core", "Spark, 1 executors of a core"),
-        "Spark to score on one core": ("Spark, 1 executors of a core", "score, 1 cores"),
-        "Spark to score on two cores": ("Spark, 2 executors of a core", "score, 2 cores"),
-        **{f"{name} to score": (name, "score, 2 cores") for name in found if "seldon" in name},
-    }
+        "two executors to one": ("Spark on 2 cores", "Spark on 1 core"),
+        **{f"Spark to score on {where}": (f"Spark on {where}", f"score on {where}")
+           for where in ("1 core", "2 cores")},
+        **{f"{name} to score": (name, "score on 2 cores") for name in found if "seldon" in name},
+    }  # fmt: skip
     return {
         "texts_per_s": found,
         "ratios": {name: round(found[a] / found[b], 3) for name, (a, b) in pairs.items()},
