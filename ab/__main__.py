@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 import typer
@@ -24,9 +26,9 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; an error of ours is one sentence and exit code 2, as wrong usage is."""
+    """Run a command; an error is one sentence and exit code 2, as wrong usage is."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    with one_sentence(code=USAGE):
+    with no_verdict(USAGE), one_sentence(code=USAGE):
         _app([name for name in COMMANDS if name in given[:1]] or [*COMMANDS])(given)
 
 
@@ -36,6 +38,16 @@ def _app(names: Sequence[str]) -> typer.Typer:
     for name in names:
         app.command(name)(import_module(COMMANDS[name]).command)
     return app
+
+
+@contextlib.contextmanager
+def no_verdict(code: int) -> Iterator[None]:
+    """End with this code where the program fails: Python's own, 1, means a worse model."""
+    try:
+        yield
+    except Exception:
+        traceback.print_exc()
+        sys.exit(code)
 
 
 if __name__ == "__main__":

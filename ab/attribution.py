@@ -80,7 +80,7 @@ class Graph:
             says = "; ".join(f"{by} says {' and '.join(v)}" for by, v in votes.items() if v)
             return Attribution(None, f"contradiction: {says}")
         if found - set(self.names):
-            return Attribution(None, f"routing says {found.pop()}, which is no declared model")
+            return Attribution(None, f"routing says {found.pop()}, which is not a declared model")
         for by, vote in votes.items():
             if vote:
                 return Attribution(vote[0], by)
@@ -135,7 +135,7 @@ def parse_models(given: Sequence[str]) -> tuple[Model, ...]:
     """Read NAME or NAME=SHARE; without any share all are equal.
 
     Raises:
-        DataError: a share is no positive number, only some have one, or a name occurs twice.
+        DataError: a share is not a positive number, only some have one, or a name occurs twice.
     """
     models = []
     for item in given:
@@ -143,7 +143,7 @@ def parse_models(given: Sequence[str]) -> tuple[Model, ...]:
         try:
             models.append(Model(name, float(share) if equals else 1.0))
         except ValueError:
-            raise DataError(f"{item!r}: the share is no number") from None
+            raise DataError(f"{item!r}: the share is not a number") from None
     if len({model.name for model in models}) < len(models) or not all(m.name for m in models):
         raise DataError("every model needs a name, different from the others")
     if len({"=" in item for item in given}) > 1:

@@ -73,8 +73,8 @@ def parse_endpoint(url: str, headers: Sequence[str] = ()) -> Endpoint:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.hostname:
         raise EndpointError(
-            f"{url!r} is no endpoint; http://HOST:PORT, https://, grpc:// or grpcs:// is needed, "
-            "with /seldon/NAMESPACE/DEPLOYMENT behind a gateway and /v2/models/NAME for V2"
+            f"{url!r} is not an endpoint; http://HOST:PORT, https://, grpc:// or grpcs:// is "
+            "needed, with /seldon/NAMESPACE/DEPLOYMENT behind a gateway and /v2/models/NAME for V2"
         )
     if parts.username or parts.query:
         raise EndpointError("an endpoint takes neither user, password nor query")

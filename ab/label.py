@@ -33,20 +33,14 @@ def command(
     ] = None,
     number: Annotated[int, typer.Option(help="Texts to label, all together.", min=1)] = 300,
     random_part: Annotated[
-        int,
-        typer.Option(
-            "--random",
-            help="Of them, texts that both models label alike: they tell the accuracy itself.",
-            min=0,
-        ),
+        int, typer.Option("--random", help="Of them, texts that both models label alike.", min=0)
     ] = 0,
     reviews: Annotated[
         Path | None, typer.Option(help="Where to find the texts, if the record keeps none.")
     ] = None,
     text_column: TextColumnOption = "",
     csv_file: Annotated[
-        Path | None,
-        typer.Option("--csv", help="File for an annotator, to be read back by `ab truth`."),
+        Path | None, typer.Option("--csv", help="File for an annotator, then for `ab truth`.")
     ] = None,
     seed: Seed = 13,
 ) -> None:

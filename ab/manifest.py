@@ -58,7 +58,9 @@ def read_ab_test(path: Path) -> ABTest:
         children = [[child["name"] for child in node.get("children") or ()] for _, node in found]
         owners = _owners_of_ports(predictors)
     except (OSError, ValueError, yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
-        raise DataError(f"{path.name} is no SeldonDeployment that can be read: {error}") from None
+        raise DataError(
+            f"{path.name} is not a SeldonDeployment that can be read: {error}"
+        ) from None
     if len(found) != 1:
         raise DataError(f"{path.name} holds {len(found)} RANDOM_ABTEST nodes; one is needed")
     ((predictor, node),), (names,) = found, children

@@ -44,7 +44,7 @@ def command(
     """
     better = accuracy + margin
     if better >= 1:
-        raise AnalysisError(f"{accuracy} + {margin} is no accuracy; it must stay below 1")
+        raise AnalysisError(f"{accuracy} + {margin} is not an accuracy; it must stay below 1")
     apart = disagree or accuracy * (1 - better) + better * (1 - accuracy)
     if not margin <= apart <= 2 - accuracy - better:
         raise AnalysisError(

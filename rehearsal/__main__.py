@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import enum
 import json
 import random
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from ab.__main__ import no_verdict
 from ab.errors import USAGE
 from ab.manifest import read_ab_test
 from ab.record import read_record
@@ -54,23 +54,17 @@ type Server = Microservice | InferenceServer
 _LOG_LINES = 15
 
 
-class Protocol(enum.StrEnum):
-    """What the models speak."""
-
-    SELDON = "seldon"
-    V2 = "v2"
-
-
 MANIFESTS = {
-    Protocol.SELDON: ROOT / "deploy" / "ab-test.yaml",
-    Protocol.V2: ROOT / "deploy" / "oip" / "ab-test.yaml",
+    "seldon": ROOT / "deploy" / "ab-test.yaml",
+    "v2": ROOT / "deploy" / "oip" / "ab-test.yaml",
 }
+OUTPUT = ROOT / "build" / "ab"
 
 
 def command(
-    protocol: Annotated[Protocol, typer.Option(help="Of the manifest, if none is given.")] = (
-        Protocol.SELDON
-    ),
+    protocol: Annotated[
+        Literal["seldon", "v2"], typer.Option(help="Of the manifest, if none is given.")
+    ] = "seldon",
     manifest: Annotated[
         Path | None, typer.Option(help="SeldonDeployment with a RANDOM_ABTEST node.")
     ] = None,
@@ -79,9 +73,7 @@ def command(
         typer.Option(help="Labelled reviews; by default SST-2 dev, else the project's."),
     ] = None,
     limit: Annotated[int, typer.Option(help="Reviews at most.", min=1)] = 300,
-    output: Annotated[Path, typer.Option(help="Folder of record and report.")] = ROOT
-    / "build"
-    / "ab",
+    output: Annotated[Path, typer.Option(help="Folder of record and report.")] = OUTPUT,
     seed: Annotated[int, typer.Option(help="Of the order and of the split.")] = 13,
     concurrency: Annotated[int, typer.Option(help="Requests at once.", min=1)] = 4,
     grpc: Annotated[bool, typer.Option(help="Ask over gRPC, else over REST.")] = False,
@@ -100,7 +92,7 @@ def command(
     with contextlib.ExitStack() as stack:
         services: dict[str, Server] = {}
         for child in node.children:
-            services[child.name] = _start(child, test.v2, grpc)
+            services[child.name] = _server(child, test.v2, grpc)
             stack.enter_context(services[child.name])
         _wait_until_ready(services)
         console.print(f"ready after {time.monotonic() - start:.0f} s")
@@ -133,7 +125,7 @@ def command(
     report(record, html_file=output / "report.html", models=models, gate=True)
 
 
-def _start(child: Node, v2: bool, grpc: bool) -> Server:
+def _server(child: Node, v2: bool, grpc: bool) -> Server:
     if v2:
         if not OIP_COMMAND.exists():
             raise StartError("V2 needs MLServer; `make serve-oip` installs it into .venv-oip")
@@ -187,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
     invalid = CODES[Decision.INVALID]
-    with one_sentence(ServerError, invalid), one_sentence(code=USAGE):
+    with no_verdict(invalid), one_sentence(ServerError, invalid), one_sentence(code=USAGE):
         app(arguments)
 
 

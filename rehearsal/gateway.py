@@ -39,6 +39,7 @@ from rehearsal.gateway_metrics import ExecutorMetrics
 from rehearsal.gateway_rest import QuietHandler, RestApi
 from rehearsal.graph import Predictor, read_graph
 from roberta_sentiment.errors import DataError
+from roberta_sentiment.tools.command_line import one_sentence
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _GRPC_THREADS = 32
@@ -147,11 +148,12 @@ def read_predictor(engine_predictor: str, file: Path | None, name: str) -> dict[
         if file is None:
             return dict(json.loads(base64.b64decode(engine_predictor, validate=True)))
         predictors = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]["predictors"]
-        return dict(next(each for each in predictors if each["name"] == name))
-    except StopIteration:
-        raise DataError(f"--file has no predictor {name!r}") from None
+        named = {each["name"]: dict(each) for each in predictors}
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise DataError(f"no predictor in ENGINE_PREDICTOR or --file: {error}") from None
+    if name not in named:
+        raise DataError(f"--file has no predictor {name!r}")
+    return named[name]
 
 
 def read_seconds(duration: str) -> float:
@@ -162,7 +164,7 @@ def read_seconds(duration: str) -> float:
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", duration)
     if "".join(map("".join, parts)) != duration or not parts:
-        raise DataError(f"{duration!r} is no duration; write 10s")
+        raise DataError(f"{duration!r} is not a duration; write 10s")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
@@ -202,10 +204,8 @@ def main() -> None:
     """Run the command; an error is one sentence."""
     app = typer.Typer(add_completion=False)
     app.command(context_settings=_SETTINGS)(command)
-    try:
+    with one_sentence():
         app()
-    except DataError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

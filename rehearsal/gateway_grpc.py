@@ -49,14 +49,8 @@ class NodeError(Exception):
 
 
 class GrpcService(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stubs alone are generic
-    """The service, and a refusal of all others.
-
-    Args:
-        predictor: to serve.
-        draw: a number from 0 to below 1, for RANDOM_ABTEST.
-        metrics: of the executor.
-        panic: ends the executor.
-    """
+    """The service, and a refusal of all others; the arguments are those of `RestApi`, and `panic`
+    ends the executor."""
 
     def __init__(
         self,
@@ -107,19 +101,18 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stub
             if name in ("Predict", "SendFeedback"):
                 context.send_initial_metadata(((PUID, metadata[PUID]),))
             try:
-                answer = self._answer(
-                    name, GrpcNodes(self, self._metrics, metadata, self._predictor.v2), message
-                )
+                nodes = GrpcNodes(self, self._metrics, metadata, self._predictor.v2)
+                answer = self._answer(name, nodes, message)
             except GraphError as error:
-                self._metrics.served("Unknown", "unary", service, start)
+                self._metrics.observe("Unknown", "unary", service, start)
                 context.abort(grpc.StatusCode.UNKNOWN, str(error))
             except NodeError as error:
-                self._metrics.served(code_name(error.code), "unary", service, start)
+                self._metrics.observe(code_name(error.code), "unary", service, start)
                 context.abort(error.code, error.details)
             except PanicError:
                 self._panic()
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-            self._metrics.served("OK", "unary", service, start)
+            self._metrics.observe("OK", "unary", service, start)
             return answer
 
         return run
@@ -133,10 +126,8 @@ class GrpcService(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # its stub
             return b"" if answer is message else answer
         if name in ("ModelMetadata", "ModelReady"):  # each names the model in its field 1
             node = self._predictor.find(SeldonModelMetadataRequest.FromString(message).name)
-            v2 = f"{self._service}/{name}"
-            return nodes.request(
-                node, v2 if self._predictor.v2 else "/seldon.protos.Model/Metadata", message
-            )
+            seldon, v2 = "/seldon.protos.Model/Metadata", f"{self._service}/{name}"
+            return nodes.request(node, v2 if self._predictor.v2 else seldon, message)
         raise PanicError(f"{name} is not implemented")
 
 
@@ -149,10 +140,8 @@ class GrpcNodes:
         self._service, self._metrics, self._metadata, self._v2 = service, metrics, metadata, v2
 
     def call(self, node: Node, method: str, message: bytes) -> bytes:
-        infer = f"{_V2[0]}/ModelInfer"
-        return self.request(
-            node, infer if self._v2 else f"/seldon.protos.{_PATHS[method]}", message
-        )
+        path = f"{_V2[0]}/ModelInfer" if self._v2 else f"/seldon.protos.{_PATHS[method]}"
+        return self.request(node, path, message)
 
     def route(self, node: Node, message: bytes) -> int:
         """The choice; a router that fails ends the executor."""
@@ -183,21 +172,19 @@ class GrpcNodes:
         Raises:
             NodeError: the call failed.
         """
-        start, call = (
-            time.monotonic(),
-            self._service.channel(reachable(node)).unary_unary(path, bytes, bytes),
-        )
+        start = time.monotonic()
+        call = self._service.channel(reachable(node)).unary_unary(path, bytes, bytes)
         try:
             answer: bytes = call(message, metadata=tuple(self._metadata.items()))
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
             code, details = error.code(), error.details() or ""
-            self._metrics.called(code_name(code), "unary", path, node, start)
+            self._metrics.observe(code_name(code), "unary", path, start, node)
             if "onnection refused" in details:
                 reason = go.connection_refused(node.host, node.grpc_port)
                 details = f'connection error: desc = "transport: Error while dialing: {reason}"'
             raise NodeError(code, details) from None
-        self._metrics.called("OK", "unary", path, node, start)
+        self._metrics.observe("OK", "unary", path, start, node)
         return answer
 
 

@@ -35,26 +35,23 @@ class ExecutorMetrics:
             )
         )
 
-    def served(self, code: str, method: str, service: str, start: float) -> None:
-        """Count a request.
+    def observe(
+        self, code: str, method: str, service: str, start: float, node: Node | None = None
+    ) -> None:
+        """Count a request, or a call to a node that was answered.
 
         Args:
             code: HTTP status, or name of a gRPC code.
             method: of HTTP in small letters, or `unary`.
             service: what was asked for.
             start: monotonic time, s.
+            node: that was called.
         """
-        self._observe(self._server, code, method, service, start)
-
-    def called(self, code: str, method: str, service: str, node: Node, start: float) -> None:
-        """Count a call to a node that was answered; the arguments are those of `served`."""
-        image, _, rest = node.image.partition(":")
-        version = "" if ":" in rest else rest
-        self._observe(self._client, code, method, service, start, image, node.name, version)
-
-    def _observe(
-        self, kind: Histogram, code: str, method: str, service: str, start: float, *node: str
-    ) -> None:
         deployment, predictor, version = self._common
-        labels = (code, deployment, method, predictor, version, service, *node)
-        kind.labels(*labels).observe(time.monotonic() - start)
+        labels = (code, deployment, method, predictor, version, service)
+        if node is None:
+            series = self._server.labels(*labels)
+        else:
+            image, _, tag = node.image.partition(":")
+            series = self._client.labels(*labels, image, node.name, "" if ":" in tag else tag)
+        series.observe(time.monotonic() - start)

@@ -98,7 +98,7 @@ class RestApi:
         response = self._handle(route, match.groupdict().get("model"), request, puid)
         if route.service:
             code, method = str(response.status_code), request.method.lower()
-            self._metrics.served(code, method, route.service, start)
+            self._metrics.observe(code, method, route.service, start)
         response.headers.update(headers)
         return response
 

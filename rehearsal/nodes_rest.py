@@ -23,24 +23,14 @@ _PATHS = {"predict": "/predict", "feedback": "/send-feedback"}
 
 
 class Payload(NamedTuple):
-    """The body of a request or an answer.
-
-    Attributes:
-        body: as it came.
-        content_type: of it.
-    """
+    """The body of a request or an answer, and its type."""
 
     body: bytes | None
     content_type: str
 
 
 class StatusError(Exception):
-    """A call that failed.
-
-    Attributes:
-        status: for the caller.
-        body: for the caller.
-    """
+    """A call that failed: status and body for the caller."""
 
     def __init__(self, status: int, body: bytes) -> None:
         super().__init__(status)
@@ -116,7 +106,7 @@ class RestNodes:
         except HTTPError as error:
             text = f'{method.capitalize()} "{_last_url(url, error)}": {_reason(error, node)}'
             raise StatusError(500, error_body(text)) from error
-        self._metrics.called(str(answer.status), method.lower(), path, node, start)
+        self._metrics.observe(str(answer.status), method.lower(), path, start, node)
         if answer.status != HTTPStatus.OK:
             raise StatusError(answer.status, answer.data)
         return Payload(answer.data, answer.headers.get("Content-Type", ""))

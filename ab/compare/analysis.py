@@ -81,12 +81,8 @@ def compare(
     right_a, right_b = shared.a == shared.truth, shared.b == shared.truth
     only_a, only_b = right_a & ~right_b, right_b & ~right_a
     judged = int((known & differs).sum())
-    pairs = Pairs(
-        both=int((right_a & right_b).sum()),
-        only_a=int(only_a.sum()),
-        only_b=int(only_b.sum()),
-        neither=int((known & ~right_a & ~right_b).sum()),
-    )
+    both, neither = right_a & right_b, known & ~right_a & ~right_b
+    pairs = Pairs(*(int(each.sum()) for each in (both, only_a, only_b, neither)))
     outcomes = _drawn_alike(differs, known)
     sides = only_a[outcomes].tolist(), only_b[outcomes].tolist()
     return PairedComparison(

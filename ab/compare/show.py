@@ -54,6 +54,7 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
     leader, other, sign = ahead(c.a, c.b, c.difference)
     difference = c.difference.seen_from(sign)
     any_look = test.estimate(c.difference.value).seen_from(sign)
+    inside = "" if any_look.value == difference.value else " (the nearest that all looks allow)"
     return [
         ("texts that both answered", f"{c.texts:,}"),
         ("of them with a truth", f"{c.pairs.n:,}"),
@@ -70,7 +71,7 @@ def rows(comparison: PairedComparison) -> list[tuple[str, str]]:
         (f"{leader} minus {other}", points(difference.value)),
         (f"{sure} interval for one look", bounds(difference, points)),
         ("McNemar's exact test, p", p_value(c.p_value)),
-        (f"at any look, {sure} interval (sequential)", with_bounds(any_look, points)),
+        (f"at any look, {sure} interval (sequential)", with_bounds(any_look, points) + inside),
         ("p-value at any look (sequential)", p_value(test.p_value)),
         ("further texts a verdict at any look needs", needed(c.needed) if c.pairs.n else "-"),
         *(
@@ -88,7 +89,10 @@ def show(comparison: PairedComparison, console: Console, limit: int) -> None:
     for warning in comparison.warnings:
         console.print(f"- {warning}")
     if comparison.disagreements and limit:
-        console.print(_disagreements(comparison, limit))
+        table = Table("review", "truth", comparison.a, comparison.b, "text")
+        for each in known_first(comparison)[:limit]:
+            table.add_row(*cells(each))
+        console.print(table)
         more = len(comparison.disagreements) - limit
         if more > 0:
             console.print(f"{more:,} more; --json and --html write them all")
@@ -100,16 +104,15 @@ def as_json(comparison: PairedComparison) -> dict[str, Any]:
     figures = dataclasses.asdict(comparison)
     del figures["sequential"]["looks"]
     figures["sequential"]["now"] = dataclasses.asdict(comparison.sequential.now)
+    estimate = comparison.sequential.estimate(comparison.difference.value)
     for side in ("latency_a", "latency_b"):
         figures[side] = {f"p{p}": found for p, found in figures[side].items()}
-    return {"format": FORMAT, "verdict": verdict(comparison), **figures}
-
-
-def _disagreements(comparison: PairedComparison, limit: int) -> Table:
-    table = Table("review", "truth", comparison.a, comparison.b, "text")
-    for each in known_first(comparison)[:limit]:
-        table.add_row(*cells(each))
-    return table
+    return {
+        "format": FORMAT,
+        "verdict": verdict(comparison),
+        "estimate": dataclasses.asdict(estimate),
+        **figures,
+    }
 
 
 def known_first(comparison: PairedComparison) -> list[Mapping[str, Any]]:

@@ -104,7 +104,7 @@ def _listen(
     address: str, settle: float, record: Path, log: Importer, run: Run, oldest: float | None
 ) -> None:
     """Add what comes until SIGTERM or Ctrl-C, and delete texts that are too old once an hour."""
-    clock, cleaned = Clock(), time.time()
+    clock, cleaned = Clock(), 0.0
     with stopping(clock.stop), contextlib.closing(Sink(address)) as sink:
         known = _begin(record, run)
         Console(stderr=True).print(f"listening on port {sink.port}", markup=False)

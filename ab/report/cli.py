@@ -34,9 +34,7 @@ def command(
     html_file: HtmlFile = None,
     models: Annotated[
         list[str] | None,
-        typer.Option(
-            help="NAME or NAME=SHARE, the one to beat first; by default as the record declares."
-        ),
+        typer.Option(help="NAME or NAME=SHARE, the one to beat first; else the record's."),
     ] = None,
     margin: Margin = TestPlan.margin,
     alpha: Alpha = TestPlan.alpha,

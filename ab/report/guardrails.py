@@ -96,7 +96,7 @@ def parse_guardrail(text: str, labels: Sequence[str]) -> Guardrail:
         limit = float(match["limit"] or (0 if match["a"] else "")) * _UNITS[match["unit"]]  # type: ignore[index]
     except (TypeError, ValueError):
         raise DataError(
-            f"{text!r} is no guardrail; such are p99<=300ms, errors<=1%, truncated<=5%, "
+            f"{text!r} is not a guardrail; such are p99<=300ms, errors<=1%, truncated<=5%, "
             "calibration<=0.05, accuracy>=0.85, recall:LABEL>=0.8, errors<=A+0.5%"
         ) from None
     assert match is not None

@@ -96,7 +96,7 @@ def _of_response(response: requests.Response, *, needs_body: bool) -> Reply:
     body = _json(response)
     if response.status_code == requests.codes.ok:
         if body is None and needs_body:
-            return Reply(Outcome.CUT, status, detail="the answer is no JSON object")
+            return Reply(Outcome.CUT, status, detail="the answer is not a JSON object")
         return Reply(Outcome.ANSWERED, status, body or {})
     failure = body.get("status") if body else None
     failure = failure if isinstance(failure, dict) else {"info": (body or {}).get("error")}

@@ -43,7 +43,7 @@ def test_each_sign_is_read(meta: dict[str, Any], model: str, by: str) -> None:
         ({"routing": {"ab": -1}}, "nothing in the answer"),
         ({"path": {"roberta": ""}, "routing": {"ab": 1}}, "contradiction"),
         ({"path": {"roberta": "", "lexicon": ""}}, "contradiction"),
-        ({"routing": {"ab": 2}}, "no declared model"),
+        ({"routing": {"ab": 2}}, "not a declared model"),
         ({"routing": {"ab": 0, "cd": 1}}, "nothing in the answer"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from ab.compare.analysis import PairedComparison, compare
 from ab.compare.answers import ModelAnswers, read_answers
 from ab.compare.page import render
-from ab.compare.show import verdict
+from ab.compare.show import as_json, rows, verdict
 from ab.errors import USAGE, AnalysisError
 from ab.record import Event
 from ab.stats.paired import Pairs
@@ -66,6 +66,19 @@ def test_the_texts_they_disagree_on_are_reported(tmp_path: Path) -> None:
     ] == [(d["id"], d["truth"], d["a"], d["b"]) for d in found.disagreements]
     assert ["review 3", "review 4"] == [d["text"] for d in found.disagreements]
     assert verdict(found).startswith("No difference between b and a is shown")
+
+
+def test_a_difference_at_any_look_lies_within_its_interval(tmp_path: Path) -> None:
+    """B errs on none of the first 60 texts and A on all, then A on none and B on 30: what the last
+    texts point to is left to the interval for one look."""
+    found = compared(side(tmp_path, "a", range(60), 200), side(tmp_path, "b", range(60, 90), 200))
+    estimate = as_json(found)["estimate"]
+    assert found.difference.value == pytest.approx(0.15)
+    assert 0.15 < estimate["value"] == estimate["low"] < estimate["high"]
+    assert any(text.endswith("(the nearest that all looks allow)") for _, text in rows(found))
+    shared = compared(side(tmp_path, "c", range(5)), side(tmp_path, "d", range(4, 7)))
+    assert as_json(shared)["estimate"]["value"] == shared.difference.value
+    assert not any("nearest" in text for _, text in rows(shared))
 
 
 def test_texts_missing_in_the_records_come_from_the_reviews(tmp_path: Path) -> None:

@@ -88,6 +88,13 @@ def test_wrong_usage_is_never_taken_for_a_worse_model(
     assert USAGE == run_ab("report", *arguments, "--gate").code
 
 
+def test_a_failure_of_the_program_is_never_taken_for_a_worse_model(tmp_path: Path) -> None:
+    """Python itself would end with 1. Nothing that writes records leaves out what a line needs."""
+    lines = [BETTER[0], {"event": "request", "id": "1"}]
+    found = run_ab("report", records.write(tmp_path / "r.jsonl", lines), "--gate")
+    assert (USAGE, True) == (found.code, "KeyError" in found.err)
+
+
 def test_a_later_model_that_is_worse_stops_all(tmp_path: Path) -> None:
     """Of two challengers one may go on; the code is that of the other."""
     events = [records.run_line(900, dict.fromkeys("abc", 1 / 3))]

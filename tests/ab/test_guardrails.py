@@ -96,13 +96,13 @@ def test_errors_and_the_recall_of_a_class_are_guarded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("p42<=3ms", "is no guardrail; such are p99<=300ms"),
+        ("p42<=3ms", "is not a guardrail; such are p99<=300ms"),
         ("p99<=300", "a latency takes ms or s"),
         ("p99<=A", "a latency takes ms or s"),
         ("errors>=1%", "errors takes <="),
         ("recall:good>=0.8", "labels are negative, positive"),
         ("errors<=150%", "lies between 0 and 1"),
-        ("errors<=", "is no guardrail"),
+        ("errors<=", "is not a guardrail"),
     ],
 )
 def test_a_guardrail_that_means_nothing_is_refused(text: str, message: str) -> None:

@@ -203,7 +203,7 @@ def test_feedback_is_never_counted_twice(
     ("step", "reason"),
     [
         pytest.param("unrouted", "would go to every model", id="no routing"),
-        pytest.param("stray", "no declared model", id="child 7"),
+        pytest.param("stray", "not a declared model", id="child 7"),
     ],
 )
 def test_feedback_without_a_route_is_withheld(reviews: Path, step: str, reason: str) -> None:
@@ -379,7 +379,7 @@ def test_against_a_real_microservice(lexicon_service: Service, tmp_path: Path, s
 
 def test_wrong_arguments_get_one_sentence(reviews: Path, tmp_path: Path) -> None:
     """What can be wrong before the first request is one sentence without a stack trace."""
-    with pytest.raises(EndpointError, match="is no endpoint"):
+    with pytest.raises(EndpointError, match="is not an endpoint"):
         Session(options(reviews, "localhost:9000"))
     with pytest.raises(DataError, match="must end in one of"):
         Session(options(tmp_path / "reviews.xlsx", "http://127.0.0.1:1"))

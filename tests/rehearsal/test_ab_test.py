@@ -46,7 +46,7 @@ def test_models_and_shares_come_from_the_manifest() -> None:
         ("- name: ratioA", '- {name: x, type: INT, value: "1"}\n      - name: ratioA',
          "must have the one parameter ratioA"),
         ("RANDOM_ABTEST", "RANDOM_ABTST", "holds 0 RANDOM_ABTEST nodes"),
-        ("kind: SeldonDeployment", "kind: [", "is no SeldonDeployment"),
+        ("kind: SeldonDeployment", "kind: [", "is not a SeldonDeployment"),
     ],
     ids=["over 1", "another name", "two parameters", "no router", "not YAML"],
 )  # fmt: skip
@@ -86,7 +86,7 @@ def test_answers_are_counted_where_there_is_no_feedback() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--manifest", "missing.yaml"), "missing.yaml is no SeldonDeployment that can be read"),
+        (("--manifest", "missing.yaml"), "missing.yaml is not a SeldonDeployment that can be read"),
         (("--limit", "0"), "Invalid value for '--limit'"),
     ],
     ids=["no manifest", "a wrong option"],

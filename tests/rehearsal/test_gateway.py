@@ -605,7 +605,7 @@ def test_durations_are_go_s(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["10", "", "s", "10 s", "-1s"])
 def test_a_duration_without_a_unit_is_refused(text: str) -> None:
     """So does the executor."""
-    with pytest.raises(DataError, match="is no duration; write 10s"):
+    with pytest.raises(DataError, match="is not a duration; write 10s"):
         read_seconds(text)
 
 
