@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
+import gzip
 import logging
 import os
 import re
@@ -42,6 +43,10 @@ _REFUSALS = {
     ),
     "RevisionNotFoundError": "{at} has no revision {revision!r}; name a branch, a tag or a commit",
     "HfHubHTTPError": f"{{hub}} refuses {{at}} ({{error}}); try again later, or {_LOG_IN}",
+    "LocalEntryNotFoundError": (
+        "HF_HUB_OFFLINE is set, and the cache does not hold {at}. Fetch it where there is network, "
+        "and copy the model directory or the cache (HF_HOME) here"
+    ),
     "HFValidationError": "{at} is not the name of a repository: {error}",
     "ProxyError": "the proxy to {hub} can't be used; see HTTPS_PROXY and NO_PROXY",
     **dict.fromkeys(
@@ -153,7 +158,7 @@ def unpack(path: Path, origin: str) -> Iterator[Listing]:
             raise ChecksumError(
                 f"{name} names a file outside of itself, {error.tarinfo.name!r}; nothing was used"
             ) from None
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ChecksumError(f"{name} is not a complete archive: {error}") from None
         entries = [entry for entry in Path(folder).iterdir() if not entry.name.startswith(".")]
         top = entries[0] if len(entries) == 1 and entries[0].is_dir() else Path(folder)
@@ -169,19 +174,15 @@ def is_offline() -> bool:
 
 def _list_cache(repository: str, revision: str | None) -> Listing:
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     cache = constants.HF_HUB_CACHE
     try:
         root = Path(
             snapshot_download(repository, revision=revision, cache_dir=cache, local_files_only=True)
         )
-    except LocalEntryNotFoundError:
-        raise ArtifactError(
-            f"HF_HUB_OFFLINE is set, and the cache does not hold {HUB}{repository}"
-            f"@{revision or 'main'}. Fetch it where there is network, and copy the model directory "
-            "or the cache (HF_HOME) here"
-        ) from None
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise _refusal(error, "the cache", repository, revision) from None
     return _list_directory(root, "**/*", origin=f"{HUB}{repository}@{root.name}")
 
 
@@ -214,8 +215,12 @@ def _model_info(api: Any, repository: str, revision: str | None) -> Any:
     try:
         return api.model_info(repository, revision=revision, files_metadata=True)
     except (HTTPError, InvalidURL, ConnectionError, ValueError, TypeError, KeyError) as error:
-        kinds = (kind.__name__ for kind in type(error).__mro__)
-        reason = next(_REFUSALS[kind] for kind in kinds if kind in _REFUSALS)
-        facts = {"hub": api.endpoint, "name": repository, "revision": revision}
-        at = f"{HUB}{repository}" + (f"@{revision}" if revision else "")
-        raise ArtifactError(reason.format(at=at, error=first_line(error), **facts)) from None
+        raise _refusal(error, api.endpoint, repository, revision) from None
+
+
+def _refusal(error: Exception, hub: str, repository: str, revision: str | None) -> ArtifactError:
+    kinds = (kind.__name__ for kind in type(error).__mro__)
+    sentence = next(_REFUSALS[kind] for kind in kinds if kind in _REFUSALS)
+    facts = {"hub": hub, "name": repository, "revision": revision, "error": first_line(error)}
+    at = f"{HUB}{repository}" + (f"@{revision}" if revision else "")
+    return ArtifactError(sentence.format(at=at, **facts))

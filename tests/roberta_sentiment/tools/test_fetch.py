@@ -344,6 +344,8 @@ def test_the_cache_serves_offline(
     assert [[1, 2]] == logits(tmp_path / "model")
     with pytest.raises(ArtifactError, match=r"HF_HUB_OFFLINE is set.*HF_HOME"):
         run("hf:people/other", tmp_path / "other")
+    with pytest.raises(ArtifactError, match="hf:a/b/c is not the name of a repository"):
+        run("hf:a/b/c", tmp_path / "other")
     assert [] == hub.requests
 
 
@@ -550,6 +552,20 @@ def test_half_an_archive_is_refused(hub: Hub, tmp_path: Path, kept: int) -> None
     with pytest.raises(ArtifactError, match=r"toy\.tar\.gz is not a complete"):
         run(path, tmp_path / "model")
     assert not list(tmp_path.glob("model*"))
+
+
+def test_a_disk_that_fills_up_while_unpacking_is_named(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive is not at fault."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = archive(tmp_path / "toy.tar.gz", hub.repositories[REPOSITORY])
+    monkeypatch.setattr(tarfile.TarFile, "extractall", full)
+    with pytest.raises(ArtifactError, match="no space left in"):
+        run(path, tmp_path / "model")
 
 
 def test_an_archive_is_fetched_once(hub: Hub, tmp_path: Path) -> None:
