@@ -1,32 +1,24 @@
-"""The project's errors as MLServer's: HTTP status, gRPC code and sentence."""
+"""The project's errors as MLServer's: HTTP status and sentence."""
 
 from __future__ import annotations
 
 import logging
 
-import grpc
 from mlserver.errors import MLServerError
 
-from roberta_sentiment.errors import OverloadedError, SentimentError
-from roberta_sentiment.serving.grpc_status import code_of
+from roberta_sentiment.errors import SentimentError
 
 
 class ServingError(MLServerError):  # type: ignore[misc]  # upstream is untyped
     """One of our errors, as MLServer answers it.
 
     Attributes:
-        code: the gRPC code that means the same as the HTTP status.
-        retry_after: seconds after which a new try makes sense, where that is known.
+        retry_after: seconds after which a new try makes sense, of overload; else None.
     """
 
     def __init__(self, error: SentimentError) -> None:
         super().__init__(error.message, error.http_status)
         self.retry_after = error.retry_after
-        self.code = (
-            grpc.StatusCode.RESOURCE_EXHAUSTED
-            if isinstance(error, OverloadedError)
-            else code_of(error.http_status)
-        )
 
 
 class OneSentence(logging.Filter):

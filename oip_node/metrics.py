@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
 
@@ -36,10 +37,11 @@ class Recorder:
         for definition in metrics.DEFINITIONS:
             if definition.name not in _families:
                 _families[definition.name] = _family(definition, self._labels)
+        self._series = functools.cache(self._find_series)  # prometheus_client is slow to find one
         known = metrics.initial_metrics(labels, device)
         for method in ("predict", "other"):
             for metric in known[method]:
-                self._series(metric, method)
+                self._series(metric["key"], method, *metric["tags"].items())
 
     def answered(self, predictions: Predictions) -> None:
         """Count an answered request."""
@@ -49,16 +51,16 @@ class Recorder:
         """Count a refused or failed request."""
         self._record(metrics.error_metrics(error))
 
-    def _record(self, counts: Iterable[metrics.Metric], method: str = "predict") -> None:
+    def _record(self, counts: Iterable[metrics.Metric]) -> None:
         for metric in counts:
-            series = self._series(metric, method)
+            series = self._series(metric["key"], "predict", *metric["tags"].items())
             if isinstance(series, Histogram):
                 series.observe(metric["value"] / 1000)
             else:
                 series.inc(metric["value"])
 
-    def _series(self, metric: metrics.Metric, method: str) -> Counter | Histogram:
-        return _families[metric["key"]].labels(**self._labels, **metric["tags"], method=method)
+    def _find_series(self, name: str, method: str, *tags: tuple[str, str]) -> Counter | Histogram:
+        return _families[name].labels(**self._labels, **dict(tags), method=method)
 
 
 def _family(definition: metrics.Definition, labels: Iterable[str]) -> Counter | Histogram:

@@ -69,7 +69,6 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         settings.max_batch_size = 0
         settings.parallel_workers = 0
         super().__init__(settings)
-        self._classifier: Classifier | None = None
         self._recorder: Recorder | None = None
         self.health = ModelHealth()
 
@@ -107,7 +106,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         self._recorder = Recorder(self.name, artifact.labels, str(checked.device))
         self._artifact: Artifact = artifact
         self.health.start_serving(classifier, self._options.request_timeout)
-        self._classifier = classifier
+        self._classifier: Classifier = classifier
         classifier.prepare_in_background()
         logger.info("settings in force: %s", in_use)
 
@@ -122,10 +121,11 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
 
     async def unload(self) -> bool:
         """End the threads of this model once its running requests are answered."""
-        if self._classifier is not None:
+        if self.ready:
             await asyncio.to_thread(self._threads.close)
             await asyncio.to_thread(self._classifier.close)
-            self._classifier, self.health = None, ModelHealth()
+            del self._classifier
+            self.health = ModelHealth()
         return True
 
     async def metadata(self) -> MetadataModelResponse:
@@ -152,8 +152,11 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         Raises:
             ServingError: the request is refused, or fails.
         """
+        backlog = self._threads.backlog
         try:
-            self._refuse_overload()
+            if backlog >= _SPARE_THREADS:
+                raise OverloadedError(f"{backlog} requests wait for a thread; try again in 1 s", 1)
+            self._classifier.refuse_overload()
         except OverloadedError as error:
             raise self._refusal(error) from None
         waiting = caller.Caller(_deadline(payload))
@@ -164,24 +167,12 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
             waiting.cancel()
             raise
 
-    def _refuse_overload(self) -> None:
-        """Refuse a request that would have to wait for a thread or has no room in the queue."""
-        backlog = self._threads.backlog
-        if backlog >= _SPARE_THREADS:
-            raise OverloadedError(
-                f"{backlog} requests wait to be read already; try again in 1 s", 1
-            )
-        if self._classifier is not None:
-            self._classifier.refuse_overload()
-
     def _answer(self, message: InferenceRequest, waiting: caller.Caller) -> InferenceResponse:
         """Answer a request, in a thread of its own."""
-        classifier = self._classifier
-        assert classifier is not None
         try:
-            request = payload.parse(message, self._options, classifier.head)
+            request = payload.parse(message, self._options, self._classifier.head)
             with caller.serving(waiting):
-                predictions = score(classifier, request.texts, request.ids, request.options)
+                predictions = score(self._classifier, request.texts, request.ids, request.options)
             answer = payload.build(
                 request,
                 predictions,

@@ -6,7 +6,6 @@ does not matter whether its servers run already.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import functools
 import logging
@@ -31,6 +30,7 @@ from mlserver.handlers import dataplane
 from mlserver.repository import repository
 from mlserver.rest.server import RESTServer
 from mlserver.server import MLServer
+from mlserver.types.base import BaseModel
 
 from oip_node import rest, stop, workers
 from oip_node.errors import OneSentence, ServingError
@@ -92,6 +92,8 @@ def apply() -> None:
     wrap(grpc_utils, "_grpc_status_code", _status_code)
     wrap(PromServerInterceptor, "intercept_service", _intercepted)
     wrap(converters.ModelInferRequestConverter, "to_types", _readable)
+    # MLServer calls it by a name that warns each time, which takes longer than what it does.
+    patch(BaseModel, "construct", classmethod(lambda cls, **given: cls.model_construct(**given)))
     wrap(dataplane, "ModelNotReady", _not_ready)
     for module in (registry, repository):
         wrap(module, "ModelNotFound", _not_found)
@@ -111,11 +113,11 @@ def apply() -> None:
 
 def _status_code(original: Any, error: MLServerError) -> grpc.StatusCode:
     """Codes for 413, 503, 504, ... too, which MLServer calls UNKNOWN, and when to try again."""
-    if not isinstance(error, ServingError):
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is None:
         return code_of(error.status_code)
-    if error.retry_after is not None:
-        _call.get().set_trailing_metadata(retry_metadata(error.retry_after))
-    return error.code
+    _call.get().set_trailing_metadata(retry_metadata(retry_after))
+    return grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def _intercepted(original: Any, interceptor: Any, continuation: Any, details: Any) -> Any:
@@ -143,12 +145,12 @@ async def _intercepted(original: Any, interceptor: Any, continuation: Any, detai
         return await handler.unary_unary(message, context)
 
     async def answer_each(messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        _call.set(context)
         async for message in messages:
             end = stop.calls.begin(context.peer())
             if end is None:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, grpc_stop.REFUSAL)
                 return
-            _call.set(context)
             context.set_trailing_metadata(())  # MLServer can't read what it set itself
             try:
                 yield await answer(message, context)
@@ -164,14 +166,14 @@ async def _intercepted(original: Any, interceptor: Any, continuation: Any, detai
 
 def _readable(original: Any, message: Any) -> Any:
     """Contents and parameters that can't be read are the caller's fault, not INTERNAL."""
-    raw, empty = len(message.raw_input_contents), 0
-    for tensor in message.inputs:
-        empty += not tensor.contents.ListFields()
+    raw = len(message.raw_input_contents)
     try:
-        if raw and raw != empty:
-            raise PayloadError(
-                f"there are {raw} raw_input_contents for {empty} inputs without contents"
-            )
+        if raw:
+            empty = sum(not tensor.contents.ListFields() for tensor in message.inputs)
+            if raw != empty:
+                raise PayloadError(
+                    f"there are {raw} raw_input_contents for {empty} inputs without contents"
+                )
         return original(message)
     except PayloadError as error:
         raise ServingError(error) from None
@@ -193,14 +195,12 @@ def _not_found(original: Any, name: str, version: str | None = None) -> MLServer
     return original(brief(name), brief(version) if version else None)
 
 
-@contextlib.asynccontextmanager
-async def _known_model(
-    original: Any, plane: Any, name: str, version: str | None = None
-) -> AsyncIterator[Any]:
+def _known_model(original: Any, plane: Any, name: str, version: str | None = None) -> Any:
     """Count requests by model only if there is one, or callers make up series without end."""
-    await plane._model_registry.get_model(name, version)
-    async with original(plane, name, version) as model:
-        yield model
+    versions = plane._model_registry._get_model_registry(name, version)
+    if versions._find_model(version) is None:
+        raise registry.ModelNotFound(name, version)
+    return original(plane, name, version)
 
 
 def _printable_headers(

@@ -90,6 +90,12 @@ class Rest:
         meta = {"meta": {"puid": puid}} if puid else {}
         return _post(PATH, {**meta, "data": {"ndarray": [text]}})
 
+    @staticmethod
+    def decode(body: bytes) -> tuple[str, float]:
+        """The request's own number, and the positive class's probability."""
+        answer = json.loads(body)
+        return answer["meta"]["puid"], answer["data"]["ndarray"][0][1]
+
     async def send(self, request: bytes) -> tuple[int, bytes]:
         """Status and body."""
         if self._streams is None:
@@ -136,6 +142,12 @@ class OipRest(Rest):
         """The whole request."""
         return _post(OIP_PATH, {"id": puid, **oip_body(text)})
 
+    @staticmethod
+    def decode(body: bytes) -> tuple[str, float]:
+        """The request's own number, and the positive class's probability."""
+        answer = json.loads(body)
+        return answer["id"], answer["outputs"][0]["data"][1]
+
 
 class Grpc:
     """One channel."""
@@ -153,23 +165,33 @@ class Grpc:
         )
 
     @staticmethod
-    def encode(text: str) -> bytes:
+    def encode(text: str, puid: str = "") -> bytes:
         """The serialised message."""
         from seldon_core.proto import prediction_pb2
 
         message = prediction_pb2.SeldonMessage()
+        message.meta.puid = puid
         message.data.ndarray.extend([text])
         serialised: bytes = message.SerializeToString()
         return serialised
 
+    @staticmethod
+    def decode(body: bytes) -> tuple[str, float]:
+        """The request's own number, and the positive class's probability."""
+        from seldon_core.proto import prediction_pb2
+
+        answer = prediction_pb2.SeldonMessage.FromString(body)
+        scores = answer.data.ndarray.values[0].list_value.values
+        return answer.meta.puid, scores[1].number_value
+
     async def send(self, request: bytes) -> tuple[int, bytes]:
-        """Status and serialised answer."""
+        """Status, and the serialised answer or the sentence of an error."""
         import grpc
 
         try:
             return 200, await self._call(request, timeout=_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
-            return _STATUS_OF_GRPC.get(error.code().name, 500), b""
+            return _STATUS_OF_GRPC.get(error.code().name, 500), str(error.details()).encode()
 
     async def close(self) -> None:
         """Close the channel."""
@@ -182,13 +204,19 @@ class OipGrpc(Grpc):
     method = "/inference.GRPCInferenceService/ModelInfer"
 
     @staticmethod
-    def encode(text: str) -> bytes:
+    def encode(text: str, puid: str = "") -> bytes:
         """The serialised message."""
-        message = _oip_messages().ModelInferRequest(model_name="sentiment")
+        message = _oip_messages().ModelInferRequest(model_name="sentiment", id=puid)
         tensor = message.inputs.add(name="text", datatype="BYTES", shape=[1])
         tensor.contents.bytes_contents.append(text.encode())
         serialised: bytes = message.SerializeToString()
         return serialised
+
+    @staticmethod
+    def decode(body: bytes) -> tuple[str, float]:
+        """The request's own number, and the positive class's probability."""
+        answer = _oip_messages().ModelInferResponse.FromString(body)
+        return answer.id, answer.outputs[0].contents.fp64_contents[1]
 
 
 @functools.cache
@@ -203,7 +231,8 @@ def _oip_messages() -> Any:
 
 
 Transport = Rest | Grpc
-TRANSPORTS: dict[str, type[Rest] | type[Grpc]] = {
+Kind = type[Rest] | type[Grpc]
+TRANSPORTS: dict[str, Kind] = {
     "rest": Rest,
     "grpc": Grpc,
     "oip-rest": OipRest,

@@ -1,6 +1,7 @@
 """More than the server can do: what is accepted stays quick, the rest is refused at once.
 
-    python -m lab.benchmarks.overload [--model base|default] [--oip] [--factor 2] [--seconds 30]
+    python -m lab.benchmarks.overload [--model base|default] [--oip] [--grpc] [--factor 2]
+        [--seconds 30]
 
 Every request has a number of its own (puid). Each must be answered exactly once, with its own
 number and the scores of its own text, or be refused; the server must have counted as many texts.
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def counted_texts(port: int) -> int:
 
 
 async def capacity(
-    transport: type[load.Rest], port: int, found: Sequence[str], concurrency: int, seconds: float
+    transport: load.Kind, port: int, found: Sequence[str], concurrency: int, seconds: float
 ) -> float:
     """Requests a second of a closed loop."""
     encoded = [transport.encode(text) for text in found]
@@ -52,7 +52,7 @@ async def capacity(
 
 
 async def flood(
-    transport: type[load.Rest], port: int, found: Sequence[str], rate: float, seconds: float
+    transport: load.Kind, port: int, found: Sequence[str], rate: float, seconds: float
 ) -> list[load.Answer]:
     """Open loop; request number i asks for text i modulo n and has the number i."""
     numbers = range(int(rate * seconds))
@@ -65,14 +65,15 @@ async def flood(
         gc.enable()
 
 
-def check(answers: Sequence[load.Answer], expected: Sequence[float]) -> dict[str, int]:
+def check(
+    transport: load.Kind, answers: Sequence[load.Answer], expected: Sequence[float]
+) -> dict[str, int]:
     """How many answers were not what their request asked for."""
     wrong: Counter[str] = Counter(lost=0, of_another_request=0, wrong_scores=0, no_retry_reason=0)
     for number, answer in enumerate(answers):
         wrong["lost"] += answer.status not in (200, 503)
         if answer.status == 200:
-            body = json.loads(answer.body)
-            puid, score = _of_oip(body) if "outputs" in body else _of_seldon(body)
+            puid, score = transport.decode(answer.body)
             wrong["of_another_request"] += puid != f"request-{number}"
             off = score - expected[number % len(expected)]
             wrong["wrong_scores"] += abs(off) > _TOLERANCE
@@ -81,22 +82,14 @@ def check(answers: Sequence[load.Answer], expected: Sequence[float]) -> dict[str
     return dict(wrong)
 
 
-def _of_seldon(body: dict[str, Any]) -> tuple[str, float]:
-    """Number and score of an answer."""
-    return body["meta"]["puid"], body["data"]["ndarray"][0][1]
-
-
-def _of_oip(body: dict[str, Any]) -> tuple[str, float]:
-    return body["id"], body["outputs"][0]["data"][1]
-
-
 def run(
-    target: targets.Target, transport: type[load.Rest], factor: float, seconds: float
+    target: targets.Target, transport: load.Kind, factor: float, seconds: float
 ) -> dict[str, Any]:
     """Measure the capacity, then flood the server."""
     found = texts.mixed(TEXTS)
     expected = [target.ask(text) for text in found]
-    port = int(target.url.split(":")[2].split("/")[0])
+    rest_port = int(target.url.split(":")[2].split("/")[0])
+    port = target.grpc_port or 0 if issubclass(transport, load.Grpc) else rest_port
     metrics_port = target.metrics_port or 0
     able = asyncio.run(capacity(transport, port, found, 16, 8))
     before = counted_texts(metrics_port)
@@ -116,7 +109,7 @@ def run(
         "accepted_ms": _spread(accepted),
         "refused_ms": _spread(refused),
         "client_late_ms": _spread(late),
-        "wrong": check(answers, expected),
+        "wrong": check(transport, answers, expected),
     }
 
 
@@ -135,18 +128,26 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE for the server")
     parser.add_argument("--oip", action="store_true", help="the Open Inference Protocol")
+    parser.add_argument("--grpc", action="store_true", help="in place of REST")
     asked = parser.parse_args()
     model = models.base().int8 if asked.model == "base" else models.default()
     environment = dict(entry.split("=", 1) for entry in asked.set)
     make = targets.ours_oip if asked.oip else targets.ours
     target = make("ours", model, **environment)
+    kind = f"{'oip-' if asked.oip else ''}{'grpc' if asked.grpc else 'rest'}"
+    transport = load.TRANSPORTS[kind]
     with target.server as server:
         server.wait_until_ready()
-        transport = load.OipRest if asked.oip else load.Rest
         result = run(target, transport, asked.factor, asked.seconds)
     path = machine.write(
-        f"overload_{'oip' if asked.oip else asked.model}",
-        {"model": asked.model, "factor": asked.factor, "settings": environment, **result},
+        f"overload_{'oip' if asked.oip else asked.model}{'_grpc' if asked.grpc else ''}",
+        {
+            "transport": kind,
+            "model": asked.model,
+            "factor": asked.factor,
+            "settings": environment,
+            **result,
+        },
     )
     print(path.read_text(encoding="utf-8"))
 

@@ -188,6 +188,24 @@ def test_health(tmp_path: Path) -> None:
         assert 200 == server.infer({"inputs": [GOOD]}).status_code
 
 
+def test_a_stream_without_messages_at_the_end() -> None:
+    """Only a message that is being answered holds up the end, not a stream that stays open."""
+    over = threading.Event()
+
+    def messages() -> Iterator[Any]:
+        yield MESSAGE
+        over.wait(60)
+
+    with Server().start() as server, grpc.insecure_channel(f"127.0.0.1:{server.grpc}") as channel:
+        stream = GRPCInferenceServiceStub(channel).ModelStreamInfer(messages(), timeout=60)
+        assert next(stream).outputs
+        assert 0 == server.stop(stop.GRACE_S / 2)
+        over.set()
+        with pytest.raises(grpc.RpcError) as error:
+            next(stream)
+        assert "UNAVAILABLE" == error.value.code().name
+
+
 class Switch:
     """A TCP forwarder: connections stay where they are, new ones go to the present target."""
 
