@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from roberta_sentiment.classifier import CheckedModel, check_model, load_classifier, try_model
+from roberta_sentiment.classifier import (
+    CheckedGraph,
+    CheckedModel,
+    check_graph,
+    check_model,
+    load_classifier,
+    try_model,
+)
 from roberta_sentiment.container import keep_thread_on, serving_cpus
 from roberta_sentiment.errors import SentimentError, StartError, first_line
 from roberta_sentiment.model.artifact import locate
@@ -19,6 +27,7 @@ from roberta_sentiment.model.derived import check, find_optimized
 from roberta_sentiment.run.device import CPU
 from roberta_sentiment.serving import metadata
 from roberta_sentiment.settings import Settings, warn_of_misspelt
+from roberta_sentiment.text.tokenizer import Frame
 from seldon_node import repairs
 from seldon_node.node import SentimentNode
 
@@ -41,6 +50,8 @@ class Model(SentimentNode):
         SystemExit: with one sentence that says what is wrong.
     """
 
+    _checked: CheckedModel
+
     def __init__(self, /, **parameters: object) -> None:
         super().__init__()
         try:
@@ -49,7 +60,7 @@ class Model(SentimentNode):
             self._artifact, self._optimized = check(*locate(self.settings.model_uri))
             self.labels = self._artifact.labels
             self.settings.check_label_map(self.labels)
-            self._checked = self._check()
+            self._check()
             self.head = self._checked.head
             self.device = str(self._checked.device)
             self._cpus = serving_cpus(exclusive=self.settings.exclusive_cpus)
@@ -71,22 +82,31 @@ class Model(SentimentNode):
             self._artifact.source,
         )
 
-    def _check(self) -> CheckedModel:
-        """Check the model without a session, then let a child process try it with one."""
-        checked = check_model(self._artifact, self.settings)
-        batch_tokens = run_in_child(lambda: self._try(checked))
-        self._optimized = self._optimized or find_optimized(self._artifact.digest)
-        return dataclasses.replace(checked, batch_tokens=batch_tokens)
+    def _check(self) -> None:
+        """Check the model without a session, and let a child process try it with one.
 
-    def _try(self, checked: CheckedModel) -> int:
+        The child opens the session while this process loads the tokenizer.
+        """
+        graph = check_graph(self._artifact, self.settings)
+        batch_tokens = run_in_child(
+            lambda frame: self._try(graph, frame), meanwhile=lambda: self._load_tokenizer(graph)
+        )
+        self._checked = dataclasses.replace(self._checked, batch_tokens=batch_tokens)
+        self._optimized = self._optimized or find_optimized(self._artifact.digest)
+
+    def _load_tokenizer(self, graph: CheckedGraph) -> Frame:
+        self._checked = check_model(self._artifact, self.settings, graph)
+        return self._checked.tokenizer.frame
+
+    def _try(self, graph: CheckedGraph, frame: Callable[[], Frame]) -> int:
         """Make the optimised file of a small model, then try what will be served; most tokens in a
         batch.
         """
-        if not self._optimized and checked.device == CPU and is_wanted():
+        if not self._optimized and graph.device == CPU and is_wanted():
             from roberta_sentiment.model.prepare import prepare_small
 
             prepare_small(self._artifact)
-        return try_model(self._artifact, self.settings, checked, self._optimized)
+        return try_model(self._artifact, self.settings, graph, frame, self._optimized)
 
     def load(self) -> None:
         """Open the session and pass one warm-up prediction.

@@ -7,7 +7,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from roberta_sentiment.run.device import CPU, Device
 from roberta_sentiment.run.gpu import largest_batch
 from roberta_sentiment.run.scheduler import Scheduler
 from roberta_sentiment.settings import CPU_BATCH_TOKENS, Settings, Truncation
-from roberta_sentiment.text.tokenizer import RobertaTokenizer, TokenizedText, load_tokenizer
+from roberta_sentiment.text.tokenizer import Frame, RobertaTokenizer, TokenizedText, load_tokenizer
 from roberta_sentiment.trial import Trial, refuse_wrong_head, try_out
 
 __all__ = [
@@ -119,7 +119,7 @@ class Classifier:
             optimized=optimized,
             serving_cpu=self._serving_cpu,
         )
-        trial = try_out(prepared.session, self.artifact, self.tokenizer)
+        trial = try_out(prepared.session, self.artifact, self.tokenizer.frame)
         if trial.one_per_batch != self.trial.one_per_batch:
             raise GraphError("in batches it answers otherwise than the original")
         self._scheduler.replace_sessions(prepared.session, prepared.parallel_session)
@@ -219,27 +219,32 @@ class Classifier:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class CheckedModel:
-    """What is known of a model before its session is opened.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckedGraph:
+    """What is known of a graph before its session is opened.
 
     Attributes:
-        tokenizer: with the model's limits.
         head: how outputs become scores.
         device: where the model runs.
         precision: how it computes there: "fp32", "fp16" or "int8".
         batch_tokens: most tokens in a batch; 0 until a GPU was tried.
     """
 
-    tokenizer: RobertaTokenizer
     head: Head
     device: Device
     precision: str
     batch_tokens: int
 
 
-def check_model(artifact: Artifact, settings: Settings) -> CheckedModel:
-    """Check signature, limits, head and tokenizer of a model directory, without a session.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckedModel(CheckedGraph):
+    """The same with its tokenizer, which has the model's limits."""
+
+    tokenizer: RobertaTokenizer
+
+
+def check_graph(artifact: Artifact, settings: Settings) -> CheckedGraph:
+    """Check signature, head and device of a model directory, without a session.
 
     Raises:
         StartError: something in the directory does not fit.
@@ -252,28 +257,46 @@ def check_model(artifact: Artifact, settings: Settings) -> CheckedModel:
         )
     head = artifact.head(settings.head)
     _ = artifact.first_position  # raises where the graph asks for positions that nobody knows
+    wants_half = settings.precision == "fp16"
+    device = find_device(settings.device, artifact.precision, needs_gpu=wants_half)
+    on_gpu = device.gpu is not None
+    return CheckedGraph(
+        head=head,
+        device=device,
+        precision="fp16" if wants_half else artifact.precision,
+        batch_tokens=settings.batch_tokens or (0 if on_gpu else CPU_BATCH_TOKENS),
+    )
+
+
+def check_model(
+    artifact: Artifact, settings: Settings, graph: CheckedGraph | None = None
+) -> CheckedModel:
+    """Check tokenizer and limits of a model directory, and its graph if that is not given.
+
+    Raises:
+        StartError: something in the directory does not fit.
+    """
+    known = vars(graph or check_graph(artifact, settings))
     tokenizer = load_tokenizer(
         artifact,
         max_tokens=settings.max_tokens,
         overlap=settings.window_overlap,
         special_tokens=settings.special_tokens,
     )
-    wants_half = settings.precision == "fp16"
-    device = find_device(settings.device, artifact.precision, needs_gpu=wants_half)
-    on_gpu = device.gpu is not None
-    return CheckedModel(
-        tokenizer,
-        head,
-        device,
-        precision="fp16" if wants_half else artifact.precision,
-        batch_tokens=settings.batch_tokens or (0 if on_gpu else CPU_BATCH_TOKENS),
-    )
+    return CheckedModel(**known, tokenizer=tokenizer)
 
 
 def try_model(
-    artifact: Artifact, settings: Settings, checked: CheckedModel, optimized: Entry | None = None
+    artifact: Artifact,
+    settings: Settings,
+    checked: CheckedGraph,
+    frame: Callable[[], Frame],
+    optimized: Entry | None = None,
 ) -> int:
     """Open the session for a moment and try it.
+
+    Args:
+        frame: called when the session is open.
 
     Returns:
         Most tokens in a batch.
@@ -285,11 +308,12 @@ def try_model(
         prepared = _open_on_gpu(artifact, settings, checked)
     else:
         prepared = open_prepared(artifact, threads=1, optimized=optimized)
-    _try_out(prepared, artifact, checked)
-    return _batch_tokens(prepared, artifact, settings, checked)
+    found = frame()
+    _try_out(prepared, artifact, checked, found)
+    return _batch_tokens(prepared, settings, checked, found, artifact.pad_id)
 
 
-def _open_on_gpu(artifact: Artifact, settings: Settings, checked: CheckedModel) -> Prepared:
+def _open_on_gpu(artifact: Artifact, settings: Settings, checked: CheckedGraph) -> Prepared:
     session, kind = open_on_gpu(
         artifact,
         checked.device,
@@ -300,14 +324,14 @@ def _open_on_gpu(artifact: Artifact, settings: Settings, checked: CheckedModel) 
     return Prepared(session, kind)
 
 
-def _try_out(prepared: Prepared, artifact: Artifact, checked: CheckedModel) -> Trial:
-    trial = try_out(prepared.session, artifact, checked.tokenizer)
+def _try_out(prepared: Prepared, artifact: Artifact, checked: CheckedGraph, frame: Frame) -> Trial:
+    trial = try_out(prepared.session, artifact, frame)
     refuse_wrong_head(checked.head, trial)
     return trial
 
 
 def _batch_tokens(
-    prepared: Prepared, artifact: Artifact, settings: Settings, checked: CheckedModel
+    prepared: Prepared, settings: Settings, checked: CheckedGraph, frame: Frame, pad_id: int
 ) -> int:
     """Most tokens in a batch; on a GPU as many as run there, which warms it up."""
     if checked.device.gpu is None:
@@ -316,8 +340,8 @@ def _batch_tokens(
         prepared.session,
         first=checked.batch_tokens,
         least=settings.batch_tokens,
-        longest=checked.tokenizer.limit,
-        pad_id=artifact.pad_id,
+        longest=frame.limit,
+        pad_id=pad_id,
     )
 
 
@@ -355,8 +379,9 @@ def load_classifier(
             optimized=optimized,
             serving_cpu=serving_cpu,
         )
-    trial = _try_out(prepared, artifact, checked)
-    batch_tokens = _batch_tokens(prepared, artifact, settings, checked)
+    frame = checked.tokenizer.frame
+    trial = _try_out(prepared, artifact, checked, frame)
+    batch_tokens = _batch_tokens(prepared, settings, checked, frame, artifact.pad_id)
     checked = dataclasses.replace(checked, batch_tokens=batch_tokens)
     return Classifier(artifact, checked, prepared, settings, trial=trial, serving_cpu=serving_cpu)
 

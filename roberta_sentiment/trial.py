@@ -14,7 +14,7 @@ from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.run import batching
 from roberta_sentiment.run.session import Logits, Session
-from roberta_sentiment.text.tokenizer import RobertaTokenizer
+from roberta_sentiment.text.tokenizer import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +46,18 @@ class Trial:
     within_one: bool
 
 
-def try_out(session: Session, artifact: Artifact, tokenizer: RobertaTokenizer) -> Trial:
+def try_out(session: Session, artifact: Artifact, frame: Frame) -> Trial:
     """Run texts of two lengths, alone and together.
 
     Args:
         session: the model.
         artifact: what its files say.
-        tokenizer: frames the texts.
+        frame: what the model needs around a text.
 
     Raises:
         GraphError: the graph fails, or gives another number of scores than there are labels.
     """
-    texts = _texts(artifact, tokenizer)
+    texts = _texts(artifact, frame)
     answers = [_run_alone(session, artifact, ids) for ids in texts]
     difference = 0.0
     allowed = _EIGHT_BITS if artifact.precision == "int8" else _HALF if session.is_half else _FLOAT
@@ -71,7 +71,7 @@ def try_out(session: Session, artifact: Artifact, tokenizer: RobertaTokenizer) -
         one_per_batch = difference > allowed
         if one_per_batch:
             logger.warning("each text runs by itself: in a batch a logit is %.1e off", difference)
-    _try_limit(session, artifact, tokenizer)
+    _try_limit(session, artifact, frame)
     rows = np.concatenate(answers)
     step = _EIGHT_BIT_STEP if artifact.precision == "int8" else _STEP
     return Trial(
@@ -111,13 +111,13 @@ def refuse_wrong_head(head: Head, trial: Trial) -> None:
         )
 
 
-def _texts(artifact: Artifact, tokenizer: RobertaTokenizer) -> list[list[int]]:
+def _texts(artifact: Artifact, frame: Frame) -> list[list[int]]:
     """Token ids of four texts of two lengths."""
     draw = np.random.default_rng(0)
     usable = [i for i in range(min(artifact.vocab_size, 2000)) if i != artifact.pad_token]
-    lengths = sorted({min(n, tokenizer.limit) for n in _LENGTHS} | {tokenizer.smallest})
+    lengths = sorted({min(n, frame.limit) for n in _LENGTHS} | {frame.smallest})
     return [
-        tokenizer.framed(draw.choice(usable, length - tokenizer.smallest + 1).tolist())
+        frame.around(draw.choice(usable, length - frame.smallest + 1).tolist())
         for length in lengths[-2:] * 2
     ]
 
@@ -156,16 +156,16 @@ def _difference(
     return float((np.abs(together - expected) / np.maximum(1, np.abs(expected))).max())
 
 
-def _try_limit(session: Session, artifact: Artifact, tokenizer: RobertaTokenizer) -> None:
+def _try_limit(session: Session, artifact: Artifact, frame: Frame) -> None:
     """Run a text at the limit where the limit is not the rule of the model's family."""
-    if families.is_known(artifact.config) or tokenizer.limit > _LARGEST_LIMIT:
+    if families.is_known(artifact.config) or frame.limit > _LARGEST_LIMIT:
         return
-    body = [_last_usable(artifact)] * (tokenizer.limit - tokenizer.smallest + 1)
+    body = [_last_usable(artifact)] * (frame.limit - frame.smallest + 1)
     try:
-        session.run(*batching.pad([tokenizer.framed(body)], artifact.pad_id))
+        session.run(*batching.pad([frame.around(body)], artifact.pad_id))
     except InferenceError as error:
         raise GraphError(
-            f"the graph fails on a text of {tokenizer.limit} tokens, and model_type "
+            f"the graph fails on a text of {frame.limit} tokens, and model_type "
             f"{families.model_type(artifact.config)[:40]!r} does not say how many it takes; set "
             "the parameter max_tokens"
         ) from error

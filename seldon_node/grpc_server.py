@@ -17,7 +17,6 @@ from concurrent.futures import Future
 from typing import Any, NoReturn
 
 import grpc
-import uvloop
 from google.protobuf import message_factory
 from google.protobuf.message import DecodeError, EncodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -182,6 +181,8 @@ class Server:
             RuntimeError: an address can't be used.
             SystemExit: a thread can't be started.
         """
+        import uvloop  # which the other processes do not need
+
         # gRPC wakes its loop several times a call, which uvloop does in half the time.
         self._loop = uvloop.new_event_loop()
         try:

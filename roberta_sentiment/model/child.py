@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from roberta_sentiment.errors import SentimentError, StartError
 
@@ -18,48 +19,60 @@ T = TypeVar("T")
 _FORK = multiprocessing.get_context("fork")
 
 
-def run_in_child(function: Callable[[], T], longest_s: float = LONGEST_S) -> T:  # noqa: UP047
+def run_in_child(  # noqa: UP047
+    function: Callable[[Callable[[], Any]], T],
+    longest_s: float = LONGEST_S,
+    *,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> T:
     """Run a function in a forked process and wait for its result, which must be plain data.
 
     Args:
-        function: what to run.
+        function: what to run; it is given a function that waits for what `meanwhile` returns.
         longest_s: seconds after which the process is ended.
+        meanwhile: what this process does before it waits; it returns plain data.
 
     Raises:
         StartError: what the function raised, in words, or the process was killed or took too long.
     """
-    received, sent = _FORK.Pipe(duplex=False)
-    process = _FORK.Process(target=_run, args=(function, sent), daemon=True)
+    ours, theirs = _FORK.Pipe()
+    process = _FORK.Process(target=_run, args=(function, ours, theirs), daemon=True)
     process.start()
-    sent.close()
+    theirs.close()
     try:
-        if not received.poll(longest_s):
+        value = meanwhile()
+        with contextlib.suppress(OSError):  # it may have ended already
+            ours.send(value)
+        if not ours.poll(longest_s):
             raise StartError(f"the model did not answer a trial within {longest_s:g} s")
-        message, result = received.recv()
-    except EOFError:
+        message, result = ours.recv()
+    except (EOFError, ConnectionError):
         process.join()
         message, result = _why(process.exitcode), None
     finally:
         process.kill()
         process.join()
-        received.close()
+        ours.close()
     if message:
         raise StartError(message)
     found: T = result
     return found
 
 
-def _run(function: Callable[[], object], sent: Connection) -> None:
+def _run(
+    function: Callable[[Callable[[], Any]], object], ours: Connection, theirs: Connection
+) -> None:
+    ours.close()  # so that the wait for the parent ends with the parent
     message, result = "", None
     try:
-        result = function()
+        result = function(theirs.recv)
     except SentimentError as error:
         message = error.message
     except MemoryError:
         message = "there is not enough memory to load the model"
     except Exception as error:  # the parent must get every error
         message = f"the model can't be loaded: {type(error).__name__}: {str(error)[:200]}"
-    sent.send((message, result))
+    theirs.send((message, result))
 
 
 def _why(code: int | None) -> str:

@@ -82,7 +82,7 @@ def _find(index: int) -> Device:
     called = False
     with contextlib.suppress(DeviceError):
         called = _load_driver().cuDeviceGetCount(ctypes.byref(ctypes.c_int())) == 0
-    return find_gpu(index) if called else run_in_child(lambda: find_gpu(index), _LONGEST_S)
+    return find_gpu(index) if called else run_in_child(lambda _: find_gpu(index), _LONGEST_S)
 
 
 def find_gpu(index: int, driver: Driver | None = None) -> Device:

@@ -77,6 +77,29 @@ class TokenizedText:
     truncated: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """What a model needs around the token ids of a text.
+
+    Attributes:
+        prefix, suffix: ids of the special tokens before and after it.
+        limit: tokens the model takes, special tokens included.
+    """
+
+    prefix: list[int]
+    suffix: list[int]
+    limit: int
+
+    @property
+    def smallest(self) -> int:
+        """Tokens of the shortest text."""
+        return len(self.prefix) + len(self.suffix) + 1
+
+    def around(self, ids: list[int]) -> list[int]:
+        """Token ids of a text with the special tokens around them."""
+        return [*self.prefix, *ids, *self.suffix]
+
+
 class RobertaTokenizer:
     """The tokenizer of a model directory, with the model's limits.
 
@@ -106,18 +129,17 @@ class RobertaTokenizer:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self._prefix, self._suffix = _special_tokens(tokenizer, needed=framed)
-        self.smallest = len(self._prefix) + len(self._suffix) + 1
-        if limit < self.smallest:
+        self.frame = Frame(*_special_tokens(tokenizer, needed=framed), limit)
+        if limit < self.frame.smallest:
             raise ArtifactError(
                 f"the model takes {limit} tokens, but special tokens and one token of the text are "
-                f"{self.smallest} (max_position_embeddings in config.json, model_max_length in "
-                "tokenizer_config.json, parameter max_tokens)"
+                f"{self.frame.smallest} (max_position_embeddings in config.json, model_max_length "
+                "in tokenizer_config.json, parameter max_tokens)"
             )
         tokenizer.encode_special_tokens = special_tokens == "as_text"
         if special_tokens == "as_text":
             _hide_special_names(tokenizer)
-        self._body = limit - len(self._prefix) - len(self._suffix)
+        self._body = limit - self.frame.smallest + 1
         self._overlap = min(overlap, self._body - 1)
         self._whole_bytes = whole_bytes
         self._memory = Budget(_CHARACTERS_AT_ONCE, _CHARACTERS_AT_ANY_TIME)
@@ -160,7 +182,7 @@ class RobertaTokenizer:
 
     def framed(self, ids: list[int]) -> list[int]:
         """Token ids of a text with the special tokens around them."""
-        return [*self._prefix, *ids, *self._suffix]
+        return self.frame.around(ids)
 
     def encode(
         self,
@@ -262,7 +284,7 @@ class RobertaTokenizer:
         self, position: int, part: Part, truncation: Truncation, max_windows: int | None
     ) -> TokenizedText:
         ids = part.ids
-        tokens = len(self._prefix) + len(ids) + len(self._suffix)
+        tokens = self.frame.smallest - 1 + len(ids)
         if len(ids) <= self._body:
             return TokenizedText((self.framed(ids),), tokens, False)
         if truncation == "error":
@@ -343,8 +365,9 @@ def load_tokenizer(
 def _read_backend(artifact: Artifact) -> Tokenizer:
     path = artifact.path / "tokenizer.json"
     try:
-        whole = path.exists()
-        backend = Tokenizer.from_file(str(path)) if whole else _through_transformers(artifact)
+        # `from_file` takes a third longer.
+        text = path.read_text(encoding="utf-8") if path.exists() else None
+        backend = _through_transformers(artifact) if text is None else Tokenizer.from_str(text)
     except ArtifactError:
         raise
     except Exception as error:  # the tokenizers library raises plain Exception

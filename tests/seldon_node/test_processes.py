@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
-from seldon_core import gunicorn_utils, microservice, wrapper
+from seldon_core import gunicorn_utils, metadata, microservice, wrapper
 
 from roberta_sentiment.serving import grpc_stop
 from seldon_node import host_limits, logs, processes, supervisor
@@ -128,6 +129,7 @@ def test_the_service_runs_every_server_that_it_is_given(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(supervisor, "Supervisor", supervise)
     monkeypatch.setattr(logs, "install", lambda: None)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
     monkeypatch.setattr(os, "_exit", leave)
     processes.repair()
     side = microservice._make_grpc_server(object(), None, arguments(), {})
@@ -135,6 +137,15 @@ def test_the_service_runs_every_server_that_it_is_given(monkeypatch: pytest.Monk
         microservice.start_servers(lambda: None, side, lambda: None, lambda: None)
     assert 3 == caught.value.code
     assert ["REST server", "gRPC worker 0", "metrics server", "custom service"] == ran
+    assert (700, 10, 10) == gc.get_threshold()
+
+
+def test_wrong_metadata_are_refused() -> None:
+    """The repaired check leaves out Seldon's own schema, not what it says of the metadata."""
+    processes.repair()
+    assert ["1"] == metadata.validate_model_metadata({"versions": ["1"]})["versions"]
+    with pytest.raises(metadata.SeldonInvalidMetadataError):
+        metadata.validate_model_metadata({"versions": [1]})
 
 
 def test_a_grpc_worker_stops_on_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:

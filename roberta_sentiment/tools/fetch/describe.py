@@ -68,7 +68,8 @@ def why_refused(path: Path) -> str:
     """Why a server with default settings would not start with a model; empty if it would."""
     try:
         artifact, settings = open_artifact(path), Settings()
-        try_model(artifact, settings, check_model(artifact, settings))
+        checked = check_model(artifact, settings)
+        try_model(artifact, settings, checked, lambda: checked.tokenizer.frame)
     except SentimentError as error:
         return error.message
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -13,10 +14,10 @@ from roberta_sentiment.errors import GraphError, StartError
 from roberta_sentiment.model.child import run_in_child
 
 
-def fail(error: Exception) -> Callable[[], object]:
+def fail(error: Exception) -> Callable[[object], object]:
     """A function that raises an error."""
 
-    def function() -> object:
+    def function(_: object) -> object:
         raise error
 
     return function
@@ -25,14 +26,16 @@ def fail(error: Exception) -> Callable[[], object]:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        pytest.param(lambda: os.kill(os.getpid(), signal.SIGKILL), "more memory", id="killed"),
-        pytest.param(lambda: os._exit(3), "ended with code 3", id="exited"),
+        pytest.param(lambda _: os.kill(os.getpid(), signal.SIGKILL), "more memory", id="killed"),
+        pytest.param(lambda _: os._exit(3), "ended with code 3", id="exited"),
         pytest.param(fail(MemoryError()), "not enough memory", id="memory"),
         pytest.param(fail(ValueError("no number")), "ValueError: no number", id="other error"),
         pytest.param(fail(GraphError("no output")), "^no output$", id="error of ours"),
     ],
 )
-def test_a_child_that_fails_is_one_sentence(function: Callable[[], object], words: str) -> None:
+def test_a_child_that_fails_is_one_sentence(
+    function: Callable[[object], object], words: str
+) -> None:
     """Over its memory limit the kernel kills it without a word."""
     with pytest.raises(StartError, match=words):
         run_in_child(function)
@@ -41,11 +44,38 @@ def test_a_child_that_fails_is_one_sentence(function: Callable[[], object], word
 def test_a_child_has_so_much_time() -> None:
     """A model that hangs must not hang the server."""
     with pytest.raises(StartError, match=r"did not answer a trial within 0\.1 s"):
-        run_in_child(threading.Event().wait, longest_s=0.1)
+        run_in_child(lambda _: threading.Event().wait(), longest_s=0.1)
 
 
 def test_a_child_that_ends_well_says_nothing() -> None:
     """Its result is dropped, and nothing of it stays in this process."""
     changed: list[int] = []
-    run_in_child(lambda: changed.append(1))
+    run_in_child(lambda _: changed.append(1))
     assert [] == changed
+
+
+def test_a_child_can_wait_for_what_is_made_meanwhile() -> None:
+    """Its parent need not have everything when it starts."""
+    assert 3 == run_in_child(lambda receive: receive() + 1, meanwhile=lambda: 2)
+
+
+def test_a_child_that_fails_before_it_receives_is_still_heard() -> None:
+    """It has ended by the time when something is sent."""
+    with pytest.raises(StartError, match=r"^no output$"):
+        run_in_child(fail(GraphError("no output")), meanwhile=_wait_for_children)
+
+
+def test_no_child_stays_when_its_parent_fails_meanwhile() -> None:
+    """An error of the parent is raised as it is, though the child waits."""
+    with pytest.raises(GraphError, match="wrong tokenizer"):
+        run_in_child(lambda receive: receive(), meanwhile=_wrong_tokenizer)
+    assert [] == multiprocessing.active_children()
+
+
+def _wait_for_children() -> None:
+    (child,) = multiprocessing.active_children()
+    child.join()
+
+
+def _wrong_tokenizer() -> None:
+    raise GraphError("wrong tokenizer")
