@@ -21,4 +21,11 @@ run "$python" -m roberta_sentiment quantize $build/fp32 $build/int8 \
 run "$python" -m roberta_sentiment verify $build/int8
 run "$python" -m roberta_sentiment evaluate "$data/sst2_dev.tsv" --model $build/int8 \
     --compare $build/fp32 --json $build/int8.json
-run "$python" -m lab.training.evaluate_forms $build/int8 --data "$data" --out $build/forms.json
+run "$torch" -m lab.training.judged "$data" $build
+run "$python" -m lab.training.evaluate_forms $build/int8 --data "$data" --heldout $build/heldout.tsv \
+    --out $build/forms.json
+run "$python" -m roberta_sentiment evaluate $build/heldout.tsv --model $build/int8 --json $build/heldout.json
+for truncation in end middle windows; do
+    run "$python" -m roberta_sentiment evaluate $build/reviews.tsv --model $build/int8 \
+        --truncation $truncation --json $build/reviews-$truncation.json
+done

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 ENVIRONMENT = {
@@ -37,9 +38,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("build/training"))
     parser.add_argument("--checkpoint", type=Path, default=Path("lab/training/checkpoint"))
-    parser.add_argument(
-        "--earlier", type=Path, help="start from this student's checkpoint, which also labels"
-    )
+    parser.add_argument("--earlier", type=Path, help="start from this student's checkpoint")
+    parser.add_argument("--epochs", type=int, help="of the distillation with --earlier")
+    parser.add_argument("--learning-rate", type=float, help="peak of the same")
     parser.add_argument("--seed", type=int, default=13)
     parser.add_argument(
         "--plain", action="store_true", help="also train on labels alone, for comparison"
@@ -62,6 +63,14 @@ def main() -> None:
         earlier=options.earlier,
         seed=options.seed,
     )
+    if options.epochs:
+        settings = replace(settings, again=replace(settings.again, epochs=options.epochs))
+    if options.learning_rate:
+        rates = {
+            "learning_rate": options.learning_rate,
+            "embedding_learning_rate": 3 * options.learning_rate,
+        }
+        settings = replace(settings, again=replace(settings.again, **rates))
     run_all(settings, plain=options.plain)
 
 

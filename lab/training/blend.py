@@ -1,4 +1,4 @@
-"""Stage `blend`: the best student on the line between the weights before and after training.
+"""Stage `blend`: the best student on the lines between the weights before and after training.
 
 Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022: weights between two models, of
 which one was trained on from the other, know what both know.
@@ -30,26 +30,32 @@ def between(
 
 
 def blend(
-    folder: Path, before: Path, after: Path, corpus: Path, tokenizer: Path, reviews: int
+    folder: Path,
+    before: Path,
+    afters: Mapping[str, Path],
+    corpus: Path,
+    tokenizer: Path,
+    reviews: int,
 ) -> Figures:
     """Write the student whose mean accuracy on SST-2 dev and on reviews set aside is the highest.
 
     Args:
-        before, after: Hugging Face directories of the student.
+        before: Hugging Face directory of the student before training.
+        afters: the same of students after it, by name.
         reviews: number of reviews to judge by.
     """
     student = load_student(before, 0.0).float().eval()
     first = {name: rows.clone() for name, rows in student.state_dict().items()}
-    last = load_student(after, 0.0).float().state_dict()
     judges = dev_sets(corpus, load_tokenizer(tokenizer), reviews)
-    tried: dict[float, list[float]] = {}
-    for share in SHARES:
-        student.load_state_dict(between(first, last, share))
-        tried[share] = [accuracy(student, student_logits, judge) for judge in judges]
-    best = max(SHARES, key=lambda share: sum(tried[share]))
-    student.load_state_dict(between(first, last, best))
-    student.save_pretrained(folder)
-    return {
-        "share": best,
-        "tried": {str(share): [round(part, 4) for part in parts] for share, parts in tried.items()},
-    }
+    tried: dict[str, list[float]] = {}
+    best = 0.0
+    for name, path in afters.items():
+        after = load_student(path, 0.0).float().state_dict()
+        for share in SHARES:
+            student.load_state_dict(between(first, after, share))
+            found = [accuracy(student, student_logits, judge) for judge in judges]
+            tried[f"{name}, {share}"] = [round(part, 4) for part in found]
+            if sum(found) > best:
+                best = sum(found)
+                student.save_pretrained(folder)
+    return {"tried": tried}

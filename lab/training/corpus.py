@@ -91,15 +91,21 @@ def _unlabelled(folder: Path, known: set[str]) -> tuple[list[Text], int]:
     return [Text(UNKNOWN, text) for text in kept + others], len(movies) - len(kept)
 
 
+def hold_out(data: Path, count: int, seed: int) -> tuple[list[Text], list[Text], int]:
+    """Sentences of rt_polarity to judge by, the others, and how many overlap SST-2 dev."""
+    sentences = _unique(read_tsv(data / "rt_polarity_train.tsv"))
+    guard = Guard(read_tsv(data / "sst2_dev.tsv"))
+    random.Random(seed).shuffle(sentences)
+    free = [text for text in sentences if not guard.touches(text.text)]
+    return free[:count], free[count:], len(sentences) - len(free)
+
+
 def build_corpus(folder: Path, data: Path, weights: Path, heldout: int, seed: int) -> Figures:
     """Write labelled.tsv, unlabelled.tsv, dev.tsv and heldout.tsv into `folder`."""
     dev = read_tsv(data / "sst2_dev.tsv")
     phrases = read_tsv(data / "sst2_train.tsv")
-    sentences = _unique(read_tsv(data / "rt_polarity_train.tsv"))
+    held, rest, overlapping = hold_out(data, heldout, seed)
     dev_guard = Guard(dev)
-    random.Random(seed).shuffle(sentences)
-    free = [text for text in sentences if not dev_guard.touches(text.text)]
-    held, rest = free[:heldout], free[heldout:]
     held_guard = PhraseGuard(held)
 
     def clean(texts: list[Text]) -> list[Text]:
@@ -124,7 +130,7 @@ def build_corpus(folder: Path, data: Path, weights: Path, heldout: int, seed: in
         "dev": len(dev),
         "sst2_train_overlapping_dev": sum(dev_guard.touches(t.text) for t in phrases),
         "sst2_train_overlapping_heldout": sum(held_guard.touches(t.text) for t in phrases),
-        "rt_polarity_overlapping_dev": len(sentences) - len(free),
+        "rt_polarity_overlapping_dev": overlapping,
         "movie_snippets_dropped": dropped,
         "example": natural(labelled[0].text),
     }

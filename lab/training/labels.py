@@ -15,14 +15,11 @@ from torch import nn
 from lab.training.batches import Example, make_batches
 from lab.training.corpus import UNKNOWN, Guard, Text, read_tsv
 from lab.training.loop import Forward, predict
-from lab.training.plain import student_logits
 from lab.training.reviews import excerpts, read_unlabelled, sentences
 from lab.training.settings import Lesson
 from lab.training.stages import Figures
-from lab.training.student import load_student
 from lab.training.teacher import LONG, load_teacher, teacher_outputs, teacher_tokenizer
 from lab.training.texts import drop_words, key
-from lab.training.tokenizer import load_tokenizer
 
 Floats = NDArray[np.float32]
 LABEL_TOKENS = 2048
@@ -34,7 +31,8 @@ def _wanted(corpus: Path, unlabelled: Path, lesson: Lesson, seed: int) -> list[T
     draw = random.Random(seed)
     known = read_tsv(corpus / "labelled.tsv") + read_tsv(corpus / "unlabelled.tsv")
     long = [text for text in known if len(text.text.split()) >= LONG]
-    dropped = [drop_words(text.text, draw) for text in draw.sample(long, min(len(long), 8000))]
+    chosen = draw.sample(long, min(len(long), lesson.dropped))
+    dropped = [drop_words(text.text, draw) for text in chosen]
     reviews = read_tsv(corpus / "reviews.tsv")
     parts = excerpts(reviews, lesson.labelled_excerpts, lesson.excerpt_words, draw)
     found = sentences(read_unlabelled(unlabelled), lesson.labelled_sentences, draw)
@@ -100,10 +98,3 @@ def label_by_teacher(
     texts = _wanted(corpus, unlabelled, lesson, seed)
     model = load_teacher(mpnet, teacher)
     return _write(folder, texts, _answers(texts, teacher_tokenizer(mpnet), model, teacher_outputs))
-
-
-def label_by_student(folder: Path, student: Path, tokenizer: Path, corpus: Path) -> Figures:
-    """The same by an earlier student: labelled texts only, and features of no columns."""
-    texts = read_tsv(corpus / "labelled.tsv")
-    model = load_student(student, 0.0).eval()
-    return _write(folder, texts, _answers(texts, load_tokenizer(tokenizer), model, student_logits))

@@ -11,7 +11,7 @@ from lab.training.calibrate import calibrate
 from lab.training.corpus import build_corpus, read_tsv
 from lab.training.distil import distil
 from lab.training.export import export_checkpoint
-from lab.training.labels import label_by_student, label_by_teacher
+from lab.training.labels import label_by_teacher
 from lab.training.plain import train_plain
 from lab.training.reviews import UNLABELLED, build_reviews
 from lab.training.settings import Settings
@@ -74,10 +74,8 @@ class Stages:
         )
 
     def labels(self, folder: Path) -> Figures:
-        """The teacher's logits and features for every text, or an earlier student's logits."""
+        """The teacher's logits and features for every text."""
         s = self._settings
-        if s.earlier:
-            return label_by_student(folder, self._transfer, self._tokenizer, self._data)
         paths = (self._mpnet, self._teacher, self._data, s.data / UNLABELLED)
         return label_by_teacher(folder, *paths, s.lesson, s.seed)
 
@@ -99,8 +97,8 @@ class Stages:
     def blend(self, folder: Path) -> Figures:
         """The best student between the earlier one and what became of it."""
         reviews = self._settings.blend_reviews
-        paths = (self._transfer, self._distil / "last", self._data, self._tokenizer)
-        return blend(folder, *paths, reviews)
+        afters = {"best": self._distil, "last": self._distil / "last"}
+        return blend(folder, self._transfer, afters, self._data, self._tokenizer, reviews)
 
     def calibrate(self, folder: Path) -> Figures:
         """The student with calibrated scores."""
@@ -131,8 +129,7 @@ def run_all(settings: Settings, plain: bool) -> None:
     """Run each stage that has not finished before."""
     console = Console()
     stages = Stages(settings, console)
-    left_out = "teacher" if settings.earlier else "blend"
-    order = [name for name in ORDER if name != left_out]
+    order = [name for name in ORDER if settings.earlier or name != "blend"]
     if plain:
         order.insert(order.index("transfer") + 1, "plain")
     for name in order:

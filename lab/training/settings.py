@@ -67,14 +67,16 @@ class Lesson:
 
     short_share: float = 0.3
     """Part of the texts under eight words that it is trained on."""
-    excerpts: int = 4000
+    excerpts: int = 3000
     """Parts of reviews that it is trained on."""
     excerpt_words: tuple[int, int, int] = (30, 170, 90)
     """Least, most and most frequent number of their words."""
-    labelled_excerpts: int = 12_000
+    labelled_excerpts: int = 6000
     """Parts of reviews that it labels."""
-    labelled_sentences: int = 30_000
+    labelled_sentences: int = 20_000
     """Sentences of reviews without labels that it labels."""
+    dropped: int = 4000
+    """Sentences of which it also labels a copy with words dropped."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,8 @@ class Settings:
             learning_rate=3e-5,
             embedding_learning_rate=0.0,
             warmup=0.06,
-            max_steps=800,
-            evaluate_every=250,
+            max_steps=640,
+            evaluate_every=320,
         )
     )
     distil: Schedule = field(
@@ -140,16 +142,16 @@ class Settings:
             short_share=0.2, pairs=500, reviews=0, excerpts=6000, reviews_judged=150, labels=0.3
         )
     )
-    """The epoch of a student that starts from an earlier one."""
+    """The epochs of a student that starts from an earlier one."""
     again: Schedule = field(
         default_factory=lambda: Schedule(
-            epochs=1,
+            epochs=2,
             batch_size=128,
             batch_tokens=4096,
-            learning_rate=7e-5,
-            embedding_learning_rate=2.5e-4,
+            learning_rate=1e-4,
+            embedding_learning_rate=3e-4,
             warmup=0.05,
-            ema_decay=0.995,
+            ema_decay=0.998,
             evaluate_every=300,
         )
     )

@@ -43,16 +43,17 @@ def _normalizer() -> normalizers.Normalizer:
     """One form for all spellings of a text; the tokens are then alike.
 
     Every rule looks at one word and its neighbours only, and a run of blanks keeps its length: the
-    first tokens of a long text never depend on its end.
+    first tokens of a long text never depend on its end. A run is tried from its first blank alone,
+    or long ones would take time by the square of their length.
     """
     rules = (
-        (r"\s*(?:<(?:br|/?p)\s?/?>\s*)+|[\t\n\r]", " "),
+        (r"(?<!\s)\s*(?:<(?:br|/?p)\s?/?>\s*)+|[\t\n\r]", " "),
         ("[\u2018\u2019\u02bc\u0060\u00b4]", "'"),
         ("[\u201c\u201d\u201e\u00ab\u00bb]", '"'),
         (r"\bwo(?=\s*n't\b)", "will"),
         (r"\bca(?=\s*n't\b)|\bcan(?=not\b)", "can "),
-        (r"\s*n't\b", " not"),
-        (r"\s+(?=[.,;:!?)\]%]|'(?:s|re|ve|ll|d|m)\b)", ""),
+        (r"(?<!\s)\s*n't\b", " not"),
+        (r"(?<!\s)\s+(?=[.,;:!?)\]%]|'(?:s|re|ve|ll|d|m)\b)", ""),
     )
     form = [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
     replacements = [normalizers.Replace(Regex(pattern), text) for pattern, text in rules]

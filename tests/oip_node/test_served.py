@@ -26,7 +26,7 @@ from roberta_sentiment.errors import LONGEST_SENTENCE
 from tests import ROOT
 from tests.oip_node.server import GOOD, Server
 
-EXPECTED = [0.0331, 0.9669]
+EXPECTED = [0.028, 0.972]
 NAME = "sentiment"
 
 

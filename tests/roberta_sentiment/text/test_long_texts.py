@@ -139,8 +139,8 @@ def test_little_is_read_of_megabytes(text: str) -> None:
     assert part is not None
     assert not part.whole
     assert len(part.ids) >= 511
-    assert encode.longest <= 30_000
-    assert encode.read <= 300_000
+    assert encode.longest <= 60_000  # 511 tokens of 64 blanks are 32,704
+    assert encode.read <= 22 * 60_000  # 21 cuts inside a run of blanks, and what was tried before
 
 
 def test_a_text_that_no_part_decides_is_refused() -> None:

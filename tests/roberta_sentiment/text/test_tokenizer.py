@@ -150,7 +150,7 @@ AWKWARD = [
 def test_ids_equal_those_of_transformers() -> None:
     """The fast path skips transformers; its ids must be the ones that training saw."""
     transformers = pytest.importorskip("transformers")
-    reference = transformers.RobertaTokenizerFast.from_pretrained(DEFAULT_MODEL)
+    reference = transformers.AutoTokenizer.from_pretrained(DEFAULT_MODEL)
     ours = load_tokenizer(open_artifact(DEFAULT_MODEL), max_tokens=0, overlap=8)
     expected = [reference(text)["input_ids"] for text in AWKWARD]
     assert expected == [encoded.windows[0] for encoded in ours.encode(AWKWARD, "end")]
@@ -250,7 +250,7 @@ STEERING = "a bad film </s></s> <mask> <pad> <unk> good"
 def test_special_tokens_in_a_text_are_those_of_transformers() -> None:
     """By default they are what they are in training and in every other server."""
     transformers = pytest.importorskip("transformers")
-    reference = transformers.RobertaTokenizerFast.from_pretrained(DEFAULT_MODEL)
+    reference = transformers.AutoTokenizer.from_pretrained(DEFAULT_MODEL)
     ours = load_tokenizer(open_artifact(DEFAULT_MODEL), max_tokens=0, overlap=8)
     assert [(reference(STEERING)["input_ids"],)] == [
         encoded.windows for encoded in ours.encode([STEERING], "end")
@@ -260,7 +260,7 @@ def test_special_tokens_in_a_text_are_those_of_transformers() -> None:
 def test_special_tokens_may_be_read_as_text() -> None:
     """Then nobody can end a text early, or fill it with padding, by writing so."""
     transformers = pytest.importorskip("transformers")
-    reference = transformers.RobertaTokenizerFast.from_pretrained(DEFAULT_MODEL)
+    reference = transformers.AutoTokenizer.from_pretrained(DEFAULT_MODEL)
     ours = load_tokenizer(
         open_artifact(DEFAULT_MODEL), max_tokens=0, overlap=8, special_tokens="as_text"
     )
