@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lab.benchmarks.machine import RESULTS, ROOT
@@ -146,6 +146,26 @@ def _start() -> str:
     rows = [(name, *row.values()) for name, row in result["rows"].items()]
     header = ("", "ready, s", "REST answered, s", "gRPC answered, s")
     return table(header, rows) + "\n" + origin(result)
+
+
+def _servers(name: str) -> Callable[[], str]:
+    def render() -> str:
+        result = read(name)
+        rows = [
+            (f"{row['protocol']}, {row['callers']}", *_pair(row["requests_per_s"]),
+             row["cpu_ms_a_request"]["ratio"])
+            for row in result["rows"]
+        ]  # fmt: skip
+        ours, reference = result["ready_s"].values()
+        rows.append(("ready, s", ours, reference, round(reference / ours, 2), None))
+        header = ("protocol, callers", "requests/s", "reference", "times", "CPU a request, times")
+        return table(header, rows) + "\n" + origin(result)
+
+    return render
+
+
+def _pair(found: Mapping[str, Any]) -> tuple[object, object, object]:
+    return found["ours"], found["reference"], found["ratio"]
 
 
 def _memory_of_models() -> str:
@@ -368,6 +388,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "workers_base_sentences": _workers("workers_base_sentences"),
     "workers_default_sentences": _workers("workers_default_sentences"),
     "start": _start,
+    "servers": _servers("servers"),
+    "first": _servers("first"),
     "without_vnni": _without_vnni,
     "memory_of_models": _memory_of_models,
     "memory_of_services": _memory_of_services,
