@@ -18,6 +18,13 @@ PAGES = ("docs/performance.md", "docs/sizing.md", "docs/oip.md", "docs/batch.md"
 _BLOCK = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- /table -->", re.DOTALL)
 _MISSING = "-"
 _SOAK_ROWS = 8
+_OVERLOADS = {
+    "default": "default",
+    "base": "base",
+    "default, V2 by REST": "oip",
+    "default, V2 by gRPC": "oip_grpc",
+}
+"""Rows of the table, with the names of their results."""
 _BATCH_LENGTHS = (16, 32, 64, 128, 256, 512)
 Result = dict[str, Any]
 
@@ -194,12 +201,13 @@ def _memory_of_services() -> str:
 
 
 def _overload() -> str:
-    lines, last = [], {}
-    for name in ("default", "base"):
+    lines, origins = [], {}
+    for label, name in _OVERLOADS.items():
         last = read(f"overload_{name}")
+        origins[origin(last)] = None
         lines.append(
             (
-                name,
+                label,
                 last["capacity_per_s"],
                 last["sent_per_s"],
                 last["answered_per_s"],
@@ -215,7 +223,7 @@ def _overload() -> str:
         "model", "capacity, req/s", "sent, req/s", "answered, req/s", "accepted p50 ms",
         "accepted p99 ms", "503 p50 ms", "503 p99 ms", "lost or wrong", "answered twice",
     )  # fmt: skip
-    return table(header, lines) + "\n" + origin(last)
+    return table(header, lines) + "\n" + "\n".join(origins)
 
 
 def _lengths() -> str:
