@@ -39,8 +39,9 @@ class Contender:
         self, module: str, model: Path, environment: str | None = None, folder: Path = ROOT
     ) -> None:
         python = str(python_of(environment)) if environment else sys.executable
+        package = "lab.benchmarks" if (folder / "lab").is_dir() else "benchmarks"
         self._process = subprocess.Popen(
-            [python, "-m", f"lab.benchmarks.contenders.{module}", str(model)],
+            [python, "-m", f"{package}.contenders.{module}", str(model)],
             cwd=folder,
             env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(folder)},
             stdin=subprocess.PIPE,

@@ -201,7 +201,8 @@ def _memory_of_services() -> str:
 
 
 def _overload() -> str:
-    lines, origins = [], {}
+    lines: list[Sequence[object]] = []
+    origins: dict[str, None] = {}
     for label, name in _OVERLOADS.items():
         last = read(f"overload_{name}")
         origins[origin(last)] = None
