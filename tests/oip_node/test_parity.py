@@ -151,7 +151,7 @@ def refusals() -> list[tuple[dict[str, Any], dict[str, Any]]]:
             continue
         rows = [[0, *(chance.randint(5, 9) for _ in range(6)), 2] for _ in range(n)]
         if kind == 3:
-            rows[chance.randrange(n)][chance.randrange(8)] = chance.choice([-1, 26_000, 10**12])
+            rows[chance.randrange(n)][chance.randrange(8)] = chance.choice([-1, 28_000, 10**12])
         elif kind == 4:
             rows[chance.randrange(n)] = [1] * 8
         elif kind == 5:

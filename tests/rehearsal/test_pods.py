@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from rehearsal import gateway
 from tests import ROOT, toy
@@ -204,6 +205,7 @@ def test_a_model_without_tokenizer_json_needs_another_image(
 ) -> None:
     """The start says which file is missing, how to make it, and which image can do without."""
     model = shutil.copytree(ROOT / "models" / "default", tmp_path / "model")
+    Tokenizer.from_file(str(model / "tokenizer.json")).model.save(str(model))  # vocab.json, merges
     for name in ("tokenizer.json", "manifest.json"):
         (model / name).unlink()
     for path in (model, *model.rglob("*")):
