@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from lab.benchmarks.machine import RESULTS, ROOT
@@ -158,8 +159,9 @@ def _start() -> str:
 def _servers(name: str) -> Callable[[], str]:
     def render() -> str:
         result = read(name)
+        rates = itemgetter("ours", "reference", "ratio")
         rows = [
-            (f"{row['protocol']}, {row['callers']}", *_pair(row["requests_per_s"]),
+            (f"{row['protocol']}, {row['callers']}", *rates(row["requests_per_s"]),
              row["cpu_ms_a_request"]["ratio"])
             for row in result["rows"]
         ]  # fmt: skip
@@ -169,10 +171,6 @@ def _servers(name: str) -> Callable[[], str]:
         return table(header, rows) + "\n" + origin(result)
 
     return render
-
-
-def _pair(found: Mapping[str, Any]) -> tuple[object, object, object]:
-    return found["ours"], found["reference"], found["ratio"]
 
 
 def _memory_of_models() -> str:

@@ -139,8 +139,9 @@ def test_little_is_read_of_megabytes(text: str) -> None:
     assert part is not None
     assert not part.whole
     assert len(part.ids) >= 511
-    assert encode.longest <= 60_000  # 511 tokens of 64 blanks are 32,704
-    assert encode.read <= 22 * 60_000  # 21 cuts inside a run of blanks, and what was tried before
+    blanks = text.startswith("  ")  # 511 tokens of 64 blanks are 32,704, cut at each of 21 places
+    assert encode.longest <= (60_000 if blanks else 30_000)
+    assert encode.read <= (22 * 60_000 if blanks else 300_000)
 
 
 def test_a_text_that_no_part_decides_is_refused() -> None:
