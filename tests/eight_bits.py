@@ -64,7 +64,9 @@ def dynamic(*, per_channel: bool) -> Callable[[Path, Path], None]:
     return make
 
 
-def static(kind: QuantFormat, *, per_channel: bool = False) -> Callable[[Path, Path], None]:
+def static(
+    kind: QuantFormat, *, per_channel: bool = False, activations: QuantType = QuantType.QUInt8
+) -> Callable[[Path, Path], None]:
     def make(source: Path, target: Path) -> None:
         quantize_static(
             source,
@@ -72,7 +74,7 @@ def static(kind: QuantFormat, *, per_channel: bool = False) -> Callable[[Path, P
             Tokens(),
             quant_format=kind,
             per_channel=per_channel,
-            activation_type=QuantType.QUInt8,
+            activation_type=activations,
             weight_type=QuantType.QInt8,
         )
 
@@ -86,6 +88,11 @@ KINDS: dict[str, Callable[[Path, Path], None]] = {
     "QDQ, a column": static(QuantFormat.QDQ, per_channel=True),
     "QOperator, a tensor": static(QuantFormat.QOperator),
     "QOperator, a column": static(QuantFormat.QOperator, per_channel=True),
+    "QDQ, signed": static(QuantFormat.QDQ, activations=QuantType.QInt8),
+    "QOperator, signed": static(QuantFormat.QOperator, activations=QuantType.QInt8),
+    "QOperator, signed, a column": static(
+        QuantFormat.QOperator, per_channel=True, activations=QuantType.QInt8
+    ),
 }
 """How to make an int8 file of a float32 one: scheme, and what has a scale of its own."""
 OPSETS = (17, 21)

@@ -27,6 +27,9 @@ _PRODUCT = (
 """A graph of one node, MatMulInteger of `a` (m, k) uint8 and `b` (k, n) int8."""
 _NOT_SHIFTED = "QLinearMatMul"
 """The operator that ONNX Runtime 1.32 does not shift from opset 21 on."""
+_SHIFT = {"session.x64quantprecision": "1"}
+"""Lets ONNX Runtime shift weights. It also shifts those of QLinearMatMul that multiply int8, whose
+product is exact without it, and then finds no kernel."""
 
 
 @functools.cache
@@ -47,26 +50,27 @@ def has_exact_int8_dot() -> bool:
     )
 
 
-def exact_products() -> Mapping[str, str]:
-    """Entries of a session, by ONNX Runtime's keys, that make it shift weights where needed.
+def exact_products(model: Path | bytes) -> tuple[Path | bytes, Mapping[str, str]]:
+    """What to open in place of a model so that its eight-bit products are exact on this CPU.
 
-    Without need they would cost speed: with VNNI, uint8 times uint8 is the slower kernel.
-    """
-    return {} if has_exact_int8_dot() else {"session.x64quantprecision": "1"}
-
-
-def shifted(model: Path | bytes) -> Path | bytes:
-    """The model, or the content of one whose weights are shifted where a session does not do it.
+    Nothing changes without need: with VNNI, uint8 times uint8 is the slower kernel.
 
     Args:
         model: the `.onnx` file, or its content.
+
+    Returns:
+        The model, or its content with shifted weights, and entries of the session by ONNX Runtime's
+        keys.
     """
-    if has_exact_int8_dot() or not _mentions(model, _NOT_SHIFTED.encode()):
-        return model
+    if has_exact_int8_dot():
+        return model, {}
+    if not _mentions(model, _NOT_SHIFTED.encode()):
+        return model, _SHIFT
     import onnx
 
     graph = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(str(model))
-    return graph.SerializeToString() if shift_weights(graph) else model
+    entries = {} if _has_signed_products(graph) else _SHIFT
+    return (graph.SerializeToString() if shift_weights(graph) else model), entries
 
 
 def shift_weights(model: onnx.ModelProto) -> int:
@@ -77,10 +81,7 @@ def shift_weights(model: onnx.ModelProto) -> int:
     """
     from onnx import TensorProto, numpy_helper
 
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-
-    def is_kind(name: str, kind: int) -> bool:
-        return name in constants and constants[name].data_type == kind
+    constants = _constants(model)
 
     def add_128(name: str) -> str:
         new = f"{name}.uint8"
@@ -93,12 +94,30 @@ def shift_weights(model: onnx.ModelProto) -> int:
 
     changed = 0
     for node in model.graph.node:
-        if node.op_type != _NOT_SHIFTED or not is_kind(node.input[2], TensorProto.UINT8):
+        if node.op_type != _NOT_SHIFTED or not _is(constants, node.input[2], TensorProto.UINT8):
             continue
-        if all(is_kind(node.input[at], TensorProto.INT8) for at in (3, 5)):
+        if all(_is(constants, node.input[at], TensorProto.INT8) for at in (3, 5)):
             node.input[3], node.input[5] = add_128(node.input[3]), add_128(node.input[5])
             changed += 1
     return changed
+
+
+def _has_signed_products(model: onnx.ModelProto) -> bool:
+    from onnx import TensorProto
+
+    constants = _constants(model)
+    return any(
+        node.op_type == _NOT_SHIFTED and _is(constants, node.input[2], TensorProto.INT8)
+        for node in model.graph.node
+    )
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    return {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def _is(constants: Mapping[str, onnx.TensorProto], name: str, kind: int) -> bool:
+    return name in constants and constants[name].data_type == kind
 
 
 def _mentions(model: Path | bytes, word: bytes) -> bool:

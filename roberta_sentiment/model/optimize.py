@@ -15,7 +15,7 @@ from roberta_sentiment.graph.attention import split_attention
 from roberta_sentiment.graph.fused import build
 from roberta_sentiment.graph.mask import add_mask
 from roberta_sentiment.graph.norms import split_skip_norms
-from roberta_sentiment.graph.saturation import exact_products, shifted
+from roberta_sentiment.graph.saturation import exact_products
 from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.model.compare import largest_difference
@@ -68,13 +68,13 @@ def save_optimized(model: onnx.ModelProto, path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(path)
-    for key, value in {**CONFIGURATION, **exact_products()}.items():
+    source, entries = exact_products(model.SerializeToString())
+    for key, value in {**CONFIGURATION, **entries}.items():
         options.add_session_config_entry(key, value)
     prefix = "session.optimized_model_external_initializers"
     options.add_session_config_entry(f"{prefix}_file_name", f"{path.stem}.data")
     options.add_session_config_entry(f"{prefix}_min_size_in_bytes", str(_SMALLEST_EXTERNAL))
     options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
-    source = shifted(model.SerializeToString())
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from roberta_sentiment.errors import GraphError, InferenceError, first_line
-from roberta_sentiment.graph.saturation import exact_products, shifted
+from roberta_sentiment.graph.saturation import exact_products
 from roberta_sentiment.graph.signature import PACKED, PACKED_ATTENTION, read_signature
 from roberta_sentiment.run.batching import Padding
 
@@ -150,14 +150,13 @@ def open_session(
     options.enable_mem_pattern = False
     _share_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    entries = {**configuration, **exact_products(), **_affinities(threads, caller_cpu)}
-    for key, value in entries.items():
-        options.add_session_config_entry(key, value)
     if optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        found = model if optimized else shifted(model)
-        source = found if isinstance(found, bytes) else str(found)
+        exact, entries = (model, {}) if optimized else exact_products(model)
+        for key, value in {**configuration, **entries, **_affinities(threads, caller_cpu)}.items():
+            options.add_session_config_entry(key, value)
+        source = exact if isinstance(exact, bytes) else str(exact)
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common base class for its errors
         name = "the edited graph" if isinstance(model, bytes) else model
