@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from roberta_sentiment.classifier import (
-    CheckedGraph,
     CheckedModel,
     check_graph,
     check_model,
@@ -20,14 +20,13 @@ from roberta_sentiment.classifier import (
 )
 from roberta_sentiment.container import keep_thread_on, serving_cpus
 from roberta_sentiment.errors import SentimentError, StartError, first_line
-from roberta_sentiment.model.artifact import locate
+from roberta_sentiment.model.artifact import Artifact, claimed_digest, locate, open_artifact
 from roberta_sentiment.model.background import is_wanted
 from roberta_sentiment.model.child import run_in_child
-from roberta_sentiment.model.derived import check, find_optimized
+from roberta_sentiment.model.derived import Entry, find_optimized
 from roberta_sentiment.run.device import CPU
 from roberta_sentiment.serving import metadata
 from roberta_sentiment.settings import Settings, warn_of_misspelt
-from roberta_sentiment.text.tokenizer import Frame
 from seldon_node import repairs
 from seldon_node.node import SentimentNode
 
@@ -50,6 +49,7 @@ class Model(SentimentNode):
         SystemExit: with one sentence that says what is wrong.
     """
 
+    _artifact: Artifact
     _checked: CheckedModel
 
     def __init__(self, /, **parameters: object) -> None:
@@ -57,10 +57,12 @@ class Model(SentimentNode):
         try:
             self.settings = Settings.read(parameters)
             warn_of_misspelt()
-            self._artifact, self._optimized = check(*locate(self.settings.model_uri))
-            self.labels = self._artifact.labels
-            self.settings.check_label_map(self.labels)
-            self._check()
+            path, source = locate(self.settings.model_uri)
+            batch_tokens, self._optimized = run_in_child(
+                lambda receive: self._try(path, receive),
+                meanwhile=lambda send: self._check(path, source, send),
+            )
+            self._checked = dataclasses.replace(self._checked, batch_tokens=batch_tokens)
             self.head = self._checked.head
             self.device = str(self._checked.device)
             self._cpus = serving_cpus(exclusive=self.settings.exclusive_cpus)
@@ -82,31 +84,36 @@ class Model(SentimentNode):
             self._artifact.source,
         )
 
-    def _check(self) -> None:
-        """Check the model without a session, and let a child process try it with one.
-
-        The child opens the session while this process loads the tokenizer.
-        """
+    def _check(self, path: Path, source: str, send: Callable[[object], None]) -> None:
+        """Check the files without a session; `_try` is sent what is known as soon as it is."""
+        self._artifact = open_artifact(path, source)
+        self.labels = self._artifact.labels
+        self.settings.check_label_map(self.labels)
         graph = check_graph(self._artifact, self.settings)
-        batch_tokens = run_in_child(
-            lambda frame: self._try(graph, frame), meanwhile=lambda: self._load_tokenizer(graph)
-        )
-        self._checked = dataclasses.replace(self._checked, batch_tokens=batch_tokens)
-        self._optimized = self._optimized or find_optimized(self._artifact.digest)
-
-    def _load_tokenizer(self, graph: CheckedGraph) -> Frame:
+        send((self._artifact, graph))
         self._checked = check_model(self._artifact, self.settings, graph)
-        return self._checked.tokenizer.frame
+        send(self._checked.tokenizer.frame)
 
-    def _try(self, graph: CheckedGraph, frame: Callable[[], Frame]) -> int:
-        """Make the optimised file of a small model, then try what will be served; most tokens in a
-        batch.
+    def _try(self, path: Path, receive: Callable[[], Any]) -> tuple[int, Entry | None]:
+        """Try what will be served, in a child process, while the server's own checks the files.
+
+        A small model gets its optimised file here.
+
+        Returns:
+            Most tokens in a batch, and the optimised file.
         """
-        if not self._optimized and graph.device == CPU and is_wanted():
+        claimed = claimed_digest(path)
+        optimized = find_optimized(claimed) if claimed else None
+        artifact, graph = receive()
+        digest = artifact.digest
+        if digest != claimed:
+            optimized = find_optimized(digest)
+        if not optimized and graph.device == CPU and is_wanted():
             from roberta_sentiment.model.prepare import prepare_small
 
-            prepare_small(self._artifact)
-        return try_model(self._artifact, self.settings, graph, frame, self._optimized)
+            prepare_small(artifact)
+            optimized = find_optimized(digest)
+        return try_model(artifact, self.settings, graph, receive, optimized), optimized
 
     def load(self) -> None:
         """Open the session and pass one warm-up prediction.

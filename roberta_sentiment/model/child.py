@@ -23,14 +23,15 @@ def run_in_child(  # noqa: UP047
     function: Callable[[Callable[[], Any]], T],
     longest_s: float = LONGEST_S,
     *,
-    meanwhile: Callable[[], object] = lambda: None,
+    meanwhile: Callable[[Callable[[Any], None]], object] = lambda _: None,
 ) -> T:
     """Run a function in a forked process and wait for its result, which must be plain data.
 
     Args:
-        function: what to run; it is given a function that waits for what `meanwhile` returns.
+        function: what to run; it is given a function that waits for what `meanwhile` sends.
         longest_s: seconds after which the process is ended.
-        meanwhile: what this process does before it waits; it returns plain data.
+        meanwhile: what this process does before it waits; it is given a function that sends plain
+            data.
 
     Raises:
         StartError: what the function raised, in words, or the process was killed or took too long.
@@ -39,10 +40,13 @@ def run_in_child(  # noqa: UP047
     process = _FORK.Process(target=_run, args=(function, ours, theirs), daemon=True)
     process.start()
     theirs.close()
-    try:
-        value = meanwhile()
+
+    def send(value: object) -> None:
         with contextlib.suppress(OSError):  # it may have ended already
             ours.send(value)
+
+    try:
+        meanwhile(send)
         if not ours.poll(longest_s):
             raise StartError(f"the model did not answer a trial within {longest_s:g} s")
         message, result = ours.recv()

@@ -56,13 +56,18 @@ def test_a_child_that_ends_well_says_nothing() -> None:
 
 def test_a_child_can_wait_for_what_is_made_meanwhile() -> None:
     """Its parent need not have everything when it starts."""
-    assert 3 == run_in_child(lambda receive: receive() + 1, meanwhile=lambda: 2)
+
+    def send_two(send: Callable[[object], None]) -> None:
+        send(2)
+        send(3)
+
+    assert 5 == run_in_child(lambda receive: receive() + receive(), meanwhile=send_two)
 
 
 def test_a_child_that_fails_before_it_receives_is_still_heard() -> None:
     """It has ended by the time when something is sent."""
     with pytest.raises(StartError, match=r"^no output$"):
-        run_in_child(fail(GraphError("no output")), meanwhile=_wait_for_children)
+        run_in_child(fail(GraphError("no output")), meanwhile=_send_too_late)
 
 
 def test_no_child_stays_when_its_parent_fails_meanwhile() -> None:
@@ -72,10 +77,11 @@ def test_no_child_stays_when_its_parent_fails_meanwhile() -> None:
     assert [] == multiprocessing.active_children()
 
 
-def _wait_for_children() -> None:
+def _send_too_late(send: Callable[[object], None]) -> None:
     (child,) = multiprocessing.active_children()
     child.join()
+    send(1)
 
 
-def _wrong_tokenizer() -> None:
+def _wrong_tokenizer(_: object) -> None:
     raise GraphError("wrong tokenizer")
