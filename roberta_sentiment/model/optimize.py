@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 
 from roberta_sentiment.errors import ArtifactError, GraphError, QualityError
-from roberta_sentiment.graph.attention import split_attention
+from roberta_sentiment.graph.attention import use_onnx_attention
 from roberta_sentiment.graph.fused import build
 from roberta_sentiment.graph.mask import add_mask
 from roberta_sentiment.graph.norms import split_skip_norms
@@ -87,13 +87,13 @@ def _best(artifact: Artifact) -> onnx.ModelProto:
         fused = build(from_onnx(model, artifact.config))
         found = open_one(fused.SerializeToString())
         if largest_difference(reference, found, artifact) <= TOLERANCE:
-            split_attention(fused)
+            use_onnx_attention(fused)
             return fused
         logger.warning("the rebuilt graph answers otherwise; the original is optimised")
     except GraphError as error:
         logger.info("the original graph is optimised: %s", error.message)
     split_skip_norms(model)
-    split_attention(model)
+    use_onnx_attention(model)
     if not reference.has_mask:
         try:
             return add_mask(model)

@@ -1,4 +1,4 @@
-"""The attention taken apart computes what the fused one does."""
+"""ONNX's attention computes what ONNX Runtime's own does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roberta_sentiment.graph.attention import split_attention
+from roberta_sentiment.graph.attention import use_onnx_attention
 from roberta_sentiment.graph.fused import build
 from roberta_sentiment.graph.signature import PACKED
 from roberta_sentiment.graph.weights import from_onnx
@@ -28,9 +28,9 @@ def fused() -> onnx.ModelProto:
     return build(from_onnx(zoo.graph(), zoo.CONFIG))
 
 
-def split(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same with its attention taken apart."""
-    assert split_attention(model)
+def changed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with ONNX's attention."""
+    assert use_onnx_attention(model)
     return model
 
 
@@ -44,7 +44,7 @@ def run(opened: onnxruntime.InferenceSession, rows: list[list[int]]) -> Logits:
     return np.asarray(opened.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0])
 
 
-BEFORE, AFTER = session(fused()), session(split(fused()))
+BEFORE, AFTER = session(fused()), session(changed(fused()))
 
 
 def test_the_published_graph_answers_as_pytorch() -> None:
@@ -55,7 +55,7 @@ def test_the_published_graph_answers_as_pytorch() -> None:
 @settings(max_examples=25)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.integers(0, 99))
 def test_lengths_of_any_mixture_answer_as_before(lengths: list[int], seed: int) -> None:
-    """With and without padding, which take different branches; only sums are in another order."""
+    """With and without padding; only sums are in another order."""
     draw = np.random.default_rng(seed)
     rows = [draw.integers(3, 60, length).tolist() for length in lengths]
     np.testing.assert_allclose(run(BEFORE, rows), run(AFTER, rows), atol=2e-6)
@@ -67,19 +67,27 @@ def test_the_embedded_model_answers_as_before(lengths: list[int]) -> None:
     draw = np.random.default_rng(1)
     rows = [draw.integers(5, 20_000, length).tolist() for length in lengths]
     path = DEFAULT_MODEL / "model.onnx"
-    after = session(split(onnx.load(str(path))))
+    after = session(changed(onnx.load(str(path))))
     before = onnxruntime.InferenceSession(str(path))
     np.testing.assert_allclose(run(before, rows), run(after, rows), atol=1e-3)
 
 
+def test_padding_does_not_change_a_text() -> None:
+    """Alone, beside a longer text, and beside texts of its own length."""
+    draw = np.random.default_rng(2)
+    rows = [draw.integers(3, 60, length).tolist() for length in (7, 30, 7)]
+    together = run(AFTER, rows)
+    np.testing.assert_allclose(run(AFTER, rows[:1]), together[:1], atol=2e-6)
+    np.testing.assert_allclose(run(AFTER, rows[::2]), together[::2], atol=2e-6)
+
+
 def test_nothing_of_the_fused_attention_is_left() -> None:
     """A node that nobody reads would still be run."""
-    model = split(fused())
+    model = changed(fused())
     kinds = Counter(node.op_type for node in model.graph.node)
     layers = zoo.CONFIG["num_hidden_layers"]
-    assert (0, layers) == (kinds["MultiHeadAttention"], kinds["If"])
-    inner = [n for node in model.graph.node for a in node.attribute for n in a.g.node]
-    read = {name for node in [*model.graph.node, *inner] for name in node.input}
+    assert (0, layers) == (kinds["MultiHeadAttention"], kinds["Attention"])
+    read = {name for node in model.graph.node for name in node.input}
     read |= {output.name for output in model.graph.output}
     assert [] == [node.name for node in model.graph.node if not read.intersection(node.output)]
 
@@ -91,5 +99,5 @@ def test_another_graph_stays_as_it_is() -> None:
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     before = model.SerializeToString()
-    assert 0 == split_attention(model)
+    assert 0 == use_onnx_attention(model)
     assert before == model.SerializeToString()
