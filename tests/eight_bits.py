@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,11 @@ def write(directory: Path, kind: str, opset: int) -> Path:
     onnx.save(product(opset), str(source))
     KINDS[kind](source, target)
     return target
+
+
+def weight_types(path: Path) -> Counter[int]:
+    """How many eight-bit products of a file have weights of each type."""
+    graph = onnx.load(str(path), load_external_data=False).graph
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    products = (node for node in graph.node if node.op_type == "MatMulIntegerToFloat")
+    return Counter(types[node.input[1]] for node in products)

@@ -38,14 +38,25 @@ def has_exact_int8_dot() -> bool:
 
     It is tried, because what the kernel lists in /proc/cpuinfo is not what an emulated CPU does.
     """
+    return _is_exact(127, 127)
+
+
+def has_exact_pairs_only() -> bool:
+    """Whether they saturate, but not where two neighbouring weights add up to 128: see `pairs`."""
+    return not has_exact_int8_dot() and _is_exact(127, 1) and _is_exact(-1, -127)
+
+
+def _is_exact(*weights: int) -> bool:
+    """Whether a product of the largest activation with rows of these weights, in turn, is exact."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(_PRODUCT, options, providers=["CPUExecutionProvider"])
-    inputs, outputs, largest, weight = 64, 16, 255, 127
-    b = np.full((inputs, outputs), weight, dtype=np.int8)
+    inputs, outputs, largest = 64, 16, 255
+    b = np.resize(np.array(weights, dtype=np.int8), (outputs, inputs)).T
+    exact = largest * b.sum(axis=0, dtype=np.int64)
     # One row and several have kernels of their own.
     return all(
-        (session.run(None, {"a": a, "b": b})[0] == inputs * largest * weight).all()
+        (session.run(None, {"a": a, "b": np.ascontiguousarray(b)})[0] == exact).all()
         for a in (np.full((rows, inputs), largest, dtype=np.uint8) for rows in (1, 8))
     )
 

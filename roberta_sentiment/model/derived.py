@@ -35,7 +35,7 @@ ORIGINAL, MASKED, OPTIMIZED = "original", "masked", "optimized"
 FILE = "model.onnx"
 INDEX = "entry.json"
 _MASK_FORMAT = "2"
-_OPTIMIZED_FORMAT = "6"
+_OPTIMIZED_FORMAT = "7"
 _DIGITS = 16
 _FREE_FOR_A_BYTE = 8
 """Bytes of memory that must be free for each byte of the weights before they are opened again: a

@@ -15,7 +15,8 @@ from roberta_sentiment.graph.attention import use_onnx_attention
 from roberta_sentiment.graph.fused import build
 from roberta_sentiment.graph.mask import add_mask
 from roberta_sentiment.graph.norms import split_skip_norms
-from roberta_sentiment.graph.saturation import exact_products
+from roberta_sentiment.graph.pairs import make_exact
+from roberta_sentiment.graph.saturation import exact_products, has_exact_pairs_only
 from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.model.compare import largest_difference
@@ -64,11 +65,13 @@ def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:
 
 
 def save_optimized(model: onnx.ModelProto, path: Path) -> None:
-    """Let ONNX Runtime optimise a graph and save it beside a file of packed weights."""
+    """Let ONNX Runtime optimise a graph, which may change, and save it beside packed weights."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(path)
-    source, entries = exact_products(model.SerializeToString())
+    in_pairs = has_exact_pairs_only() and make_exact(model)
+    content = model.SerializeToString()
+    source, entries = (content, {}) if in_pairs else exact_products(content)
     for key, value in {**CONFIGURATION, **entries}.items():
         options.add_session_config_entry(key, value)
     prefix = "session.optimized_model_external_initializers"

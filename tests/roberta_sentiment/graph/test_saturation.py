@@ -40,21 +40,13 @@ def test_files_of_other_quantisers_are_exact(tmp_path: Path, kind: str, opset: i
         np.testing.assert_allclose(EXACT, logits, atol=eight_bits.TOLERANCE)
 
 
-def types_of_weights(path: Path) -> set[int]:
-    """Element types of the second inputs of all eight-bit products."""
-    graph = onnx.load(str(path), load_external_data=False).graph
-    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    return {types[n.input[1]] for n in graph.node if n.op_type == "MatMulIntegerToFloat"}
-
-
-@pytest.mark.parametrize(("exact", "kind"), [(True, TensorProto.INT8), (False, TensorProto.UINT8)])
-def test_weights_are_shifted_only_where_they_must_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, exact: bool, kind: int
+def test_weights_stay_as_they_are_where_products_are_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With VNNI, uint8 times uint8 would cost three quarters of the speed."""
-    monkeypatch.setattr(saturation, "has_exact_int8_dot", lambda: exact)
+    monkeypatch.setattr(saturation, "has_exact_int8_dot", lambda: True)
     save_optimized(onnx.load(str(DEFAULT_MODEL / "model.onnx")), tmp_path / "model.onnx")
-    assert {kind} == types_of_weights(tmp_path / "model.onnx")
+    assert {TensorProto.INT8: 25} == eight_bits.weight_types(tmp_path / "model.onnx")
 
 
 def test_shifted_weights_are_the_same_numbers(tmp_path: Path) -> None:
