@@ -22,16 +22,17 @@ class ServingError(MLServerError):  # type: ignore[misc]  # upstream is untyped
 
 
 class OneSentence(logging.Filter):
-    """Logs an error of ours as its sentence, where MLServer would log its stack trace.
+    """Logs an error as its sentence, where MLServer would log its stack trace.
 
-    A client that sends nonsense would fill the log; a failed inference is logged with its trace
-    already.
+    A refused request is not logged: clients that send nonsense, or too much, would fill the log. A
+    failed inference is logged with its trace already.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the record, changed if it is about an error of ours."""
+        """Whether to keep the record, which is changed if it is about an error of the server."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, MLServerError):
             record.exc_info = record.exc_text = None
             record.msg, record.args = str(error), ()
+            return bool(error.status_code == 500)
         return True

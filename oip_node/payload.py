@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 import json
 import math
@@ -22,15 +20,17 @@ from mlserver.types import (
     ResponseOutput,
 )
 
-from roberta_sentiment.errors import OptionError, PayloadError, TextError
+from roberta_sentiment.errors import OptionError, PayloadError
 from roberta_sentiment.model.heads import Head
 from roberta_sentiment.predictions import Predictions
 from roberta_sentiment.serving.request import (
     Options,
     check_output,
     check_size,
+    from_base64,
+    from_utf8,
     parse_options,
-    token_id,
+    token_rows,
 )
 from roberta_sentiment.serving.wording import brief, describe
 from roberta_sentiment.settings import Output, Settings
@@ -170,19 +170,11 @@ def _texts(tensor: RequestInput, start: int) -> list[str]:
 
 
 def _text(position: int, item: Any, is_base64: bool) -> str:
+    name = f"text {position}"
     if is_base64 and isinstance(item, (str, bytes)):
-        try:
-            item = base64.b64decode(item, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise PayloadError(f"text {position} is not valid base64: {error}") from None
-    if not isinstance(item, bytes):
-        return item  # type: ignore[no-any-return]  # check_size looks at its type
-    try:
-        return item.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"text {position} is not valid UTF-8: {error.reason} at byte {error.start}"
-        ) from None
+        item = from_base64(name, item)
+    # check_size looks at the type of what is neither bytes nor text
+    return from_utf8(name, item) if isinstance(item, bytes) else item
 
 
 def _rows(tensor: RequestInput, start: int) -> list[list[int]]:
@@ -198,12 +190,7 @@ def _rows(tensor: RequestInput, start: int) -> list[list[int]]:
             f"input {brief(tensor.name)} has shape {brief(shape)}; token ids are rows, shape "
             "[texts, length]"
         )
-    values = _flat(tensor, shape)
-    length = shape[1]
-    return [
-        [token_id(start + i, j, values[i * length + j]) for j in range(length)]
-        for i in range(shape[0])
-    ]
+    return token_rows(shape[0], shape[1], _flat(tensor, shape), start)
 
 
 def _flat(tensor: RequestInput, shape: list[int]) -> list[Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
+from mlserver.errors import MLServerError
 from mlserver.rest.server import RESTServer
 from mlserver.types import InferenceRequest
 from mlserver.utils import extract_headers, insert_headers
@@ -36,6 +38,9 @@ Send = Callable[[Any], Any]
 
 is_rest = contextvars.ContextVar("is_rest", default=False)
 """Whether this task answers a REST request."""
+
+_MODEL = re.compile(r"/v2/models/([^/]+)/(?:versions/([^/]+)/)?")
+"""In the paths of requests to score."""
 
 
 class SlowBodyError(RequestError):
@@ -71,12 +76,15 @@ def install(
 
     app.debug = False  # it would answer with stack traces
     app.exception_handlers |= {
-        ServingError: lambda _, error: _answer(error),
-        RequestValidationError: lambda _, error: refuse(PayloadError(_explain(error))),
-        HTTPException: lambda _, error: _error(error.status_code, str(error.detail)),
-        404: lambda *_: _error(404, "there is no such path here"),
-        405: lambda *_: _error(405, "this path has no such method"),
-        Exception: lambda *_: _error(500, OWN_FAULT),
+        kind: _in_the_loop(handler)
+        for kind, handler in {
+            MLServerError: _answer,
+            RequestValidationError: lambda error: refuse(PayloadError(_explain(error))),
+            HTTPException: lambda error: _error(error.status_code, str(error.detail)),
+            404: lambda _: _error(404, "there is no such path here"),
+            405: lambda _: _error(405, "this path has no such method"),
+            Exception: lambda _: _error(500, OWN_FAULT),
+        }.items()
     }
     for route in app.routes:
         if route.name in ("infer", "infer_stream"):
@@ -85,7 +93,35 @@ def install(
         elif route.name in ("live", "ready", "model_ready"):
             route.app = functools.partial(_probe, route.endpoint, route.name.split("_")[-1])
     app.middleware_stack = None  # rebuilt with the next request
-    app.add_middleware(Guard, settings=settings, refuse=refuse)
+    admit = functools.partial(_admit, server._data_plane)
+    app.add_middleware(Guard, settings=settings, refuse=refuse, admit=admit)
+
+
+def refuse_overload(plane: Any, name: str, version: str | None) -> None:
+    """Refuse a request for one of our models before anything is done for it.
+
+    Raises:
+        ServingError: too much waits for the model.
+    """
+    versions = plane._model_registry._models.get(name)
+    model = versions and versions._find_model(version)
+    if model and model.ready and hasattr(model, "refuse_overload"):
+        model.refuse_overload()
+
+
+def _admit(plane: Any, path: str) -> None:
+    found = _MODEL.search(path)
+    if found:
+        refuse_overload(plane, *found.groups())
+
+
+def _in_the_loop(handler: Callable[[Any], JSONResponse]) -> Callable[..., Any]:
+    """An error handler that Starlette calls itself; for a plain function it takes a thread."""
+
+    async def handle(_: Request, error: Exception) -> JSONResponse:
+        return handler(error)
+
+    return handle
 
 
 async def _infer(plane: Any, is_stream: bool, scope: Any, receive: Receive, send: Send) -> None:
@@ -135,8 +171,9 @@ async def _probe(
     await JSONResponse({what: status == 200}, status)(scope, receive, send)
 
 
-def _answer(error: ServingError) -> JSONResponse:
-    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+def _answer(error: MLServerError) -> JSONResponse:
+    retry_after = getattr(error, "retry_after", None)
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return _error(error.status_code, str(error), headers)
 
 
@@ -155,20 +192,26 @@ def _explain(error: RequestValidationError) -> str:
 
 
 class Guard:
-    """The outermost layer: reads a body within limits, and ends a request whose caller has left.
+    """The outermost layer: admits a request, and reads its body within limits.
 
     Args:
         app: the application that it wraps.
         settings: the limits.
         refuse: makes the answer to a refused request.
+        admit: raises a ServingError if there is no room for a request to this path.
     """
 
     def __init__(
-        self, app: Any, settings: Settings, refuse: Callable[[SentimentError], JSONResponse]
+        self,
+        app: Any,
+        settings: Settings,
+        refuse: Callable[[SentimentError], JSONResponse],
+        admit: Callable[[str], None],
     ) -> None:
         self._app = app
         self._settings = settings
         self._refuse = refuse
+        self._admit = admit
         self._held = 0
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -178,12 +221,18 @@ class Guard:
             await self._app(scope, receive, send)
             return
         try:
+            self._admit(scope["path"])
             body = await self._read(scope, receive)
         except ClientDisconnect:
+            return
+        except ServingError as error:
+            await _answer(error)(scope, receive, send)
             return
         except SentimentError as error:
             await self._refuse(error)(scope, receive, send)
             return
+        if not body and scope["path"].endswith("/repository/index"):
+            body = b"{}"  # what the protocol lets a client leave out, and Triton's does
         self._held += len(body)
         try:
             await self._app(scope, _replay(body, receive), send)

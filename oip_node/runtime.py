@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 _UNUSED = ("exclusive_cpus", "max_connections", "cors_origins", "label_map")
 _SPARE_THREADS = 32
-"""Threads beside those that wait for the model: requests that are read, refused or answered."""
+"""Threads beside those that wait for the model: requests that run, or are answered."""
 
 
 class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
@@ -70,6 +70,7 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         settings.parallel_workers = 0
         super().__init__(settings)
         self._recorder: Recorder | None = None
+        self._arriving: set[caller.Caller] = set()
         self.health = ModelHealth()
 
     def guard(self, server: RESTServer) -> None:
@@ -152,20 +153,29 @@ class SentimentRuntime(MLModel):  # type: ignore[misc]  # upstream is untyped
         Raises:
             ServingError: the request is refused, or fails.
         """
-        backlog = self._threads.backlog
-        try:
-            if backlog >= _SPARE_THREADS:
-                raise OverloadedError(f"{backlog} requests wait for a thread; try again in 1 s", 1)
-            self._classifier.refuse_overload()
-        except OverloadedError as error:
-            raise self._refusal(error) from None
+        self.refuse_overload()
         waiting = caller.Caller(_deadline(payload))
         waiting.limit_time(self._options.request_timeout)
+        waiting.on_queued = functools.partial(self._arriving.discard, waiting)
+        self._arriving.add(waiting)
         try:
             return await self._threads.run(functools.partial(self._answer, payload, waiting))
         except asyncio.CancelledError:
             waiting.cancel()
             raise
+        finally:
+            self._arriving.discard(waiting)
+
+    def refuse_overload(self) -> None:
+        """Refuse a request before it is read, if there is no room for it.
+
+        Raises:
+            ServingError: too many wait for the model already, or will in a moment.
+        """
+        try:
+            self._classifier.refuse_overload(len(self._arriving))
+        except OverloadedError as error:
+            raise self._refusal(error) from None
 
     def _answer(self, message: InferenceRequest, waiting: caller.Caller) -> InferenceResponse:
         """Answer a request, in a thread of its own."""

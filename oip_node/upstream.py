@@ -30,6 +30,7 @@ from mlserver.handlers import dataplane
 from mlserver.repository import repository
 from mlserver.rest.server import RESTServer
 from mlserver.server import MLServer
+from mlserver.types import State
 from mlserver.types.base import BaseModel
 
 from oip_node import rest, stop, workers
@@ -104,6 +105,7 @@ def apply() -> None:
     wrap(dataplane.DataPlane, "ready", _ready)
     wrap(dataplane.DataPlane, "model_ready", _model_ready)
     wrap(MLServer, "stop", _stop)
+    patch(State, "__str__", lambda state: state.value)  # over gRPC it was "State.READY"
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(OneSentence())
     for name in ("roberta_sentiment", "oip_node"):
@@ -224,13 +226,17 @@ async def _guarded(original: Any, server: Any, model: Any) -> Any:
 
 
 def _noted(original: Any, servicer: Any, message: Any, context: Any) -> Any:
-    """The calls that run are known when the server stops, and by what they raise."""
+    """The calls that run are known when the server stops, and by what they raise.
+
+    Here is also the first look at a message, before its tensors are read.
+    """
     if _call.get(None) is None:
         end = stop.calls.begin(context.peer())
         if end is None:
             raise ServingError(NotReadyError(grpc_stop.REFUSAL))
         context.add_done_callback(lambda _: end())
         _call.set(context)
+    rest.refuse_overload(servicer._data_plane, message.model_name, message.model_version or None)
     return original(servicer, message, context)
 
 

@@ -29,12 +29,14 @@ class Caller:
 
     Attributes:
         retry_after: seconds that a refused caller should wait, for its door to pass on.
+        on_queued: called when the request has been admitted to the model's queue.
     """
 
     def __init__(
         self, deadline: float | None = None, has_left: Callable[[], bool] | None = None
     ) -> None:
         self.retry_after: int | None = None
+        self.on_queued: Callable[[], None] = lambda: None
         self._deadline = deadline
         self._has_left = has_left
         self._time_limit: tuple[float, float] | None = None

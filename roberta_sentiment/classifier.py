@@ -130,13 +130,16 @@ class Classifier:
         """Refuse new requests, end the threads and release the model's memory."""
         self._scheduler.close()
 
-    def refuse_overload(self) -> None:
+    def refuse_overload(self, arriving: int = 0) -> None:
         """Refuse a caller before its request is read, if the queue is full.
+
+        Args:
+            arriving: callers that were not refused and do not wait for the model yet.
 
         Raises:
             OverloadedError: too many callers wait already.
         """
-        self._scheduler.refuse_overload()
+        self._scheduler.refuse_overload(arriving)
 
     def classify(self, texts: Sequence[str], truncation: Truncation | None = None) -> Predictions:
         """Score texts.

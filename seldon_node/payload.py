@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from roberta_sentiment.errors import PayloadError, TextError
+from roberta_sentiment.errors import PayloadError
 from roberta_sentiment.serving.request import (
     Options,
     check_size,
+    from_base64,
+    from_utf8,
     is_number,
     is_whole,
     parse_options,
     token_id,
+    token_rows,
 )
 from roberta_sentiment.serving.wording import brief, describe
 from roberta_sentiment.settings import Settings
@@ -211,7 +212,7 @@ def _parse_tensor(tensor: object) -> list[list[int]]:
             f"data.tensor has shape {[texts, length]} but {len(values)} values; "
             f"{texts * length} are needed"
         )
-    return [[token_id(i, j, values[i * length + j]) for j in range(length)] for i in range(texts)]
+    return token_rows(texts, length, values)
 
 
 def _parse_json_data(value: object) -> Request:
@@ -237,15 +238,7 @@ def _parse_json_data(value: object) -> Request:
 def _decode(value: object) -> str:
     """The UTF-8 text in binData: bytes over gRPC, base64 over REST."""
     if isinstance(value, str):
-        try:
-            value = base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise PayloadError(f"binData is not valid base64: {error}") from None
+        value = from_base64("binData", value)
     if not isinstance(value, bytes):
         raise PayloadError(f"binData is {describe(value)}; base64 of a UTF-8 text is needed")
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"binData is not valid UTF-8: {error.reason} at byte {error.start}"
-        ) from None
+    return from_utf8("binData", value)

@@ -13,7 +13,9 @@ import importlib.util
 import itertools
 import json
 import shutil
+import socket
 import statistics
+import struct
 import subprocess
 import sys
 import time
@@ -26,6 +28,9 @@ from lab.benchmarks.machine import ROOT
 PATH = "/api/v1.0/predictions"
 OIP_PATH = "/v2/models/sentiment/infer"
 _TIMEOUT_S = 60
+_PIECE = 2**16
+_SO_TIMESTAMPNS = 35  # of Linux
+_TIME = struct.Struct("qq")
 _STATUS_OF_GRPC = {"OK": 200, "UNAVAILABLE": 503, "RESOURCE_EXHAUSTED": 503}
 
 
@@ -38,12 +43,19 @@ class Answer:
         seconds: from the request's first byte to the answer's last.
         body: bytes.
         late_s: how much later than due the client sent it (open loop).
+        server_s: over REST, from the request's last byte until the kernel had the answer's first;
+            what is left of `seconds` is the client's share.
     """
 
     status: int
     seconds: float
     body: bytes
     late_s: float = 0.0
+    server_s: float | None = None
+
+
+Reply = tuple[int, bytes, float | None]
+"""Status, body and `server_s`."""
 
 
 def wrk(
@@ -82,7 +94,7 @@ class Rest:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._socket: socket.socket | None = None
 
     @staticmethod
     def encode(text: str, puid: str = "") -> bytes:
@@ -96,31 +108,64 @@ class Rest:
         answer = json.loads(body)
         return answer["meta"]["puid"], answer["data"]["ndarray"][0][1]
 
-    async def send(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
+    async def send(self, request: bytes) -> Reply:
+        """Ask, and wait for the answer."""
+        loop = asyncio.get_running_loop()
         try:
-            writer.write(request)
-            head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-            body = await reader.readexactly(length)
-        except (OSError, asyncio.IncompleteReadError):
-            self._drop()
-            return 0, b""
+            if self._socket is None:
+                self._socket = await self._connect(loop)
+            await loop.sock_sendall(self._socket, request)
+            sent = time.time()
+            head, body, arrived = await _receive(loop, self._socket)
+        except (OSError, EOFError):
+            await self.close()
+            return 0, b"", None
         if b"connection: close" in head:
-            self._drop()
-        return int(head[9:12]), body
+            await self.close()
+        return int(head[9:12]), body, arrived - sent
 
-    def _drop(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> socket.socket:
+        opened = socket.socket()
+        opened.setblocking(False)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        await loop.sock_connect(opened, ("127.0.0.1", self._port))
+        return opened
 
     async def close(self) -> None:
         """Close the connection."""
-        self._drop()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+async def _receive(
+    loop: asyncio.AbstractEventLoop, connection: socket.socket
+) -> tuple[bytes, bytes, float]:
+    """Head, in lower case, and body of an answer, and when the kernel had its first bytes."""
+    received, arrived = b"", 0.0
+    while True:
+        await _readable(loop, connection)
+        part, facts, _, _ = connection.recvmsg(_PIECE, socket.CMSG_SPACE(_TIME.size))
+        if not part:
+            raise EOFError
+        if not received:
+            seconds, nanoseconds = _TIME.unpack(facts[0][2])
+            arrived = seconds + nanoseconds / 1e9
+        received += part
+        head, end, body = received.partition(b"\r\n\r\n")
+        head = head.lower()
+        if end and len(body) >= int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0]):
+            return head, body, arrived
+
+
+async def _readable(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+    ready = asyncio.Event()
+    loop.add_reader(connection, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(connection)
 
 
 def _post(path: str, body: dict[str, Any]) -> bytes:
@@ -184,14 +229,15 @@ class Grpc:
         scores = answer.data.ndarray.values[0].list_value.values
         return answer.meta.puid, scores[1].number_value
 
-    async def send(self, request: bytes) -> tuple[int, bytes]:
-        """Status, and the serialised answer or the sentence of an error."""
+    async def send(self, request: bytes) -> Reply:
+        """Ask; the body is the serialised answer or the sentence of an error."""
         import grpc
 
         try:
-            return 200, await self._call(request, timeout=_TIMEOUT_S)
+            return 200, await self._call(request, timeout=_TIMEOUT_S), None
         except grpc.aio.AioRpcError as error:
-            return _STATUS_OF_GRPC.get(error.code().name, 500), str(error.details()).encode()
+            status = _STATUS_OF_GRPC.get(error.code().name, 500)
+            return status, str(error.details()).encode(), None
 
     async def close(self) -> None:
         """Close the channel."""
@@ -251,7 +297,7 @@ async def closed_loop(
     async def caller() -> None:
         transport = make()
         while (start := time.perf_counter()) < until:
-            status, body = await transport.send(requests[next(turn) % len(requests)])
+            status, body, _ = await transport.send(requests[next(turn) % len(requests)])
             answers.append(Answer(status, time.perf_counter() - start, body))
         await transport.close()
 
@@ -266,7 +312,7 @@ class Pool:
         self._make = make
         self._idle: list[Transport] = []
 
-    async def send(self, request: bytes) -> tuple[int, bytes]:
+    async def send(self, request: bytes) -> Reply:
         """Send on an idle connection or a new one."""
         transport = self._idle.pop() if self._idle else self._make()
         try:
@@ -283,7 +329,7 @@ class Pool:
 
 
 async def open_loop(
-    send: Callable[[bytes], Awaitable[tuple[int, bytes]]],
+    send: Callable[[bytes], Awaitable[Reply]],
     requests: Sequence[bytes],
     *,
     rate: float,
@@ -302,14 +348,17 @@ async def open_loop(
     """
     begin = time.perf_counter()
 
-    async def one(number: int) -> Answer:
+    async def one(number: int, due: float) -> Answer:
+        sent = time.perf_counter()
+        status, body, server_s = await send(requests[number % len(requests)])
+        return Answer(status, time.perf_counter() - sent, body, sent - due, server_s)
+
+    calls = []
+    for number in range(int(rate * seconds)):
         due = begin + number / rate
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        sent = time.perf_counter()
-        status, body = await send(requests[number % len(requests)])
-        return Answer(status, time.perf_counter() - sent, body, sent - due)
-
-    return await asyncio.gather(*(one(i) for i in range(int(rate * seconds))))
+        calls.append(asyncio.create_task(one(number, due)))
+    return await asyncio.gather(*calls)
 
 
 def percentile(values: Sequence[float], per_cent: float) -> float:

@@ -3,6 +3,8 @@
     python -m lab.benchmarks.overload [--model base|default] [--oip] [--grpc] [--factor 2]
         [--seconds 30]
 
+A refusal's time is the client's, from the first byte that it sends; over REST the server's share is
+there, too: from the last byte of a request until the kernel of this machine has the answer's first.
 Every request has a number of its own (puid). Each must be answered exactly once, with its own
 number and the scores of its own text, or be refused; the server must have counted as many texts.
 """
@@ -96,6 +98,7 @@ def run(
     answers = asyncio.run(flood(transport, port, found, able * factor, seconds))
     accepted = [a.seconds * 1000 for a in answers if a.status == 200]
     refused = [a.seconds * 1000 for a in answers if a.status == 503]
+    by_server = [a.server_s * 1000 for a in answers if a.status == 503 and a.server_s is not None]
     late = [a.late_s * 1000 for a in answers]
     return {
         "capacity_per_s": round(able, 1),
@@ -108,6 +111,7 @@ def run(
         "counted_by_the_server": counted_texts(metrics_port) - before,
         "accepted_ms": _spread(accepted),
         "refused_ms": _spread(refused),
+        "refused_server_ms": _spread(by_server) if by_server else None,
         "client_late_ms": _spread(late),
         "wrong": check(transport, answers, expected),
     }

@@ -214,13 +214,15 @@ def _overload() -> str:
                 last["accepted_ms"]["p99"],
                 last["refused_ms"]["p50"],
                 last["refused_ms"]["p99"],
+                (last.get("refused_server_ms") or {}).get("p99", ""),
                 sum(last["wrong"].values()),
                 last["counted_by_the_server"] - last["answered"],
             )
         )
     header = (
         "model", "capacity, req/s", "sent, req/s", "answered, req/s", "accepted p50 ms",
-        "accepted p99 ms", "503 p50 ms", "503 p99 ms", "lost or wrong", "answered twice",
+        "accepted p99 ms", "503 p50 ms", "503 p99 ms", "503 p99 ms in the server",
+        "lost or wrong", "answered twice",
     )  # fmt: skip
     return table(header, lines) + "\n" + "\n".join(origins)
 

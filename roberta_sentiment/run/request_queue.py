@@ -107,13 +107,17 @@ class RequestQueue:
         """Whether what waits is as much as a batch may hold."""
         return self.tokens >= self._budget
 
-    def refuse_callers(self, tokens: int) -> None:
+    def refuse_callers(self, tokens: int, arriving: int = 0) -> None:
         """Refuse one more caller if too many wait; a small one may still come.
+
+        Args:
+            tokens: of the caller.
+            arriving: callers that will wait beside those that do.
 
         Raises:
             OverloadedError: with the limit and the time after which to try again.
         """
-        callers, limit = len(self.jobs), self._max_queue
+        callers, limit = len(self.jobs) + arriving, self._max_queue
         if tokens > self._small:
             limit -= limit // 4
         if callers >= limit:

@@ -141,14 +141,18 @@ class Scheduler:
             self._queue.padding = session.padding
             self._wake_workers()
 
-    def refuse_overload(self) -> None:
+    def refuse_overload(self, arriving: int = 0) -> None:
         """Refuse a caller before anything is done for it, if the queue is full.
+
+        Without the lock, which may be held by a thread that waits for a CPU.
+
+        Args:
+            arriving: callers that were not refused and have not come to `run` yet.
 
         Raises:
             OverloadedError: too many callers wait already.
         """
-        with self._lock:
-            self._queue.refuse_callers(0)
+        self._queue.refuse_callers(0, max(0, arriving - self._free_slots))
 
     def run(
         self, sequences: Sequence[Sequence[int]], caller: Caller | None = None
@@ -172,6 +176,7 @@ class Scheduler:
         job = Job(sequences, self._classes, caller or Caller())
         job.caller.check()
         slots = self._admit(job)
+        job.caller.on_queued()
         if slots:
             self._run_alone(job, slots)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -9,6 +11,7 @@ from typing import Any, get_args
 from roberta_sentiment.errors import (
     OptionError,
     PayloadError,
+    TextError,
     TokenIdError,
     TooManyCharactersError,
     TooManyTextsError,
@@ -106,6 +109,46 @@ def _check_one(position: int, text: object) -> None:
     if not isinstance(text, str):
         raise PayloadError(f"text {position} is {describe(text)}; a string is needed")
     check_text(position, text)
+
+
+def from_base64(name: str, value: str | bytes) -> bytes:
+    """What base64 stands for.
+
+    Raises:
+        PayloadError: it is none; the sentence begins with the name of the field.
+    """
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise PayloadError(f"{name} is not valid base64: {error}") from None
+
+
+def from_utf8(name: str, value: bytes) -> str:
+    """The text that bytes hold.
+
+    Raises:
+        TextError: they are not UTF-8; the sentence begins with the name of the field.
+    """
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TextError(
+            f"{name} is not valid UTF-8: {error.reason} at byte {error.start}"
+        ) from None
+
+
+def token_rows(
+    texts: int, length: int, values: Sequence[object], start: int = 0
+) -> list[list[int]]:
+    """Rows of token ids from (texts * length) numbers; `start` rows are before them.
+
+    Raises:
+        TokenIdError: a number is not whole.
+    """
+    return [
+        [token_id(start + i, j, values[i * length + j]) for j in range(length)]
+        for i in range(texts)
+    ]
 
 
 def token_id(row: int, column: int, value: object) -> int:

@@ -52,11 +52,6 @@ class WorkerThreads:
         for thread in self._threads:
             thread.start()
 
-    @property
-    def backlog(self) -> int:
-        """Functions that no thread has begun yet."""
-        return len(self._work)
-
     def run(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Have a function called in a thread; to be called in the loop's own thread.
 

@@ -161,9 +161,8 @@ def test_a_stream_that_is_cancelled(oip: Server, channel: grpc.Channel, answers:
 def test_the_repository(channel: grpc.Channel) -> None:
     """A model is listed, leaves, and comes back."""
     stub = GRPCInferenceServiceStub(channel)
-    assert ["sentiment"] == [
-        m.name for m in stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
-    ]
+    (model,) = stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
+    assert ("sentiment", "READY") == (model.name, model.state)
     stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="sentiment"), timeout=60)
     assert not stub.ModelReady(pb.ModelReadyRequest(name="sentiment")).ready
     with pytest.raises(grpc.RpcError, match="not found"):

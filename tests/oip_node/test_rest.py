@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("mlserver", reason="make test-oip runs these in an environment with MLServer")
 
+from fastapi import FastAPI
+from fastapi.exceptions import WebSocketRequestValidationError
+from mlserver.errors import MLServerError
 from starlette.responses import JSONResponse
 
+from oip_node import rest
+from oip_node.errors import ServingError
 from oip_node.rest import Guard
-from roberta_sentiment.errors import SentimentError
+from roberta_sentiment.errors import OverloadedError, SentimentError
 from roberta_sentiment.settings import Settings
 
 MIB = 2**20
@@ -23,6 +30,12 @@ SETTINGS = Settings(max_body_bytes=2000)
 
 def refuse(error: SentimentError) -> JSONResponse:
     return JSONResponse({"error": error.message}, error.http_status)
+
+
+def admit(path: str) -> None:
+    """Refuse what is asked of the model "full"."""
+    if path == "/v2/models/full/infer":
+        raise ServingError(OverloadedError("full; try again in 3 s", 3))
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -37,6 +50,7 @@ def ask(
     *,
     guard: Guard | None = None,
     method: str = "POST",
+    path: str = "/v2/models/sentiment/infer",
 ) -> tuple[int, Any]:
     """Status and body of a request that comes in parts."""
     sent: list[dict[str, Any]] = []
@@ -45,7 +59,7 @@ def ask(
         for i, part in enumerate(parts)
     ] or [{"type": "http.disconnect"}]
     named = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-    scope = {"type": "http", "method": method, "headers": named}
+    scope = {"type": "http", "method": method, "path": path, "headers": named}
 
     async def receive() -> dict[str, Any]:
         return messages.pop(0)
@@ -53,7 +67,7 @@ def ask(
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run((guard or Guard(echo, SETTINGS, refuse))(scope, receive, send))
+    asyncio.run((guard or Guard(echo, SETTINGS, refuse, admit))(scope, receive, send))
     return (sent[0]["status"], json.loads(sent[1]["body"])) if sent else (0, None)
 
 
@@ -64,6 +78,56 @@ def test_bodies() -> None:
     )
     assert (200, "whole") == ask([gzip.compress(b"whole")], {"content-encoding": "gzip"})
     assert (200, "") == ask([b""], {"content-length": "9999"}, method="GET")
+
+
+def test_no_body() -> None:
+    """Where the protocol needs none, it is a document without anything in it."""
+    assert (200, "{}") == ask([b""], path="/v2/repository/index")
+    assert (200, "") == ask([b""])
+
+
+def test_no_room() -> None:
+    """A request is refused before its body is read."""
+    refused = {"error": "full; try again in 3 s"}
+    assert (503, refused) == ask([], path="/v2/models/full/infer")
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v2/models/a/infer", [("a", None)]),
+        ("/prefix/v2/models/a/versions/2/generate", [("a", "2")]),
+        ("/v2/models/b/infer", []),
+        ("/v2/models/loading/infer", []),
+        ("/v2/repository/index", []),
+    ],
+)
+def test_which_model_has_room(path: str, asked: list[tuple[str, str | None]]) -> None:
+    """The one that the path names, if it is one of ours and ready."""
+    found: list[tuple[str, str | None]] = []
+
+    def model(name: str, version: str | None) -> SimpleNamespace:
+        return SimpleNamespace(
+            ready=name == "a", refuse_overload=lambda: found.append((name, version))
+        )
+
+    models = {
+        name: SimpleNamespace(_find_model=functools.partial(model, name))
+        for name in ("a", "loading")
+    }
+    plane = SimpleNamespace(_model_registry=SimpleNamespace(_models=models))
+    rest._admit(plane, path)
+    assert asked == found
+
+
+def test_errors_take_no_thread() -> None:
+    """Starlette gives a handler that is no coroutine to a thread, which waits for a CPU."""
+    app = FastAPI(exception_handlers={MLServerError: lambda *_: None})
+    server = SimpleNamespace(_app=app, _data_plane=None)
+    rest.install(server, SETTINGS, ServingError)
+    handlers = app.exception_handlers
+    del handlers[WebSocketRequestValidationError]
+    assert all(map(asyncio.iscoroutinefunction, handlers.values()))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +166,7 @@ def test_bytes_that_are_held() -> None:
             outcomes.append(await asyncio.to_thread(ask, [b"a" * 600_000], guard=guard))
         await echo(scope, receive, send)
 
-    guard = Guard(nested, Settings(max_body_bytes=MIB, max_buffered_bytes=MIB), refuse)
+    guard = Guard(nested, Settings(max_body_bytes=MIB, max_buffered_bytes=MIB), refuse, admit)
     assert (200, "b" * 600_000) == ask([b"b" * 600_000], guard=guard)
     assert [(503, {"error": "too many bytes of bodies are held at once"})] == outcomes
     assert (200, "b" * 600_000) == ask([b"b" * 600_000], guard=guard)
@@ -121,7 +185,7 @@ def test_a_body_that_never_ends() -> None:
         sent.append(message)
 
     settings = Settings(arrival_timeout=1)
-    scope = {"type": "http", "method": "POST", "headers": []}
-    asyncio.run(Guard(echo, settings, refuse)(scope, never, send))
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    asyncio.run(Guard(echo, settings, refuse, admit)(scope, never, send))
     assert 408 == sent[0]["status"]
     assert b"(setting arrival_timeout)" in sent[1]["body"]

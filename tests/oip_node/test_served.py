@@ -122,6 +122,7 @@ def test_tritonclient_http(oip: Server, binary: bool) -> None:
     client = triton_http.InferenceServerClient(f"127.0.0.1:{oip.http}")
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready(NAME)
     assert NAME == client.get_model_metadata(NAME)["name"]
+    assert [NAME] == [model["name"] for model in client.get_model_repository_index()]
     given = triton_http.InferInput("text", [2], "BYTES")
     given.set_data_from_numpy(np.array(["good", "bad"], dtype=object), binary_data=binary)
     if binary:

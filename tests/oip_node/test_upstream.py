@@ -94,12 +94,18 @@ def test_unknown_models() -> None:
 
 
 def test_errors_in_the_log() -> None:
-    """A refusal is its sentence; other errors keep their trace."""
+    """A refusal is not there; what could not start is its sentence; others keep their trace."""
     kept = []
-    for error in (ServingError(PayloadError("no text")), KeyError("a")):
+    for error in (
+        ServingError(PayloadError("no text")),
+        ServingError(OverloadedError("full", 1)),
+        ModelNotFound("a"),
+        ServingError(StartError("cannot start: no model")),
+        KeyError("a"),
+    ):
         record = logging.LogRecord(
             "a", logging.ERROR, "a", 1, "message", None, (type(error), error, None)
         )
-        assert OneSentence().filter(record)
-        kept.append((record.getMessage(), record.exc_info is not None))
-    assert [("no text", False), ("message", True)] == kept
+        if OneSentence().filter(record):
+            kept.append((record.getMessage(), record.exc_info is not None))
+    assert [("cannot start: no model", False), ("message", True)] == kept

@@ -92,6 +92,16 @@ def test_the_last_quarter_is_for_small_callers(
         queue.refuse_callers(tokens)
 
 
+def test_callers_that_arrive_count() -> None:
+    """They were let in, and a caller after them would be refused when it has been read."""
+    queue = waiting()
+    for _ in range(5):
+        queue.add(job([1]))
+    queue.refuse_callers(0, 2)
+    with pytest.raises(OverloadedError, match="8 requests are waiting"):
+        queue.refuse_callers(0, 3)
+
+
 @pytest.mark.parametrize(
     ("queued", "tokens", "refused"),
     [(0, 801, False), (600, 200, False), (600, 201, True), (790, 100, False), (790, 101, True)],

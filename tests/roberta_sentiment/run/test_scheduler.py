@@ -338,6 +338,23 @@ def test_a_full_queue_refuses_at_once(
     others.shutdown()
 
 
+def test_a_full_queue_refuses_without_the_lock() -> None:
+    """Whoever holds it may wait for a CPU; callers that arrive count, if they will have to wait."""
+    arrived: list[int] = []
+    caller = Caller()
+    caller.on_queued = lambda: arrived.append(1)
+    idle = scheduler(Counting(), max_queue=2)
+    with idle._lock:
+        idle.refuse_overload(2)
+        with pytest.raises(OverloadedError, match="2 requests are waiting"):
+            idle.refuse_overload(3)
+    with busy(max_queue=2) as (shared, call):
+        call(rows([5]), caller)
+        assert [1] == arrived
+        with shared._lock, pytest.raises(OverloadedError, match="2 requests are waiting"):
+            shared.refuse_overload(1)
+
+
 def test_a_full_queue_takes_what_fills_it_exactly() -> None:
     """The limit itself is still allowed."""
     with busy(max_queue_tokens=20) as (shared, call):
