@@ -239,9 +239,14 @@ def _mlserver_folder(
 ) -> Path:
     """A temporary directory with the model and MLServer's two files of settings."""
     folder = Path(tempfile.mkdtemp(prefix="mlserver-"))
-    # Its transformers can't read tokenizer.json of today, and makes it from vocabulary and merges.
-    files = shutil.ignore_patterns("tokenizer.json", ".*")
-    copied = str(shutil.copytree(model, folder / "files", ignore=files))
+    copied = str(shutil.copytree(model, folder / "files", ignore=shutil.ignore_patterns(".*")))
+    # Its transformers reads merges as texts only, not as pairs.
+    tokenizer = folder / "files" / "tokenizer.json"
+    saved = json.loads(tokenizer.read_text(encoding="utf-8"))
+    saved["model"]["merges"] = [
+        merge if isinstance(merge, str) else " ".join(merge) for merge in saved["model"]["merges"]
+    ]
+    tokenizer.write_text(json.dumps(saved), encoding="utf-8")
     extra = {
         "task": "text-classification",
         "pretrained_model": copied,
