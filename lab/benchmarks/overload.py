@@ -1,7 +1,7 @@
 """More than the server can do: what is accepted stays quick, the rest is refused at once.
 
     python -m lab.benchmarks.overload [--model base|default] [--oip] [--grpc] [--factor 2]
-        [--seconds 30]
+        [--seconds 30] [--words N]
 
 A refusal's time is the client's, from the first byte that it sends; over REST the server's share is
 there, too: from the last byte of a request until the kernel of this machine has the answer's first.
@@ -85,10 +85,13 @@ def check(
 
 
 def run(
-    target: targets.Target, transport: load.Kind, factor: float, seconds: float
+    target: targets.Target,
+    transport: load.Kind,
+    found: Sequence[str],
+    factor: float,
+    seconds: float,
 ) -> dict[str, Any]:
     """Measure the capacity, then flood the server."""
-    found = texts.mixed(TEXTS)
     expected = [target.ask(text) for text in found]
     rest_port = int(target.url.split(":")[2].split("/")[0])
     port = target.grpc_port or 0 if issubclass(transport, load.Grpc) else rest_port
@@ -133,7 +136,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE for the server")
     parser.add_argument("--oip", action="store_true", help="the Open Inference Protocol")
     parser.add_argument("--grpc", action="store_true", help="in place of REST")
+    parser.add_argument("--words", type=int, help="of a text; so few that Python is the limit")
     asked = parser.parse_args()
+    found = [" ".join(text.split()[: asked.words]) for text in texts.mixed(TEXTS)]
     model = models.base().int8 if asked.model == "base" else models.default()
     environment = dict(entry.split("=", 1) for entry in asked.set)
     make = targets.ours_oip if asked.oip else targets.ours
@@ -142,9 +147,10 @@ def main() -> None:
     transport = load.TRANSPORTS[kind]
     with target.server as server:
         server.wait_until_ready()
-        result = run(target, transport, asked.factor, asked.seconds)
+        result = run(target, transport, found, asked.factor, asked.seconds)
     path = machine.write(
-        f"overload_{'oip' if asked.oip else asked.model}{'_grpc' if asked.grpc else ''}",
+        f"overload_{'oip' if asked.oip else asked.model}{'_grpc' if asked.grpc else ''}"
+        f"{'_short' if asked.words else ''}",
         {
             "transport": kind,
             "model": asked.model,
