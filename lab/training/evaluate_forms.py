@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -59,11 +58,8 @@ class Judge:
     """Tokenizer and session of one model directory."""
 
     def __init__(self, folder: Path, threads: int = 2) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
         (graph,) = folder.glob("*.onnx")
-        self._session = ort.InferenceSession(str(graph), options, ["CPUExecutionProvider"])
+        self._session = open_session(graph, threads=threads)
         self._tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
@@ -76,8 +72,7 @@ class Judge:
 
     def _one(self, text: str) -> float:
         ids = np.array([self._tokenizer.encode(text).ids], dtype=np.int64)
-        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        (logits,) = self._session.run(["logits"], feeds)
+        logits = self._session.run(ids, np.array([ids.size]))
         negative, positive = (float(value) for value in logits[0])
         return float(1.0 / (1.0 + np.exp(negative - positive)))
 

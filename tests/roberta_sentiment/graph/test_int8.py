@@ -28,7 +28,14 @@ from roberta_sentiment.tools.tolerance import batch_tolerance
 from tests import zoo
 
 LAYER = "roberta.encoder.layer.0.attention"
-EXACT = Scale(np.ones(2, dtype=np.float32), scale=1, zero_point=0, error=0)
+EXACT = Scale(
+    smoothing=np.ones(2, dtype=np.float32),
+    scale=1,
+    zero_point=0,
+    error=0,
+    shift=np.zeros(1, dtype=np.float32),
+    exact=np.array([], dtype=np.int64),
+)
 """Whole numbers up to 255 stay as they are."""
 
 
@@ -160,6 +167,45 @@ def test_an_outlier_is_shared_with_the_weight(
     assert chosen.smoothing[0] > 5 * chosen.smoothing[1:].max()
     monkeypatch.setattr(int8, "STRENGTHS", (0.0,))
     assert chosen.error < choose_scale(uneven, WEIGHT).error / 10
+
+
+@pytest.fixture
+def one_large() -> tuple[Array, Array]:
+    """Activations (256, 9) and a weight (9, 2): one product is 10,000 times as large as others."""
+    draw = np.random.default_rng(0)
+    x, weight = draw.integers(0, 20, (256, 9)), draw.normal(size=(9, 2))
+    x[:, 4] *= 100
+    weight[4] *= 100
+    return x.astype(np.float32), weight.astype(np.float32)
+
+
+def test_a_channel_apart_from_all_others_stays_float32(one_large: tuple[Array, Array]) -> None:
+    """In eight bits it would leave no step for the others; the graph adds its product."""
+    x, weight = one_large
+    chosen = choose_scale(x, weight)
+    np.testing.assert_array_equal([4], chosen.exact)
+    name = f"{LAYER}.self.query"
+    model = linear(StaticInt8({name: chosen}), name, weight, np.zeros(2))
+    session = open_session(model.SerializeToString(), threads=1)
+    off = session.run(x.astype(np.int64), np.full(len(x), 9)) - x @ weight
+    others = np.delete(x, 4, axis=1) @ np.delete(weight, 4, axis=0)
+    assert np.square(off).mean() < 1e-3 * others.var()
+
+
+def test_channels_of_like_size_are_all_in_eight_bits(uneven: Array) -> None:
+    """An outlier that its weight makes up for needs no product of its own."""
+    assert not choose_scale(uneven, WEIGHT).exact.size
+
+
+def test_the_mean_error_goes_into_the_bias(uneven: Array) -> None:
+    """Over the calibration rows the graph's mean output is that of float32."""
+    chosen = choose_scale(uneven, WEIGHT)
+    name = f"{LAYER}.self.query"
+    model = linear(StaticInt8({name: chosen}), name, WEIGHT, np.zeros(2))
+    session = open_session(model.SerializeToString(), threads=1)
+    found = session.run(uneven.astype(np.int64), np.full(len(uneven), 4))
+    np.testing.assert_allclose((uneven @ WEIGHT).mean(axis=0), found.mean(axis=0), atol=1e-3)
+    assert np.abs(chosen.shift).max() > 0.01
 
 
 def test_a_tail_is_cut_at_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
