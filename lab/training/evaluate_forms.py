@@ -31,6 +31,7 @@ from lab.training.texts import (
     typographic_quotes,
     without_final_period,
 )
+from roberta_sentiment.run.session import open_session
 
 Floats = NDArray[np.float64]
 FORMS: dict[str, Callable[[str], str]] = {
