@@ -21,11 +21,10 @@ from lab.training.plain import DEV_BATCH_TOKENS, read_examples, student_logits
 from lab.training.stages import Figures
 from lab.training.student import load_student
 from lab.training.tokenizer import load_tokenizer
+from roberta_sentiment.tools.metrics import expected_error, reliability
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-BINS = 15
-"""Of the calibration error; the same as in the project's `evaluate`."""
 DEV_SETS = {"sst2_dev": "dev.tsv", "reviews_set_aside": "reviews_dev.tsv"}
 
 
@@ -46,12 +45,10 @@ def fit_temperature(sets: Sequence[tuple[Floats, Integers]]) -> float:
 
 
 def calibration_error(logits: Floats, labels: Integers) -> float:
-    """Expected difference of score and accuracy over `BINS` equal bins."""
+    """Expected difference of score and accuracy, as `evaluate` computes it."""
     chances = np.exp(log_softmax(logits, axis=1))
-    scores, right = chances.max(axis=1), chances.argmax(axis=1) == labels
-    bins = np.clip(np.ceil(scores * BINS).astype(int) - 1, 0, BINS - 1)
-    gaps = np.bincount(bins, weights=scores - right, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+    right = chances.argmax(axis=1) == labels
+    return expected_error(reliability(chances.max(axis=1), right))
 
 
 def _logits(model: nn.Module, batches: list[Batch]) -> tuple[Floats, Integers]:

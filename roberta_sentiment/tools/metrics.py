@@ -135,7 +135,7 @@ def quality(
         accuracy_interval=(float(low), float(high)),
         mcc=float(metrics.matthews_corrcoef(true, best)) if varied else None,
         f1_macro=float(np.mean(each[2])),
-        calibration_error=_calibration_error(bins),
+        calibration_error=expected_error(bins),
         brier=brier,
         confusion=_whole(metrics.confusion_matrix(true, best, labels=labels)),
         classes=tuple(
@@ -169,7 +169,8 @@ def _bin(
     return Bin(low, high, len(scores), float(scores.mean()), float(right.mean()))
 
 
-def _calibration_error(bins: Sequence[Bin]) -> float:
+def expected_error(bins: Sequence[Bin]) -> float:
+    """The expected calibration error."""
     gaps = (b.texts * abs((b.score or 0) - (b.accuracy or 0)) for b in bins)
     return sum(gaps) / sum(b.texts for b in bins)
 

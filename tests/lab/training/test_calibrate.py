@@ -14,6 +14,7 @@ from lab.training.calibrate import (
     fit_temperature,
     negative_log_likelihood,
 )
+from lab.training.calibration_floor import chance_errors
 
 
 def drawn(scale: float, texts: int, seed: int) -> tuple[Floats, Integers]:
@@ -66,3 +67,10 @@ def test_the_calibration_error_by_hand(
     positive = np.array(chances)
     logits = np.log(np.stack([1 - positive, positive], axis=1))
     assert wanted == pytest.approx(calibration_error(logits, np.array(labels)))
+
+
+def test_chance_alone_gives_an_error_that_falls_with_the_texts() -> None:
+    """Scores that are all true, judged by few labels and by many."""
+    few, many = (chance_errors(drawn(1.0, texts, 4)[0], 20).mean() for texts in (200, 20_000))
+    assert 0.02 < few < 0.08
+    assert few > 5 * many > 0
