@@ -51,7 +51,7 @@ def make_exact(model: onnx.ModelProto) -> bool:
         if node.op_type == _PRODUCT and tensors[node.input[_WEIGHT]].data_type == TensorProto.INT8
     ]
     for node in products:
-        layer = _find_layer(node, made)
+        layer = _find_layer(node, made, model.graph.node)
         if layer:
             layer.pair(tensors)
     shift = [node for node in products if _saturates(tensors[node.input[_WEIGHT]])]
@@ -66,11 +66,18 @@ def make_exact(model: onnx.ModelProto) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _FeedForward:
-    """Two products with a Gelu, and perhaps a multiplication by neuron, between them."""
+    """Two products with a Gelu, and perhaps a multiplication by neuron, between them.
+
+    Attributes:
+        up, down: the products.
+        factors: names of the constants by which neurons are multiplied.
+        picked: names of the indices by which neurons are read for a product in float32.
+    """
 
     up: onnx.NodeProto
     down: onnx.NodeProto
     factors: Sequence[str]
+    picked: Sequence[str]
 
     def pair(self, tensors: dict[str, TensorProto]) -> None:
         """Reorder the neurons, if that makes the second product exact."""
@@ -80,17 +87,24 @@ class _FeedForward:
         vectors = [self.up.input[_SCALE], self.up.input[_BIAS], *self.factors]
         for name in (self.down.input[_WEIGHT], *vectors):
             _replace(tensors[name], _take(numpy_helper.to_array(tensors[name]), order))
+        for name in self.picked:
+            old = numpy_helper.to_array(tensors[name])
+            _replace(tensors[name], np.array([np.flatnonzero(order == i)[0] for i in old]))
         up = tensors[self.up.input[_WEIGHT]]
         _replace(up, _take(numpy_helper.to_array(up).T, order).T)
 
 
-def _find_layer(down: onnx.NodeProto, made: dict[str, onnx.NodeProto]) -> _FeedForward | None:
-    node = made[made[down.input[0]].input[0]]
+def _find_layer(
+    down: onnx.NodeProto, made: dict[str, onnx.NodeProto], nodes: Sequence[onnx.NodeProto]
+) -> _FeedForward | None:
+    active = made[down.input[0]].input[0]
+    picked = [n.input[1] for n in nodes if n.op_type == "Gather" and n.input[0] == active]
+    node = made[active]
     factors = [node.input[1]] if node.op_type == "Mul" else []
     if factors:
         node = made[node.input[0]]
     up = made[node.input[0]] if node.op_type == "Gelu" else None
-    return _FeedForward(up, down, factors) if up and up.op_type == _PRODUCT else None
+    return _FeedForward(up, down, factors, picked) if up and up.op_type == _PRODUCT else None
 
 
 def find_order(weight: Int8) -> Order | None:
