@@ -49,20 +49,25 @@ class Window:
     cpu_ms_a_request: float
 
 
-def servers(other: Path | None, first: bool = False) -> dict[str, dict[str, str]]:
-    """Variables of the two services, in the order of the ratio."""
-    if first:
-        folder = tempfile.mkdtemp()  # for derived files
-        reference = {"TMPDIR": folder}
-        prepare = [str(python_of("server")), "-m", "seldon_node.prepare"]
-        environment = {**os.environ, **image_environment(), **reference, "PYTHONPATH": str(ROOT)}
-        subprocess.run(prepare, cwd=ROOT, env=environment, check=True)
-        return {"ours": {"TMPDIR": EMPTY}, "reference": reference}
-    if other is None:
-        reference = {"SELDON_REPAIRS_OFF": "rest_server,grpc_server"}
-    else:
-        reference = {"PYTHONPATH": str(other.resolve())}
-    return {"ours": {}, "reference": reference}
+def servers(other: Path | None, first: bool, folder: Path) -> dict[str, dict[str, str]]:
+    """Variables of the two services, in the order of the ratio.
+
+    Args:
+        other: checkout of another commit.
+        first: compare a start without a prepared file with one that finds it.
+        folder: empty, for the prepared files of the reference: another commit's have another form.
+    """
+    if other is None and not first:
+        return {"ours": {}, "reference": {"SELDON_REPAIRS_OFF": "rest_server,grpc_server"}}
+    checkout = other.resolve() if other else ROOT
+    reference = {"TMPDIR": str(folder), "PYTHONPATH": str(checkout)}
+    subprocess.run(
+        [str(python_of("server")), "-m", "seldon_node.prepare"],
+        cwd=checkout,
+        env={**os.environ, **image_environment(), **reference, "MODEL_URI": str(models.default())},
+        check=True,
+    )
+    return {"ours": {"TMPDIR": EMPTY} if first else {}, "reference": reference}
 
 
 def ready_seconds(environment: Mapping[str, str]) -> float:
@@ -76,7 +81,11 @@ def ready_seconds(environment: Mapping[str, str]) -> float:
 
 
 def measure(
-    services: Mapping[str, Mapping[str, str]], rounds: int, seconds: float
+    services: Mapping[str, Mapping[str, str]],
+    rounds: int,
+    seconds: float,
+    protocols: Sequence[str] = PROTOCOLS,
+    callers_tried: Sequence[int] = CALLERS,
 ) -> dict[str, Any]:
     """Rates of both services over both protocols, in short windows that alternate.
 
@@ -95,8 +104,8 @@ def measure(
             )
         }
         for number in range(rounds):
-            for protocol in PROTOCOLS:
-                for callers in CALLERS:
+            for protocol in protocols:
+                for callers in callers_tried:
                     for name, target in list(running.items())[:: 1 if number % 2 else -1]:
                         window = _window(target, asks[protocol, name], callers, seconds)
                         windows.setdefault((protocol, name, callers), []).append(window)
@@ -188,14 +197,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=20, help="pairs of windows of each kind")
     parser.add_argument("--seconds", type=float, default=1, help="of a window")
     parser.add_argument("--starts", type=int, default=5, help="starts of each service")
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
+    parser.add_argument("--callers", nargs="+", type=int, default=CALLERS)
     parser.add_argument("--name", default="servers")
     asked = parser.parse_args(arguments)
-    services = servers(asked.other, asked.first)
-    ready: dict[str, list[float]] = {name: [] for name in services}
-    for _ in range(asked.starts):
-        for name, environment in services.items():
-            ready[name].append(ready_seconds(environment))
-    result = measure(services, asked.rounds, asked.seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        services = servers(asked.other, asked.first, Path(folder))
+        ready: dict[str, list[float]] = {name: [] for name in services}
+        for _ in range(asked.starts):
+            for name, environment in services.items():
+                ready[name].append(ready_seconds(environment))
+        result = measure(services, asked.rounds, asked.seconds, asked.protocols, asked.callers)
     result["ready_s"] = {name: round(statistics.median(found), 2) for name, found in ready.items()}
     print(machine.write(asked.name, result).read_text(encoding="utf-8"))
 
