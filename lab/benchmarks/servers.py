@@ -169,23 +169,22 @@ def _window(target: targets.Target, ask: Ask, callers: int, seconds: float) -> W
 
 def _summary(windows: Mapping[tuple[str, str, int], Sequence[Window]]) -> dict[str, Any]:
     rows = []
-    for protocol in PROTOCOLS:
-        for callers in CALLERS:
-            ours, theirs = (windows[protocol, name, callers] for name in ("ours", "reference"))
-            row: dict[str, Any] = {"protocol": protocol, "callers": callers}
-            for field in dataclasses.fields(Window):
-                pairs = [
-                    (getattr(a, field.name), getattr(b, field.name))
-                    for a, b in zip(ours, theirs, strict=True)
-                ]
-                quarter, half, three = statistics.quantiles([a / b for a, b in pairs], n=4)
-                row[field.name] = {
-                    "ours": round(statistics.median(a for a, _ in pairs), 3),
-                    "reference": round(statistics.median(b for _, b in pairs), 3),
-                    "ratio": round(half, 3),
-                    "middle_half_of_ratios": [round(quarter, 3), round(three, 3)],
-                }
-            rows.append(row)
+    for protocol, callers in dict.fromkeys((protocol, callers) for protocol, _, callers in windows):
+        ours, theirs = (windows[protocol, name, callers] for name in ("ours", "reference"))
+        row: dict[str, Any] = {"protocol": protocol, "callers": callers}
+        for field in dataclasses.fields(Window):
+            pairs = [
+                (getattr(a, field.name), getattr(b, field.name))
+                for a, b in zip(ours, theirs, strict=True)
+            ]
+            quarter, half, three = statistics.quantiles([a / b for a, b in pairs], n=4)
+            row[field.name] = {
+                "ours": round(statistics.median(a for a, _ in pairs), 3),
+                "reference": round(statistics.median(b for _, b in pairs), 3),
+                "ratio": round(half, 3),
+                "middle_half_of_ratios": [round(quarter, 3), round(three, 3)],
+            }
+        rows.append(row)
     return {"pairs": len(next(iter(windows.values()))), "rows": rows}
 
 
