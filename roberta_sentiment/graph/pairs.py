@@ -24,7 +24,7 @@ LIMIT = 128
 _PRODUCT = "MatMulIntegerToFloat"
 _WEIGHT, _SCALE, _ZERO_POINT, _BIAS = 1, 3, 5, 6
 """Inputs of a product."""
-_ROUNDS = 200
+_ROUNDS = 40
 _MOST_SATURATING = 0.5
 """Part of the pairs; with more at first, an order is not looked for."""
 _MOST_ADDED = 1 / 16
