@@ -2,7 +2,7 @@
 
     python -m lab.training.calibration_floor models/default build/default/reviews.tsv ...
 
-Chance: labels drawn from the scores themselves, so that every score is right.
+Chance: labels drawn from the scores themselves, as if the model were perfectly calibrated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = 16
 
 
 def chance_errors(logits: Floats, draws: int, seed: int = 0) -> Floats:
-    """Calibration errors, float64 [draws], of (texts, 2) logits whose scores are all true."""
+    """Calibration errors, float64 [draws], of (texts, 2) logits of a perfectly calibrated model."""
     draw = np.random.default_rng(seed)
     positive = softmax(logits, axis=1)[:, 1]
     labels = draw.random((draws, len(logits))) < positive

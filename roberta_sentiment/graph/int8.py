@@ -56,8 +56,8 @@ class Scale:
         scale: of the quantised activation.
         zero_point: 0 to 255.
         error: mean squared error of the layer's output, as a part of the output's variance.
-        shift: (outputs,) float32, what the output's mean lacks.
-        exact: indices of the input's channels that are multiplied in float32.
+        shift: (outputs,) float32, added to the bias: minus the mean error of the output.
+        outliers: indices of the input's channels that are multiplied in float32.
     """
 
     smoothing: Array
@@ -65,7 +65,7 @@ class Scale:
     zero_point: int
     error: float
     shift: Array
-    exact: npt.NDArray[np.int64]
+    outliers: npt.NDArray[np.int64]
 
 
 class Recorder(Float32):
@@ -113,7 +113,7 @@ class StaticInt8(Precision):
             divisors = np.ones_like(bias)
             divisors[-len(smoothing) :] = smoothing
             weight, bias = weight / divisors, bias / divisors
-        eight, steps = quantize_columns(_without(weight, chosen.exact))
+        eight, steps = quantize_columns(_without(weight, chosen.outliers))
         self.products += 1
         product = builder.op(
             "MatMulIntegerToFloat",
@@ -128,10 +128,10 @@ class StaticInt8(Precision):
             ],
             domain=MICROSOFT,
         )
-        if not len(chosen.exact):
+        if not len(chosen.outliers):
             return product
-        channels = builder.op("Gather", [x, builder.constant(chosen.exact)], axis=1)
-        rows = builder.constant(weight[chosen.exact], f"{name}.exact")
+        channels = builder.op("Gather", [x, builder.constant(chosen.outliers)], axis=1)
+        rows = builder.constant(weight[chosen.outliers], f"{name}.exact")
         return builder.op("Gemm", [channels, rows, product])
 
 
@@ -204,8 +204,8 @@ def choose_scale(x: Array, weight: Array) -> Scale:
         x: (rows, inputs) activations.
         weight: (inputs, outputs).
     """
-    exact = _outliers(x, weight)
-    x, weight = _without(x.T, exact).T, _without(weight, exact)
+    outliers = _outliers(x, weight)
+    x, weight = _without(x.T, outliers).T, _without(weight, outliers)
     wanted = x @ weight
     variance = float(wanted.var()) or 1.0
     best: Scale | None = None
@@ -219,7 +219,7 @@ def choose_scale(x: Array, weight: Array) -> Scale:
             shift = -off.mean(axis=0)
             error = float(np.square(off + shift).mean()) / variance
             if best is None or error < best.error:
-                best = Scale(smoothing, scale, zero_point, error, shift, exact)
+                best = Scale(smoothing, scale, zero_point, error, shift, outliers)
     assert best is not None
     return best
 
@@ -230,10 +230,10 @@ def _outliers(x: Array, weight: Array) -> npt.NDArray[np.int64]:
     return np.flatnonzero(largest > OUTLIER * np.median(largest))
 
 
-def _without(rows: Array, exact: npt.NDArray[np.int64]) -> Array:
+def _without(rows: Array, outliers: npt.NDArray[np.int64]) -> Array:
     """The rows with zeros in place of those that are multiplied in float32."""
     rest = rows.copy()
-    rest[exact] = 0
+    rest[outliers] = 0
     return rest
 
 

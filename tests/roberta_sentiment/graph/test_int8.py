@@ -34,7 +34,7 @@ EXACT = Scale(
     zero_point=0,
     error=0,
     shift=np.zeros(1, dtype=np.float32),
-    exact=np.array([], dtype=np.int64),
+    outliers=np.array([], dtype=np.int64),
 )
 """Whole numbers up to 255 stay as they are."""
 
@@ -146,13 +146,18 @@ def uneven() -> Array:
 WEIGHT = np.array([[0.013, -0.02], [1.1, 0.7], [-0.9, 1.2], [0.8, -0.6]], dtype=np.float32)
 
 
+def run_int8(chosen: Scale, x: Array, weight: Array) -> Array:
+    """What ONNX Runtime computes for activations (rows, inputs) with a chosen scale."""
+    name = f"{LAYER}.self.query"
+    model = linear(StaticInt8({name: chosen}), name, weight, np.zeros(2))
+    session = open_session(model.SerializeToString(), threads=1)
+    return session.run(x.astype(np.int64), np.full(len(x), x.shape[1]))
+
+
 def test_the_error_is_what_the_graph_loses(uneven: Array) -> None:
     """The search judges by the numbers that ONNX Runtime will compute."""
     chosen = choose_scale(uneven, WEIGHT)
-    name = f"{LAYER}.self.query"
-    model = linear(StaticInt8({name: chosen}), name, WEIGHT, np.zeros(2))
-    session = open_session(model.SerializeToString(), threads=1)
-    found = session.run(uneven.astype(np.int64), np.full(len(uneven), 4))
+    found = run_int8(chosen, uneven, WEIGHT)
     exact = uneven @ WEIGHT
     lost = np.square(found - exact).mean() / exact.var()
     assert lost == pytest.approx(chosen.error, rel=0.02)
@@ -179,31 +184,25 @@ def one_large() -> tuple[Array, Array]:
     return x.astype(np.float32), weight.astype(np.float32)
 
 
-def test_a_channel_apart_from_all_others_stays_float32(one_large: tuple[Array, Array]) -> None:
+def test_an_outlier_channel_stays_float32(one_large: tuple[Array, Array]) -> None:
     """In eight bits it would leave no step for the others; the graph adds its product."""
     x, weight = one_large
     chosen = choose_scale(x, weight)
-    np.testing.assert_array_equal([4], chosen.exact)
-    name = f"{LAYER}.self.query"
-    model = linear(StaticInt8({name: chosen}), name, weight, np.zeros(2))
-    session = open_session(model.SerializeToString(), threads=1)
-    off = session.run(x.astype(np.int64), np.full(len(x), 9)) - x @ weight
+    np.testing.assert_array_equal([4], chosen.outliers)
+    off = run_int8(chosen, x, weight) - x @ weight
     others = np.delete(x, 4, axis=1) @ np.delete(weight, 4, axis=0)
     assert np.square(off).mean() < 1e-3 * others.var()
 
 
 def test_channels_of_like_size_are_all_in_eight_bits(uneven: Array) -> None:
     """An outlier that its weight makes up for needs no product of its own."""
-    assert not choose_scale(uneven, WEIGHT).exact.size
+    assert not choose_scale(uneven, WEIGHT).outliers.size
 
 
 def test_the_mean_error_goes_into_the_bias(uneven: Array) -> None:
     """Over the calibration rows the graph's mean output is that of float32."""
     chosen = choose_scale(uneven, WEIGHT)
-    name = f"{LAYER}.self.query"
-    model = linear(StaticInt8({name: chosen}), name, WEIGHT, np.zeros(2))
-    session = open_session(model.SerializeToString(), threads=1)
-    found = session.run(uneven.astype(np.int64), np.full(len(uneven), 4))
+    found = run_int8(chosen, uneven, WEIGHT)
     np.testing.assert_allclose((uneven @ WEIGHT).mean(axis=0), found.mean(axis=0), atol=1e-3)
     assert np.abs(chosen.shift).max() > 0.01
 
