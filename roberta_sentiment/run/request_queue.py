@@ -35,7 +35,7 @@ class Job:
         queued: those that wait, sorted.
         error: what ended the job.
         done: gets an item once or more at the end; an Event would cost several times as much.
-        batches, padding: of the runs that this job began.
+        batches, padding: of the runs that have ended and began with a sequence of this job.
         infer_s: seconds of the runs that held one of its sequences.
     """
 
@@ -174,15 +174,20 @@ class RequestQueue:
         self.tokens -= tokens
         return tokens
 
-    def next_batch(self, parts: int) -> list[Item]:
+    def next_batch(self, free_slots: int, slots: int) -> list[Item]:
         """Take the longest sequence of the next job in rotation, and its neighbours in length.
 
+        A batch holds an equal part of what waits, within the budget: one for each free slot, or,
+        after the first runs of a caller for whom no other waits, one for each slot, so that its
+        last runs get shorter and end together.
+
         Args:
-            parts: runs that may go side by side; a batch holds this part of what waits, within the
-                budget.
+            free_slots: runs that may begin now, this one included.
+            slots: runs that may go side by side.
         """
+        alone = len(self._rotation) == 1
         job = self._rotation.popleft()
-        size = self.tokens / parts
+        size = self.tokens / (slots if alone and job.batches else free_slots)
         bottom = top = bisect.bisect_left(self._items, job.queued[-1])
         tokens = self._items[top][0]
         while self._may_join(top + 1, bottom, top, tokens, size):

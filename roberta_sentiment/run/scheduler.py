@@ -246,7 +246,8 @@ class Scheduler:
                 if self._closed:
                     return
                 whole = len(self._queue) == 1 and self._free_slots == self._slots
-                batch = self._queue.next_batch(1 if self._prepare_ahead else self._free_slots)
+                ways = (1, 1) if self._prepare_ahead else (self._free_slots, self._slots)
+                batch = self._queue.next_batch(*ways)
                 taken = self._slots_of_a_whole_run() if whole else 1
                 self._free_slots -= taken
             try:

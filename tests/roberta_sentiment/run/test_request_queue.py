@@ -43,7 +43,7 @@ def test_every_sequence_is_taken_once(
         assert 0 == queue.drop(gone)
     while queue:
         assert queue.tokens == sum(item[0] for each in jobs for item in each.queued)
-        batch = queue.next_batch(parts)
+        batch = queue.next_batch(parts, 4)
         sizes = [item[0] for item in batch]
         assert len(batch) == 1 or max(sizes) * len(sizes) <= 512
         assert len(batch) <= (max_batch or len(batch))
@@ -60,7 +60,7 @@ def test_jobs_take_turns_with_their_longest_sequence() -> None:
     large, small = job([9, 8, 7]), job([3, 5])
     queue.add(large)
     queue.add(small)
-    order = [queue.next_batch(1)[0] for _ in range(5)]
+    order = [queue.next_batch(1, 1)[0] for _ in range(5)]
     assert [9, 5, 8, 3, 7] == [item[0] for item in order]
     assert [large, small, large, small, large] == [item[3] for item in order]
 
@@ -69,9 +69,31 @@ def test_a_batch_holds_its_part_of_what_waits() -> None:
     """Runs that go side by side should end together."""
     queue = waiting()
     queue.add(job([10] * 9))
-    assert 3 == len(queue.next_batch(3))
-    assert 3 == len(queue.next_batch(2))
-    assert 3 == len(queue.next_batch(1))
+    assert 3 == len(queue.next_batch(3, 3))
+    assert 3 == len(queue.next_batch(2, 3))
+    assert 3 == len(queue.next_batch(1, 3))
+
+
+def sizes_after_a_run(queue: RequestQueue, *callers: Job) -> list[int]:
+    """Sequences in each batch with one of two slots free, when a run of each caller has ended."""
+    for each in callers:
+        queue.add(each)
+        each.batches = 1
+    sizes = []
+    while queue:
+        sizes.append(len(queue.next_batch(1, 2)))
+    return sizes
+
+
+def test_the_last_batches_of_a_caller_alone_get_smaller() -> None:
+    """Each takes half of what is left, so that runs side by side end together."""
+    assert [6, 5, 3, 1, 1] == sizes_after_a_run(waiting(budget=60), job([10] * 16))
+
+
+def test_with_another_caller_batches_hold_what_they_may() -> None:
+    """Until one of them is left: whoever comes next takes the other slot."""
+    queue = waiting(budget=60)
+    assert [6, 1, 1] == sizes_after_a_run(queue, job([10] * 4), job([10] * 4))
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,14 @@ def test_what_waits_together_runs_together() -> None:
     others.shutdown()
 
 
+def test_a_request_of_many_runs_ends_with_short_ones() -> None:
+    """Two slots: none waits long for the other's last run."""
+    session = Counting()
+    shared = scheduler(session, parallel_session=session, max_parallel_runs=2, budget=60)
+    shared.run(rows([10] * 40))
+    assert [1, 1] == sorted(map(len, session.batches))[:2]
+
+
 def test_the_next_batch_is_made_ready_while_one_runs() -> None:
     """As soon as it is full; until then whoever comes may still join it."""
     with busy(prepare_ahead=True, budget=20) as (shared, call):
