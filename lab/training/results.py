@@ -45,7 +45,9 @@ def main() -> None:
     figures = collect(options.work, options.date, options.machine)
     if options.out.is_file():
         before = json.loads(options.out.read_text(encoding="utf-8"))
-        figures |= {name: before[name] for name in ("again",) if name in before}
+        figures |= {
+            name: before[name] for name in ("again", "head", "default_model") if name in before
+        }
     options.out.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 

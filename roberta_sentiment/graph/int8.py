@@ -5,7 +5,8 @@ one text change another's result. Outlier channels are first divided between act
 (SmoothQuant, Xiao et al., ICML 2023); strength and range are chosen per layer for the least squared
 error of its output over the calibration texts. The few channels for which that can't be enough are
 multiplied in float32 (Dettmers et al., NeurIPS 2022), and the mean error of each output goes into
-its bias (Nagel et al., ICCV 2019).
+its bias (Nagel et al., ICCV 2019). The weights are exact in the fastest product of every CPU, see
+`pairs`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ from roberta_sentiment.graph.fused import (
     Precision,
     build,
 )
+from roberta_sentiment.graph.pairs import LIMIT, largest_sums
 from roberta_sentiment.graph.weights import Array, Weights
 
 STRENGTHS = (0.0, 0.7, 0.8, 0.9)
 """Part of an outlier that moves to the weight; 0 leaves the activation unchanged."""
+WORTH = 0.5
+"""Part of the squared error that may be left where the activation takes a multiplication for it."""
 TAILS = (0.0, 1e-5, 3e-5, 1e-4, 3e-4)
 """Part of the activations that is cut off, both ends together."""
 OUTLIER = 100
@@ -41,6 +45,7 @@ Where RoBERTa has such channels, in its second linear layer after the activation
 two of thousands and the next is at 20."""
 ROWS_PER_LAYER = 8_192
 """Activations kept for the search, rows of one token."""
+_LARGEST = 127
 _WITH_VALUES = (".query_key_value", ".key_value")
 """Layers whose last columns are the attention's values; the attention mixes tokens, not columns, so
 what divides its output may as well divide these columns."""
@@ -159,17 +164,26 @@ def calibrate(weights: Weights, sequences: Sequence[Sequence[int]]) -> dict[str,
     recorder = Recorder()
     model = build(weights, recorder, recorder.inputs)
     seen = _activations(model, recorder.inputs, sequences)
-    return {name: choose_scale(seen[x], weight) for name, (x, weight) in recorder.layers.items()}
+    return {
+        name: choose_scale(seen[x], weight, free=name.endswith(_AFTER_VALUES))
+        for name, (x, weight) in recorder.layers.items()
+    }
 
 
 def quantize_columns(weight: Array) -> tuple[npt.NDArray[np.int8], Array]:
-    """Symmetric int8 with one scale a column: (inputs, outputs) int8 and (outputs,) float32."""
-    steps = _steps(np.abs(weight).max(axis=0))
+    """Symmetric int8 with one scale a column, in which two neighbours add up to `LIMIT` at most.
+
+    Returns:
+        (inputs, outputs) int8 and (outputs,) float32.
+    """
+    # Rounding moves the sum of two by one step at most.
+    sums = largest_sums(weight) * (_LARGEST / (LIMIT - 0.5))
+    steps = _steps(np.maximum(np.abs(weight).max(axis=0), sums))
     return np.rint(weight / steps).astype(np.int8), steps
 
 
 def _steps(largest: Array) -> Array:
-    return np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
 
 
 def _activations(
@@ -197,19 +211,22 @@ def _activations(
     return {name: np.concatenate(rows) for name, rows in kept.items()}
 
 
-def choose_scale(x: Array, weight: Array) -> Scale:
+def choose_scale(x: Array, weight: Array, *, free: bool = False) -> Scale:
     """The scale with the least error of x @ weight.
 
     Args:
         x: (rows, inputs) activations.
         weight: (inputs, outputs).
+        free: whether dividing the activation costs nothing; if not, it must be `WORTH` it.
     """
     outliers = _outliers(x, weight)
     x, weight = _without(x.T, outliers).T, _without(weight, outliers)
     wanted = x @ weight
     variance = float(wanted.var()) or 1.0
     best: Scale | None = None
+    least = np.inf
     for strength in STRENGTHS:
+        worth = 1 if free or strength == 0 else WORTH
         smoothing = _smoothing(x, weight, strength)
         eight, steps = quantize_columns(weight * smoothing[:, None])
         smooth, rounded_weight = x / smoothing, eight.astype(np.float32) * steps
@@ -218,7 +235,8 @@ def choose_scale(x: Array, weight: Array) -> Scale:
             off = (rounded * np.float32(scale)) @ rounded_weight - wanted
             shift = -off.mean(axis=0)
             error = float(np.square(off + shift).mean()) / variance
-            if best is None or error < best.error:
+            if best is None or error / worth < least:
+                least = error / worth
                 best = Scale(smoothing, scale, zero_point, error, shift, outliers)
     assert best is not None
     return best

@@ -26,7 +26,7 @@ from roberta_sentiment.errors import LONGEST_SENTENCE
 from tests import ROOT
 from tests.oip_node.server import GOOD, Server
 
-EXPECTED = [0.0279, 0.9721]
+EXPECTED = [0.0083, 0.9917]
 NAME = "sentiment"
 
 

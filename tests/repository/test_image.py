@@ -184,7 +184,7 @@ def test_it_imports_only_what_the_image_has(name: str, code: str) -> None:
         cwd=ROOT, capture_output=True, text=True, input="This film is so good",
     )  # fmt: skip
     assert 0 == done.returncode, done.stderr
-    assert "0.972" in done.stdout
+    assert "0.9917" in done.stdout
 
 
 def test_the_build_argument_of_a_message_exists() -> None:

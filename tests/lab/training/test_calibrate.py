@@ -1,20 +1,32 @@
-"""The temperature that calibrates the scores."""
+"""The curves that calibrate the scores, and the head that learns them."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed here; run make test-torch")
 
+import torch
+from safetensors.torch import load_file, save_file
+
 from lab.training.calibrate import (
+    HEAD,
+    KNOTS,
+    WEIGHTS,
+    Curve,
     Floats,
+    Head,
     Integers,
     calibration_error,
-    fit_temperature,
+    cross_fitted,
+    fit_curve,
     negative_log_likelihood,
 )
 from lab.training.calibration_floor import chance_errors
+from lab.training.head import put_on
 
 
 def drawn(scale: float, texts: int, seed: int) -> tuple[Floats, Integers]:
@@ -25,34 +37,71 @@ def drawn(scale: float, texts: int, seed: int) -> tuple[Floats, Integers]:
     return scale * np.stack([-margins / 2, margins / 2], axis=1), labels
 
 
-@pytest.mark.parametrize("scale", [0.4, 1.0, 2.5])
-def test_the_temperature_undoes_a_scale(scale: float) -> None:
-    """Scores that are too sure by a factor are divided by this factor."""
+@pytest.mark.parametrize("scale", [0.4, 1.0])
+def test_the_curve_undoes_a_scale(scale: float) -> None:
+    """Scores that are too unsure by a factor are multiplied by it; no label changes."""
     logits, labels = drawn(scale, 20_000, 1)
-    found = fit_temperature([(logits, labels)])
-    assert found == pytest.approx(scale, rel=0.05)
-    assert calibration_error(logits / found, labels) < 0.01
+    margins = logits[:, 1] - logits[:, 0]
+    curve = fit_curve(margins, labels)
+    np.testing.assert_allclose(1 / scale, curve.slopes[0], rtol=0.1)
+    moved = curve(margins)
+    np.testing.assert_array_equal(margins > 0, moved > 0)
+    assert calibration_error(np.stack([-moved / 2, moved / 2], axis=1), labels) < 0.02
     if scale != 1:
         assert calibration_error(logits, labels) > 0.03
 
 
-def test_a_large_set_outweighs_no_small_one() -> None:
-    """Each set counts once, however many texts it holds."""
-    few, many = drawn(1.0, 1000, 2), drawn(3.0, 20_000, 3)
-    both = fit_temperature([few, many])
-    logits, labels = (np.concatenate([part] * 3) for part in many)
-    repeated = fit_temperature([few, (logits, labels)])
-    assert both == pytest.approx(repeated, rel=1e-3)
-    assert fit_temperature([few]) < both < fit_temperature([many])
+def test_the_curve_rises_everywhere_and_is_odd() -> None:
+    """Whatever its slopes are, up to its last knot."""
+    margins = np.linspace(-KNOTS[-1], KNOTS[-1], 101)
+    moved = Curve((2.0, 0.01, 5.0, 0.3))(margins)
+    assert (np.diff(moved) > 0).all()
+    np.testing.assert_allclose(moved, -moved[::-1], atol=1e-12)
+    np.testing.assert_allclose([2, 2.01, 7.01, 7.31], Curve((2.0, 0.01, 5.0, 0.3))(np.array(KNOTS)))
 
 
-def test_the_likelihood_of_certain_answers() -> None:
-    """Two texts at even odds cost log 2 each at any temperature."""
-    even = np.zeros((2, 2))
-    for temperature in (0.5, 1.0, 4.0):
-        assert np.log(2) == pytest.approx(
-            negative_log_likelihood(even, np.array([0, 1]), temperature)
-        )
+def test_a_cross_fitted_score_does_not_know_its_own_label() -> None:
+    """Where labels are drawn from the scores, curves of halves gain nothing over the scores."""
+    logits, labels = drawn(1.0, 400, 5)
+    margins = logits[:, 1] - logits[:, 0]
+    curve = fit_curve(margins, labels)
+    fitted = np.stack([-curve(margins) / 2, curve(margins) / 2], axis=1)
+    halves = cross_fitted(margins, labels, seed=0)
+    assert negative_log_likelihood(fitted, labels) < negative_log_likelihood(logits, labels)
+    assert negative_log_likelihood(logits, labels) < negative_log_likelihood(halves, labels)
+
+
+def test_the_head_learns_a_curve_for_each_kind() -> None:
+    """States tell the kind by a sign; margins of one kind are doubled, of the other halved."""
+    torch.manual_seed(0)
+    states = torch.zeros(3000, 64)
+    states[:, :4] = torch.randn(3000, 4)
+    states[:, 0] = torch.where(states[:, 0] > 0, 3.0, -3.0)
+    dense, out_proj = torch.nn.Linear(64, 64), torch.nn.Linear(64, 2)
+    layers = torch.nn.ModuleDict({"dense": dense, "out_proj": out_proj})
+    head = Head(layers.state_dict())
+    before = torch.tensor(head.margins(states), dtype=torch.float32)
+    wanted = before * torch.where(states[:, 0] > 0, 2.0, 0.5)
+    head.learn(states, wanted, torch.ones(len(states)), seed=0)
+    after = torch.tensor(head.margins(states), dtype=torch.float32)
+    assert (after - wanted).square().mean() < 0.1 * (before - wanted).square().mean()
+
+
+def test_only_the_head_of_a_checkpoint_changes(tmp_path: Path) -> None:
+    """Its other tensors come from the weights; a head of another model is refused."""
+    old = {"roberta.w": torch.ones(2).half(), "classifier.w": torch.zeros(2).half()}
+    save_file(old, tmp_path / WEIGHTS)
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    save_file({"classifier.w": torch.full((2,), 0.1)}, tmp_path / HEAD)
+    put_on(tmp_path, tmp_path / "target")
+    found = load_file(tmp_path / "target" / WEIGHTS)
+    assert {"roberta.w": [1.0, 1.0], "classifier.w": [0.1, 0.1]} == {
+        name: pytest.approx(tensor.tolist()) for name, tensor in found.items()
+    }
+    assert (tmp_path / "target" / "config.json").is_file()
+    save_file({"classifier.x": torch.zeros(2)}, tmp_path / HEAD)
+    with pytest.raises(SystemExit, match=r"another model: \['classifier.x'\]"):
+        put_on(tmp_path, tmp_path / "target")
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_what_divides_the_attention_output_divides_the_values_and_their_bias() -
     output = dataclasses.replace(EXACT, smoothing=np.array([2, 4], dtype=np.float32))
     joined = f"{LAYER}.self.query_key_value"
     precision = StaticInt8({joined: EXACT, f"{LAYER}.output.dense": output})
-    weight = np.array([[127, 0, 127, 1, 127, 0], [1, 127, 0, 127, 3, 127]])
+    weight = np.array([[127, 0, 127, -1, 127, 0], [-1, 127, 0, 127, -3, 127]])
     bias = np.array([10, 20, 30, 40, 50, 60])
     model = linear(precision, joined, weight, bias)
     session = open_session(model.SerializeToString(), threads=1)
@@ -105,7 +105,7 @@ def test_the_layer_after_the_values_takes_the_division_back() -> None:
     """Its input comes divided, so its weight alone is multiplied."""
     output = dataclasses.replace(EXACT, smoothing=np.array([2, 4], dtype=np.float32))
     name = f"{LAYER}.output.dense"
-    weight, bias = np.array([[127, 8], [1, 127]]) / [[2], [4]], np.array([1, -1])
+    weight, bias = np.array([[127, -8], [-1, 127]]) / [[2], [4]], np.array([1, -1])
     model = linear(StaticInt8({name: output}), name, weight, bias)
     session = open_session(model.SerializeToString(), threads=1)
     expected = np.array([[200 * 2, 7 * 4]]) @ weight + bias
@@ -116,7 +116,8 @@ def test_the_layer_after_the_values_takes_the_division_back() -> None:
 def test_the_scale_with_the_least_error_is_chosen(
     weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For each layer by itself, of all strengths and tails."""
+    """For each layer by itself, of all strengths and tails, if a division costs nothing."""
+    monkeypatch.setattr(int8, "WORTH", 1)
     chosen = calibrate(weights, zoo.IDS)
     errors: dict[str, list[float]] = {name: [] for name in chosen}
     for strength, tail in itertools.product(int8.STRENGTHS, int8.TAILS):
@@ -172,6 +173,17 @@ def test_an_outlier_is_shared_with_the_weight(
     assert chosen.smoothing[0] > 5 * chosen.smoothing[1:].max()
     monkeypatch.setattr(int8, "STRENGTHS", (0.0,))
     assert chosen.error < choose_scale(uneven, WEIGHT).error / 10
+
+
+def test_dividing_must_be_worth_its_multiplication(
+    uneven: Array,
+) -> None:
+    """Where it costs nothing, the least error is enough."""
+    x, weight = uneven.copy(), WEIGHT.copy()
+    x[:, 0] /= 60
+    plain, free = choose_scale(x, weight), choose_scale(x, weight, free=True)
+    assert free.error < plain.error < free.error / int8.WORTH
+    assert 0 == np.ptp(plain.smoothing) < np.ptp(free.smoothing)
 
 
 @pytest.fixture
