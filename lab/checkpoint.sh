@@ -17,8 +17,8 @@ if [ ! -e "$source" ] && [ -z "$given" ]; then
         exit 1
     }
 fi
-sed "s|$weights|$source|" SHA256SUMS | sha256sum --check --status || {
-    echo "$source is not the file that lab/training/checkpoint/SHA256SUMS names; delete it to get that from the" \
+failed=$(sed "s|$weights|$source|" SHA256SUMS | sha256sum --check --quiet 2>/dev/null) || {
+    echo "${failed%%:*} is not the file that lab/training/checkpoint/SHA256SUMS names; delete it to get that from the" \
         "history, or after a training of your own renew SHA256SUMS" >&2
     exit 1
 }

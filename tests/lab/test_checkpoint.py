@@ -93,9 +93,24 @@ def test_other_weights_are_refused(clone: Path, tmp_path: Path) -> None:
     assert 1 == get(clone).returncode
 
 
+def test_a_damaged_head_is_named(clone: Path) -> None:
+    """The calibrated head lies beside the weights and is checked with them."""
+    head = (clone / IN_PLACE).with_name("head.safetensors")
+    head.write_bytes(b"head")
+    with (head.with_name("SHA256SUMS")).open("a", encoding="ascii") as sums:
+        sums.write(f"{hashlib.sha256(b'head').hexdigest()}  {head.name}\n")
+    assert 0 == get(clone).returncode
+    head.write_bytes(b"")
+    done = get(clone)
+    assert (1, True) == (
+        done.returncode,
+        done.stderr.startswith("head.safetensors is not the file"),
+    )
+
+
 def test_the_history_of_this_repository_holds_it() -> None:
     """The blob that SHA256SUMS names has the sha256 that it states."""
-    comment, line = SUMS.read_text(encoding="ascii").splitlines()
+    comment, line, *_ = SUMS.read_text(encoding="ascii").splitlines()
     command = ["git", "cat-file", "blob", comment.rpartition(" ")[2]]
     found = subprocess.run(command, cwd=ROOT, capture_output=True)
     if found.returncode:
