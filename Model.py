@@ -104,14 +104,14 @@ class Model(SentimentNode):
         """
         claimed = claimed_digest(path)
         optimized = find_optimized(claimed) if claimed else None
+        if not optimized and is_wanted():
+            _preparation()
         artifact, graph = receive()
         digest = artifact.digest
         if digest != claimed:
             optimized = find_optimized(digest)
         if not optimized and graph.device == CPU and is_wanted():
-            from roberta_sentiment.model.prepare import prepare_small
-
-            prepare_small(artifact)
+            _preparation()(artifact)
             optimized = find_optimized(digest)
         return try_model(artifact, self.settings, graph, receive, optimized), optimized
 
@@ -143,6 +143,13 @@ class Model(SentimentNode):
     def init_metadata(self) -> dict[str, Any]:
         """Name, version, inputs, outputs and origin, for /metadata and gRPC ModelMetadata."""
         return metadata.describe(self._artifact, self._effective_settings, self._checked)
+
+
+def _preparation() -> Callable[[Artifact], None]:
+    """What makes the optimised file of a small model; the first call takes long to import it."""
+    from roberta_sentiment.model.prepare import prepare_small
+
+    return prepare_small
 
 
 def _cause(error: SentimentError) -> str:

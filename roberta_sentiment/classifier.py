@@ -370,7 +370,7 @@ def load_classifier(
     checked = checked or check_model(artifact, settings)
     if artifact.precision == "int8" and not has_exact_int8_dot():
         logger.info(
-            "this CPU has no VNNI: int8 weights run as uint8, which is slower and gives the same "
+            "this CPU has no VNNI: eight-bit products take longer than with it, and give the same "
             "answers"
         )
     if checked.device.gpu is not None:

@@ -21,7 +21,7 @@ from roberta_sentiment.graph.weights import from_onnx
 from roberta_sentiment.model.artifact import Artifact
 from roberta_sentiment.model.compare import largest_difference
 from roberta_sentiment.model.derived import FILE, Cache, optimized_key
-from roberta_sentiment.run.session import CONFIGURATION, open_session
+from roberta_sentiment.run.session import CONFIGURATION, Session, open_session
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:
         QualityError: the saved graph answers otherwise than the one it was made from.
         ArtifactError: no directory can be written.
     """
-    model = _best(artifact)
     open_one = functools.partial(open_session, threads=1, first_position=artifact.first_position)
     reference = open_one(artifact.onnx_path)
+    model = _best(artifact, reference)
 
     def write(directory: Path) -> None:
         save_optimized(model, directory / FILE)
@@ -81,14 +81,14 @@ def save_optimized(model: onnx.ModelProto, path: Path) -> None:
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def _best(artifact: Artifact) -> onnx.ModelProto:
+def _best(artifact: Artifact, reference: Session) -> onnx.ModelProto:
     """The smallest graph that answers as the artifact's: rebuilt, masked, or the original."""
     model = onnx.load(str(artifact.onnx_path))
-    open_one = functools.partial(open_session, threads=1, first_position=artifact.first_position)
-    reference = open_one(artifact.onnx_path)
     try:
         fused = build(from_onnx(model, artifact.config))
-        found = open_one(fused.SerializeToString())
+        found = open_session(
+            fused.SerializeToString(), threads=1, first_position=artifact.first_position
+        )
         if largest_difference(reference, found, artifact) <= TOLERANCE:
             use_onnx_attention(fused)
             return fused
