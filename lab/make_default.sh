@@ -9,7 +9,7 @@ run() { echo "+ $*" >&2 && "$@"; }
 lab/checkpoint.sh "${4:-}"
 rm -rf "$build"
 run "$torch" -m lab.training.calibration "$data" $build/calibration.txt
-run "$torch" -m lab.training.head lab/training/checkpoint $build/checkpoint
+run "$python" -m lab.training.head lab/training/checkpoint $build/checkpoint
 run "$torch" -m roberta_sentiment convert $build/checkpoint $build/fp32 \
     --tokenizer models/default --name roberta-sentiment-mini --licence Apache-2.0 --origin \
     "sentence-transformers/all-MiniLM-L6-v2 with a vocabulary of its own, distilled by training/ of \

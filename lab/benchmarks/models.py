@@ -20,6 +20,7 @@ from pathlib import Path
 from lab.benchmarks.environments import python_of
 from lab.benchmarks.machine import ROOT
 from lab.benchmarks.texts import sentences
+from lab.training.head import put_on
 
 LAYERS, SEED = 12, 0
 CALIBRATION_TEXTS = 40
@@ -93,7 +94,7 @@ def default_checkpoint() -> Path:
         subprocess.run([str(ROOT / "lab" / "checkpoint.sh")], cwd=ROOT, check=True)
         no_graph = shutil.ignore_patterns("*.onnx", ".*", "config.json", "manifest.json")
         shutil.copytree(DEFAULT_MODEL, found, ignore=no_graph)
-        shutil.copytree(ROOT / "lab" / "training" / "checkpoint", found, dirs_exist_ok=True)
+        put_on(ROOT / "lab" / "training" / "checkpoint", found)
     return found
 
 

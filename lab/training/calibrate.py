@@ -30,6 +30,7 @@ from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from lab.training.corpus import Guard, Text, hold_out, read_tsv
+from lab.training.head import HEAD, WEIGHTS
 from lab.training.reviews import (
     REVIEWS,
     UNLABELLED,
@@ -52,7 +53,6 @@ from roberta_sentiment.tools.metrics import expected_error, reliability
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-WEIGHTS, HEAD = "model.safetensors", "head.safetensors"
 _PREFIX = "classifier."
 KNOTS = (1.0, 2.0, 3.0, 4.0)
 """Margins between which a curve is cubic."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from lab.training.batches import Example
-from lab.training.calibrate import HEAD
 from lab.training.corpus import Guard, read_tsv
 from lab.training.glue import Gluer
+from lab.training.head import HEAD
 from lab.training.stages import Figures
 from lab.training.texts import surface
 from roberta_sentiment.model.integrity import sha256_of

@@ -9,9 +9,11 @@ import argparse
 import shutil
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+import numpy as np
+from safetensors.numpy import load_file, save_file
 
-from lab.training.calibrate import HEAD, WEIGHTS
+WEIGHTS, HEAD = "model.safetensors", "head.safetensors"
+"""Of a checkpoint: all its tensors, and those of a head that was calibrated for them."""
 
 
 def put_on(checkpoint: Path, target: Path) -> None:
@@ -24,7 +26,7 @@ def put_on(checkpoint: Path, target: Path) -> None:
     unknown = new.keys() - old.keys()
     if unknown:
         raise SystemExit(f"{checkpoint / HEAD} holds tensors of another model: {sorted(unknown)}")
-    tensors = {name: tensor.float() for name, tensor in {**old, **new}.items()}
+    tensors = {name: tensor.astype(np.float32) for name, tensor in {**old, **new}.items()}
     save_file(tensors, target / WEIGHTS, metadata={"format": "pt"})
 
 

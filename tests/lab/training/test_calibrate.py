@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed here; run make test-torch")
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from lab.training.calibrate import (
-    HEAD,
     KNOTS,
-    WEIGHTS,
     Curve,
     Floats,
     Head,
@@ -26,7 +21,6 @@ from lab.training.calibrate import (
     negative_log_likelihood,
 )
 from lab.training.calibration_floor import chance_errors
-from lab.training.head import put_on
 
 
 def drawn(scale: float, texts: int, seed: int) -> tuple[Floats, Integers]:
@@ -85,23 +79,6 @@ def test_the_head_learns_a_curve_for_each_kind() -> None:
     head.learn(states, wanted, torch.ones(len(states)), seed=0)
     after = torch.tensor(head.margins(states), dtype=torch.float32)
     assert (after - wanted).square().mean() < 0.1 * (before - wanted).square().mean()
-
-
-def test_only_the_head_of_a_checkpoint_changes(tmp_path: Path) -> None:
-    """Its other tensors come from the weights; a head of another model is refused."""
-    old = {"roberta.w": torch.ones(2).half(), "classifier.w": torch.zeros(2).half()}
-    save_file(old, tmp_path / WEIGHTS)
-    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
-    save_file({"classifier.w": torch.full((2,), 0.1)}, tmp_path / HEAD)
-    put_on(tmp_path, tmp_path / "target")
-    found = load_file(tmp_path / "target" / WEIGHTS)
-    assert {"roberta.w": [1.0, 1.0], "classifier.w": [0.1, 0.1]} == {
-        name: pytest.approx(tensor.tolist()) for name, tensor in found.items()
-    }
-    assert (tmp_path / "target" / "config.json").is_file()
-    save_file({"classifier.x": torch.zeros(2)}, tmp_path / HEAD)
-    with pytest.raises(SystemExit, match=r"another model: \['classifier.x'\]"):
-        put_on(tmp_path, tmp_path / "target")
 
 
 @pytest.mark.parametrize(
