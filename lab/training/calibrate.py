@@ -165,6 +165,7 @@ class Encoder:
         graph.graph.output.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, shape))
         threads = container.available_cpus()
         self._session = open_session(graph.SerializeToString(), threads=threads)
+        self._pad_id = artifact.pad_id
         self._tokenizer = load_tokenizer(artifact, max_tokens=0, overlap=0)
 
     def states(self, texts: Sequence[Text], name: str) -> Tensor:
@@ -176,7 +177,7 @@ class Encoder:
         order = np.argsort([len(row) for row in ids], kind="stable")
         parts = [order[at : at + _TEXTS] for at in range(0, len(order), _TEXTS)]
         found = [
-            self._session.run(*pad([ids[row] for row in part], 1))
+            self._session.run(*pad([ids[row] for row in part], self._pad_id))
             for part in track(parts, description=name)
         ]
         states = np.concatenate(found)
