@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import onnx
@@ -47,23 +46,19 @@ def optimize(artifact: Artifact, roots: Sequence[Path]) -> Path:
         ArtifactError: no directory can be written.
     """
     open_one = functools.partial(open_session, threads=1, first_position=artifact.first_position)
-    with ThreadPoolExecutor(1) as pool:
-        reference = pool.submit(open_one, artifact.onnx_path)
-        model = _best(artifact, reference)
+    reference = open_one(artifact.onnx_path)
+    model = _best(artifact, reference)
 
-        def write(directory: Path) -> None:
-            try:
-                save_optimized(model, directory / FILE)
-            finally:
-                original = reference.result()  # its error says more
-            saved = open_one(directory / FILE, optimized=True)
-            if largest_difference(original, saved, artifact) > TOLERANCE:
-                raise QualityError(
-                    f"the optimised graph of {artifact.onnx_path} answers otherwise than the graph "
-                    "itself; nothing was kept"
-                )
+    def write(directory: Path) -> None:
+        save_optimized(model, directory / FILE)
+        saved = open_one(directory / FILE, optimized=True)
+        if largest_difference(reference, saved, artifact) > TOLERANCE:
+            raise QualityError(
+                f"the optimised graph of {artifact.onnx_path} answers otherwise than the graph "
+                "itself; nothing was kept"
+            )
 
-        kept = Cache(roots).store(optimized_key(artifact.digest), write)
+    kept = Cache(roots).store(optimized_key(artifact.digest), write)
     if kept is None:
         raise ArtifactError(f"none of {', '.join(map(str, roots))} can be written (--cache)")
     return kept
@@ -86,7 +81,7 @@ def save_optimized(model: onnx.ModelProto, path: Path) -> None:
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def _best(artifact: Artifact, reference: Future[Session]) -> onnx.ModelProto:
+def _best(artifact: Artifact, reference: Session) -> onnx.ModelProto:
     """The smallest graph that answers as the artifact's: rebuilt, masked, or the original."""
     model = onnx.load(str(artifact.onnx_path))
     try:
@@ -94,7 +89,7 @@ def _best(artifact: Artifact, reference: Future[Session]) -> onnx.ModelProto:
         found = open_session(
             fused.SerializeToString(), threads=1, first_position=artifact.first_position
         )
-        if largest_difference(reference.result(), found, artifact) <= TOLERANCE:
+        if largest_difference(reference, found, artifact) <= TOLERANCE:
             use_onnx_attention(fused)
             return fused
         logger.warning("the rebuilt graph answers otherwise; the original is optimised")
@@ -102,7 +97,7 @@ def _best(artifact: Artifact, reference: Future[Session]) -> onnx.ModelProto:
         logger.info("the original graph is optimised: %s", error.message)
     split_skip_norms(model)
     use_onnx_attention(model)
-    if artifact.signature.mask is None:
+    if not reference.has_mask:
         try:
             return add_mask(model)
         except GraphError as error:
