@@ -1,4 +1,4 @@
-"""A head whose scores are true for sentences and for reviews, at the precision that is shipped.
+"""A head that is calibrated for sentences and for reviews, at the precision that is shipped.
 
     python -m lab.training.calibrate build/default/int8 --data ../shared/data
 
@@ -170,10 +170,8 @@ class Encoder:
 
     def states(self, texts: Sequence[Text], name: str) -> Tensor:
         """float32 [texts, hidden]; long texts are cut at their end."""
-        ids = [
-            self._tokenizer.encode([text.text], "end")[0].windows[0]
-            for text in track(texts, description=f"{name}, tokens")
-        ]
+        encoded = self._tokenizer.encode([text.text for text in texts], "end")
+        ids = [text.windows[0] for text in encoded]
         order = np.argsort([len(row) for row in ids], kind="stable")
         parts = [order[at : at + _TEXTS] for at in range(0, len(order), _TEXTS)]
         found = [
@@ -267,7 +265,7 @@ def calibrate(model: Path, checkpoint: Path, settings: Settings) -> Figures:
     tensors = {f"{_PREFIX}{name}": tensor for name, tensor in head.state_dict().items()}
     save_file(tensors, checkpoint / HEAD, metadata={"format": "pt"})
     (checkpoint / HEAD).chmod(0o644)
-    _sign(checkpoint / HEAD)
+    _add_checksum(checkpoint / HEAD)
     return figures
 
 
@@ -290,7 +288,7 @@ def compare(before: Floats, after: Floats, labels: Integers) -> Figures:
     }
 
 
-def _sign(file: Path) -> None:
+def _add_checksum(file: Path) -> None:
     """Put the file's sha256 into SHA256SUMS beside it."""
     sums = file.with_name("SHA256SUMS")
     lines = [line for line in sums.read_text("ascii").splitlines() if not line.endswith(file.name)]
